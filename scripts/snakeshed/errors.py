@@ -1,0 +1,60 @@
+"""The errors that a user can cause.
+
+Each names where the problem is (a file, a site or a key), what was found there, what was
+expected, and what to do next, so that its text alone is enough to mend the input.
+"""
+
+from __future__ import annotations
+
+
+class SnakeshedError(Exception):
+    """A problem in the user's input, told in one sentence.
+
+    Parameters
+    ----------
+    where : str
+        File, site or configuration key.
+    found : str
+        What stands there.
+    expected : str
+        What should stand there.
+    next_step : str
+        What the user can do about it.
+    """
+
+    def __init__(self, where: str, found: str, expected: str, next_step: str) -> None:
+        super().__init__(where, found, expected, next_step)
+        self.where = where
+        self.found = found
+        self.expected = expected
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.where}: found {self.found}; expected {self.expected}. {self.next_step}"
+
+
+class ConfigurationError(SnakeshedError):
+    """A key of the study's configuration is unknown, missing or contradictory."""
+
+
+class TableError(SnakeshedError):
+    """A site table cannot be read as one."""
+
+
+class TerrainError(SnakeshedError):
+    """A DEM, or a tile of it, cannot be used."""
+
+
+class LayerError(SnakeshedError):
+    """A layer cannot be summarised over catchments."""
+
+
+class SeveralProblems(SnakeshedError):
+    """All problems of one file at once, so that a user need not find them one run at a time."""
+
+    def __init__(self, problems: list[SnakeshedError]) -> None:
+        Exception.__init__(self, problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"- {problem}" for problem in self.problems)
