@@ -1,0 +1,190 @@
+"""Steepest descent (D8): to which of its eight neighbours each cell drains.
+
+The codes 1 to 8 are the directions N, NE, E, SE, S, SW, W, NW, the order of pysheds. Code 0
+drains outside: out of the array, or into nodata that counts as an outlet.
+
+References
+----------
+O'Callaghan, J. F., and D. M. Mark (1984), The extraction of drainage networks from digital
+elevation data. Computer Vision, Graphics, and Image Processing 28, 323-344.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+OUTSIDE = 0
+FLAT = 9
+"""No lower neighbour and not yet decided; no finished array of directions has it."""
+STALE = 10
+"""The surface around the cell has changed since its direction was computed."""
+NODATA = 255
+
+
+def neighbour_offsets(columns: int) -> np.ndarray:
+    """Steps in flat indices from a cell to its neighbours, by direction code.
+
+    Parameters
+    ----------
+    columns : int
+        Columns of the padded array.
+
+    Returns
+    -------
+    ndarray of int64, shape (9,)
+        Element 0 is 0, elements 1 to 8 lead N, NE, E, SE, S, SW, W, NW.
+    """
+    return np.array(
+        [
+            0,
+            -columns,
+            -columns + 1,
+            1,
+            columns + 1,
+            columns,
+            columns - 1,
+            -1,
+            -columns - 1,
+        ],
+        dtype=np.int64,
+    )
+
+
+def steepest_descent(
+    z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+) -> np.ndarray:
+    """D8 directions of a surface as it is, before its depressions and flats are resolved.
+
+    The steepest positive drop per distance wins, and the first direction in the order of the codes
+    among equal ones. Slopes are float64 quotients, compared exactly as pysheds compares them.
+    O(cells).
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (h + 2, w + 2)
+        Elevations, padded; NaN is nodata, and so is the ring. In the unit of the distances if
+        slopes are to be true; the directions do not depend on it.
+    border : ndarray of uint8, shape (h + 2, w + 2)
+        Non-zero where a cell may drain outside.
+    width_m, height_m : ndarray of float64, shape (h + 2,)
+        Width and height of the cells of each row, in metres. The distances to the neighbours of
+        a cell are those of its own row.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h + 2, w + 2)
+        Codes 1 to 8; for a cell without a lower neighbour 0 if it may drain outside and `FLAT`
+        otherwise; `NODATA` for nodata and the ring.
+    """
+    directions = np.full(z.shape, NODATA, dtype=np.uint8)
+    _descend_rows(z, border, width_m, height_m, directions)
+    return directions
+
+
+@njit(cache=True, error_model="numpy")
+def _descend_rows(z, border, width_m, height_m, directions):
+    rows, columns = z.shape
+    for i in range(1, rows - 1):
+        dx = width_m[i]
+        dy = height_m[i]
+        _descend_row(
+            z[i - 1],
+            z[i],
+            z[i + 1],
+            border[i],
+            dx,
+            dy,
+            math.sqrt(dx * dx + dy * dy),
+            directions[i],
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
+    # Written without branches, so that LLVM turns the loop into vector instructions. A drop to or
+    # from nodata is NaN, which is never steeper than anything.
+    for j in range(1, here.size - 1):
+        level = np.float64(here[j])
+        best = 0.0
+        code = np.int64(0)
+        slope = (level - np.float64(above[j])) / dy
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(1) if steeper else code
+        slope = (level - np.float64(above[j + 1])) / diagonal
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(2) if steeper else code
+        slope = (level - np.float64(here[j + 1])) / dx
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(3) if steeper else code
+        slope = (level - np.float64(below[j + 1])) / diagonal
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(4) if steeper else code
+        slope = (level - np.float64(below[j])) / dy
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(5) if steeper else code
+        slope = (level - np.float64(below[j - 1])) / diagonal
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(6) if steeper else code
+        slope = (level - np.float64(here[j - 1])) / dx
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(7) if steeper else code
+        slope = (level - np.float64(above[j - 1])) / diagonal
+        steeper = slope > best
+        best = slope if steeper else best
+        code = np.int64(8) if steeper else code
+        undecided = np.int64(OUTSIDE) if border[j] != 0 else np.int64(FLAT)
+        code = code if code != 0 else undecided
+        code = code if level == level else np.int64(NODATA)
+        codes[j] = np.uint8(code)
+
+
+@njit(cache=True, error_model="numpy")
+def redirect_stale(z, border, width_m, height_m, offsets, directions):
+    """Compute the directions of the cells marked `STALE` anew, by the rule of `steepest_descent`.
+
+    Parameters
+    ----------
+    z, border, width_m, height_m
+        As in `steepest_descent`.
+    offsets : ndarray of int64, shape (9,)
+        `neighbour_offsets` of the padded array.
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        Changed in place.
+    """
+    rows, columns = z.shape
+    flat_z = z.reshape(z.size)
+    distances = np.empty(9, np.float64)
+    for i in range(1, rows - 1):
+        dx = width_m[i]
+        dy = height_m[i]
+        distances[1:9:2] = math.sqrt(dx * dx + dy * dy)
+        distances[2:9:2] = math.sqrt(dx * dx + dy * dy)
+        distances[1] = dy
+        distances[5] = dy
+        distances[3] = dx
+        distances[7] = dx
+        for j in range(1, columns - 1):
+            if directions[i, j] != STALE:
+                continue
+            cell = i * columns + j
+            level = np.float64(flat_z[cell])
+            best = 0.0
+            code = OUTSIDE if border[i, j] != 0 else FLAT
+            for k in range(1, 9):
+                drop = level - np.float64(flat_z[cell + offsets[k]])
+                if drop > 0.0:
+                    slope = drop / distances[k]
+                    if slope > best:
+                        best = slope
+                        code = k
+            directions[i, j] = code
