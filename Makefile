@@ -1,0 +1,50 @@
+# make demo    builds the environment and runs the workflow on real terrain
+# make test    builds the environment and runs the tests
+# make lint    checks style
+# make clean   removes the environment and what the demo made
+
+VENV := .venv
+LOCK := envs/requirements.lock
+
+# The first supported Python of this machine that runs and can make environments
+# (a pyenv shim may exist and yet not run).
+supported = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c '$(supported)' >/dev/null 2>&1 && { echo $$python; break; }; done)
+
+.PHONY: demo test lint clean environment
+
+demo: environment
+	$(VENV)/bin/snakemake --cores all
+
+test: environment
+	$(VENV)/bin/pytest
+
+lint: environment
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile rules
+	$(VENV)/bin/snakemake --lint
+
+clean:
+	rm -rf $(VENV) .snakemake results/demo resources/demo
+
+environment: $(VENV)/.compiled
+
+# Last in the environment, and again when the sources change: what a first run would wait for.
+$(VENV)/.compiled: $(VENV)/.installed $(wildcard scripts/snakeshed/*.py scripts/snakeshed/*/*.py)
+	$(VENV)/bin/snakeshed compile
+	@touch $@
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@'$(PYTHON)' -c '$(supported)' 2>/dev/null || { \
+		echo 'snakeshed needs Python 3.11, 3.12 or 3.13 with its venv module' \
+			'(on Debian and Ubuntu: apt-get install python3-venv).' >&2; \
+		echo 'Found: $(or $(PYTHON),none of python3.13 python3.12 python3.11 python3).' \
+			'Name another one with: make $(MAKECMDGOALS) PYTHON=/path/to/python' >&2; \
+		exit 1; }
+	'$(PYTHON)' -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable .
+	@touch $@

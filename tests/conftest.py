@@ -1,0 +1,31 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Path of a folder of public real-world data, by its name; the test is skipped without it.
+
+    The data are not part of the project: they are looked for in the folder that the environment
+    variable SNAKESHED_TEST_DATA names, else in ``../shared/data`` beside the checkout.
+    """
+    chosen = os.environ.get("SNAKESHED_TEST_DATA")
+    folder = Path(chosen) if chosen else CHECKOUT.parent / "shared" / "data"
+
+    def path_of(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            place = f"SNAKESHED_TEST_DATA={chosen}" if chosen else "../shared/data"
+            pytest.skip(f"no {name} in {place}: set SNAKESHED_TEST_DATA to the folder that has it")
+        return path
+
+    return path_of
