@@ -212,8 +212,8 @@ def write_csv(frame: pd.DataFrame | pa.Table, path: str | Path) -> None:
     if isinstance(frame, pa.Table):
         frame = _pandas(frame.select([name for name in frame.column_names if name != GEOMETRY]))
     frame = pd.DataFrame(frame.drop(columns=GEOMETRY, errors="ignore"))
-    for name, dtype in frame.dtypes.items():
-        if dtype == object:
+    for name in frame.columns:
+        if pd.api.types.is_object_dtype(frame[name]):
             frame[name] = [_cell(value) for value in frame[name]]
     with atomic(path) as part:
         frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")

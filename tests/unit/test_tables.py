@@ -257,7 +257,8 @@ def test_a_site_in_two_shards_is_refused(tmp_path):
         concatenate([tmp_path / "a.parquet", tmp_path / "b.parquet"])
     message = str(caught.value)
     assert "site_id stn_10 more than once" in message
-    assert "a.parquet" in message and "b.parquet" in message
+    assert "a.parquet" in message
+    assert "b.parquet" in message
     assert "every site exactly once" in message
 
 
