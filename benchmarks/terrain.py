@@ -9,8 +9,7 @@ puts the small pits back.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-
+from snakeshed.compiled import compiled
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.conditioning import fill
 from snakeshed.kernels.directions import OUTSIDE, neighbour_offsets
@@ -108,7 +107,7 @@ def pad(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return padded, border
 
 
-@njit(cache=True)
+@compiled
 def _erode(z, directions, counts, offsets):
     """One implicit step of the stream-power law, downstream cells first.
 
@@ -138,7 +137,7 @@ def _erode(z, directions, counts, offsets):
                 end += 1
 
 
-@njit(cache=True)
+@compiled
 def _diffuse(z, share):
     """One explicit step of hillslope diffusion; the rim stays."""
     smooth = z.copy()

@@ -9,8 +9,8 @@ matrices from raster digital elevation models. Frontiers of Earth Science 13, 31
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
 
 
@@ -58,7 +58,7 @@ def accumulate(directions: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return sums
 
 
-@njit(cache=True)
+@compiled
 def _count_donors(directions):
     rows, columns = directions.shape
     donors = np.zeros((rows, columns), np.uint8)
@@ -81,7 +81,7 @@ def _count_donors(directions):
     return donors
 
 
-@njit(cache=True)
+@compiled
 def _pass_downstream(directions, offsets, sums):
     rows, columns = directions.shape
     codes = directions.reshape(directions.size)

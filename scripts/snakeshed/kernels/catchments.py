@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, neighbour_offsets
 
 
@@ -64,7 +64,7 @@ def preorder(
     return cells, starts[which]
 
 
-@njit(cache=True)
+@compiled
 def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
     cells = np.empty(1024, np.int64)
     starts = np.full(outlets.size, -1, np.int64)
@@ -81,7 +81,7 @@ def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
         cells[position] = outlets[outlet]
         # The number of its upslope cells is the room that a donor needs, so that each cell can give
         # its donors their places, and no stack is needed.
-        for position in range(position, end):
+        while position < end:
             cell = cells[position]
             if is_outlet[cell]:
                 starts[np.searchsorted(outlets, cell)] = position
@@ -91,4 +91,50 @@ def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
                 if codes[donor] == ((k + 3) & 7) + 1:
                     cells[free] = donor
                     free += counts[donor]
+            position += 1
     return cells[:end].copy(), starts
+
+
+def upslope(directions: np.ndarray, outlet: int) -> np.ndarray:
+    """Cells of one catchment, by breadth-first search from its outlet.
+
+    Proportional to the catchment, and needs no upslope counts. Flow directions from elsewhere may
+    have cycles; each cell is still found once.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes, padded.
+    outlet : int
+        Flat index.
+
+    Returns
+    -------
+    ndarray of int64
+        Flat indices, the outlet first.
+    """
+    offsets = neighbour_offsets(directions.shape[1])
+    return _search_upslope(directions.reshape(directions.size), offsets, np.int64(outlet))
+
+
+@compiled
+def _search_upslope(codes, offsets, outlet):
+    cells = np.empty(1024, np.int64)
+    cells[0] = outlet
+    end = 1
+    scanned = 0
+    while scanned < end:
+        if end + 8 > cells.size:
+            larger = np.empty(2 * cells.size, np.int64)
+            larger[:end] = cells[:end]
+            cells = larger
+        cell = cells[scanned]
+        scanned += 1
+        for k in range(1, 9):
+            donor = cell + offsets[k]
+            # A cell drains into one other only, so that no second path leads to it, but for the
+            # outlet of a cycle.
+            if codes[donor] == ((k + 3) & 7) + 1 and donor != outlet:
+                cells[end] = donor
+                end += 1
+    return cells[:end].copy()

@@ -16,8 +16,8 @@ watershed-labeling algorithm for digital elevation models. Computers & Geoscienc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import (
     FLAT,
     NODATA,
@@ -85,14 +85,14 @@ def fill(
     return filled, directions
 
 
-@njit(cache=True)
+@compiled
 def _grown(array, size):
     larger = np.empty(max(size, 2 * array.size), array.dtype)
     larger[: array.size] = array
     return larger
 
 
-@njit(cache=True)
+@compiled
 def _label_basins(z, directions, offsets, labels):
     """Write into `labels` the number of the pit that each cell's descent ends in.
 
@@ -162,7 +162,7 @@ def _label_basins(z, directions, offsets, labels):
     return pits
 
 
-@njit(cache=True)
+@compiled
 def _saddles(z, border, labels, basins):
     """Edges of the basin graph: lowest saddles between touching basins, and to the outside.
 
@@ -232,7 +232,7 @@ def _saddles(z, border, labels, basins):
     return first[:edges].copy(), second[:edges].copy(), level[:edges].copy(), saddle[:edges].copy()
 
 
-@njit(cache=True)
+@compiled
 def _root(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -240,7 +240,7 @@ def _root(parent, node):
     return node
 
 
-@njit(cache=True)
+@compiled
 def _spanning_tree(basins, first, second, level, saddle):
     """Boruvka's minimum spanning tree: the indices of its edges.
 
@@ -291,7 +291,7 @@ def _spanning_tree(basins, first, second, level, saddle):
     return tree[:size]
 
 
-@njit(cache=True)
+@compiled
 def _spill_levels(basins, first, second, level, saddle):
     """Level to which each basin fills before its water gets outside, and how many basins get there.
 
@@ -332,7 +332,7 @@ def _spill_levels(basins, first, second, level, saddle):
     return levels, reached
 
 
-@njit(cache=True)
+@compiled
 def _raise_to_levels(z, labels, levels, offsets, directions):
     """The filled surface; directions of raised cells and of their neighbours become `STALE`."""
     rows, columns = z.shape

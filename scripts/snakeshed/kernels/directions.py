@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from snakeshed.compiled import compiled
 
 OUTSIDE = 0
 FLAT = 9
@@ -53,6 +54,55 @@ def neighbour_offsets(columns: int) -> np.ndarray:
     )
 
 
+def check_padded(
+    z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+) -> None:
+    """Refuse arrays that the kernels, which check no index, would read past the end of.
+
+    Parameters
+    ----------
+    z, border, width_m, height_m
+        As in `steepest_descent`.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together, or the ring is not NaN.
+    """
+    if z.ndim != 2 or min(z.shape) < 2 or not z.flags.c_contiguous:
+        raise ValueError(f"z must be a C-contiguous padded array, not of shape {z.shape}")
+    if border.shape != z.shape or not border.flags.c_contiguous:
+        raise ValueError(f"border must be C-contiguous with shape {z.shape}, not {border.shape}")
+    if width_m.shape != z.shape[:1] or height_m.shape != z.shape[:1]:
+        raise ValueError(f"width_m and height_m must have one value for each of {len(z)} rows")
+    ring = (z[0], z[-1], z[:, 0], z[:, -1])
+    if not all(np.isnan(side).all() for side in ring):
+        raise ValueError("the ring of z around the data must be NaN")
+
+
+def open_border(z: np.ndarray) -> np.ndarray:
+    """Mark the cells beside nodata or beside the ring: all that could drain outside.
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (h + 2, w + 2)
+        Elevations, padded; NaN is nodata.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h + 2, w + 2)
+        1 at such data cells, else 0.
+    """
+    nodata = np.isnan(z)
+    in_column = nodata.copy()
+    in_column[:-1] |= nodata[1:]
+    in_column[1:] |= nodata[:-1]
+    nearby = in_column.copy()
+    nearby[:, :-1] |= in_column[:, 1:]
+    nearby[:, 1:] |= in_column[:, :-1]
+    return (nearby & ~nodata).astype(np.uint8)
+
+
 def steepest_descent(
     z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
 ) -> np.ndarray:
@@ -78,16 +128,21 @@ def steepest_descent(
     ndarray of uint8, shape (h + 2, w + 2)
         Codes 1 to 8; for a cell without a lower neighbour 0 if it may drain outside and `FLAT`
         otherwise; `NODATA` for nodata and the ring.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together, or the ring is not NaN.
     """
+    check_padded(z, border, width_m, height_m)
     directions = np.full(z.shape, NODATA, dtype=np.uint8)
     _descend_rows(z, border, width_m, height_m, directions)
     return directions
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _descend_rows(z, border, width_m, height_m, directions):
-    rows, columns = z.shape
-    for i in range(1, rows - 1):
+    for i in range(1, z.shape[0] - 1):
         dx = width_m[i]
         dy = height_m[i]
         _descend_row(
@@ -102,7 +157,7 @@ def _descend_rows(z, border, width_m, height_m, directions):
         )
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
     # Written without branches, so that LLVM turns the loop into vector instructions. A drop to or
     # from nodata is NaN, which is never steeper than anything.
@@ -148,7 +203,7 @@ def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
         codes[j] = np.uint8(code)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def redirect_stale(z, border, width_m, height_m, offsets, directions):
     """Compute the directions of the cells marked `STALE` anew, by the rule of `steepest_descent`.
 
@@ -188,3 +243,98 @@ def redirect_stale(z, border, width_m, height_m, offsets, directions):
                         best = slope
                         code = k
             directions[i, j] = code
+
+
+def from_dirmap(fdir: np.ndarray, nodata_cells: np.ndarray, dirmap: tuple[int, ...]) -> np.ndarray:
+    """Codes of flow directions that pysheds, or a file, writes with other numbers.
+
+    Parameters
+    ----------
+    fdir : ndarray of int64, shape (h, w)
+        Flow directions.
+    nodata_cells : ndarray of bool, shape (h, w)
+        Where `fdir` means nothing.
+    dirmap : tuple of 8 int
+        Numbers for N, NE, E, SE, S, SW, W, NW.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h + 2, w + 2)
+        Padded codes. Any number that is not in `dirmap`, and a direction that leads out of the
+        array or into nodata, becomes 0.
+    """
+    directions = np.full((fdir.shape[0] + 2, fdir.shape[1] + 2), NODATA, dtype=np.uint8)
+    valid = np.zeros(directions.shape, dtype=np.bool_)
+    valid[1:-1, 1:-1] = ~nodata_cells
+    numbers = np.array([0, *dirmap], dtype=np.int64)
+    _encode(
+        np.ascontiguousarray(fdir), valid, numbers, neighbour_offsets(valid.shape[1]), directions
+    )
+    return directions
+
+
+@compiled
+def _encode(fdir, valid, numbers, offsets, directions):
+    rows, columns = fdir.shape
+    is_data = valid.reshape(valid.size)
+    for i in range(rows):
+        for j in range(columns):
+            cell = (i + 1) * (columns + 2) + j + 1
+            if not is_data[cell]:
+                continue
+            number = fdir[i, j]
+            code = OUTSIDE
+            for k in range(1, 9):
+                if number == numbers[k] and is_data[cell + offsets[k]]:
+                    code = k
+                    break
+            directions[i + 1, j + 1] = code
+
+
+def to_dirmap(
+    directions: np.ndarray,
+    dirmap: tuple[int, ...],
+    outside: int,
+    nodata_out: int,
+) -> np.ndarray:
+    """Flow directions in the numbers of pysheds, or of a file.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        Padded codes.
+    dirmap : tuple of 8 int
+        Numbers for N, NE, E, SE, S, SW, W, NW.
+    outside, nodata_out : int
+        Numbers for a cell that drains outside (or is `FLAT`), and for nodata.
+
+    Returns
+    -------
+    ndarray of int64, shape (h, w)
+        Not padded.
+    """
+    numbers = np.full(256, outside, dtype=np.int64)
+    numbers[1:9] = dirmap
+    numbers[NODATA] = nodata_out
+    return numbers[directions[1:-1, 1:-1]]
+
+
+def has_level_neighbour(z: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Whether each of some cells has a neighbour of its own elevation.
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (h + 2, w + 2)
+        Elevations, padded.
+    cells : ndarray of int64, shape (n,)
+        Flat indices of data cells.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    level = z.reshape(z.size)
+    found = np.zeros(cells.shape, dtype=np.bool_)
+    for step in neighbour_offsets(z.shape[1])[1:]:
+        found |= level[cells + step] == level[cells]
+    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
 
 
@@ -24,7 +24,7 @@ def spread_downstream(directions: np.ndarray, flags: np.ndarray) -> None:
     _carry_down(directions, neighbour_offsets(directions.shape[1]), flags)
 
 
-@njit(cache=True)
+@compiled
 def _carry_down(directions, offsets, flags):
     codes = directions.reshape(directions.size)
     bits = flags.reshape(directions.size)

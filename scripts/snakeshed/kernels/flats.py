@@ -14,11 +14,11 @@ terrain of their two).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import FLAT, neighbour_offsets
 
-# A cell of the wave in progress: its direction is known, but its distance is not yet the nearer one.
+# Added to the code of a cell in the wave in progress, which no other cell of it may drain to.
 PENDING = 16
 
 
@@ -40,7 +40,7 @@ def resolve_flats(filled: np.ndarray, directions: np.ndarray) -> None:
     _drain_in_waves(filled, directions, neighbour_offsets(directions.shape[1]), queue)
 
 
-@njit(cache=True)
+@compiled
 def _count_flat(directions):
     count = 0
     for code in directions.flat:
@@ -48,7 +48,7 @@ def _count_flat(directions):
     return count
 
 
-@njit(cache=True)
+@compiled
 def _direction_nearer(flat_z, codes, offsets, cell):
     """First direction to a neighbour of equal elevation that is already drained; 0 if none is."""
     for k in range(1, 9):
@@ -58,7 +58,7 @@ def _direction_nearer(flat_z, codes, offsets, cell):
     return 0
 
 
-@njit(cache=True)
+@compiled
 def _drain_in_waves(filled, directions, offsets, queue):
     rows, columns = filled.shape
     flat_z = filled.reshape(filled.size)

@@ -1,0 +1,77 @@
+"""Pools at the rim: filled depressions and flats that a window's rim cuts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snakeshed.compiled import compiled
+from snakeshed.kernels.directions import NODATA, neighbour_offsets
+
+
+def pools_at_rim(
+    z: np.ndarray, filled: np.ndarray, directions: np.ndarray, cut: np.ndarray
+) -> np.ndarray:
+    """Mark the pools that reach cut cells, and the cells beside them.
+
+    A pool is an 8-connected set of cells that conditioning raised or that have no lower
+    neighbour. Its level and the way it drains depend on what lies beyond the rim, so a larger
+    window may route it, and what it spills into, differently.
+
+    Parameters
+    ----------
+    z, filled : numpy.ndarray, (h + 2, w + 2), float32 or float64
+        Elevations before and after conditioning, with a ring of NaN.
+    directions : numpy.ndarray, (h + 2, w + 2), uint8
+        Drainage directions of the filled surface.
+    cut : numpy.ndarray, (h + 2, w + 2), bool
+        Cells with data beyond the window.
+
+    Returns
+    -------
+    numpy.ndarray, (h + 2, w + 2), bool
+
+    Notes
+    -----
+    Breadth-first from the cut cells: linear in the number of cells in such pools.
+    """
+    marked = np.zeros(z.shape, np.bool_)
+    _flood(
+        z.ravel(),
+        filled.ravel(),
+        directions.ravel(),
+        np.flatnonzero(cut),
+        neighbour_offsets(z.shape[1]),
+        marked.ravel(),
+    )
+    return marked
+
+
+@compiled
+def _is_pool(z, filled, directions, offsets, cell):
+    code = directions[cell]
+    if code == NODATA:
+        return False
+    if code == 0 or filled[cell] > z[cell]:
+        return True
+    return filled[cell + offsets[code]] == filled[cell]
+
+
+@compiled
+def _flood(z, filled, directions, cut, offsets, marked):
+    in_pool = np.zeros(marked.size, np.bool_)
+    stack = []
+    for cell in cut:
+        if _is_pool(z, filled, directions, offsets, cell):
+            in_pool[cell] = True
+            stack.append(cell)
+    while stack:
+        cell = stack.pop()
+        marked[cell] = True
+        for k in range(1, 9):
+            beside = cell + offsets[k]
+            if directions[beside] == NODATA:
+                continue
+            marked[beside] = True
+            if not in_pool[beside] and _is_pool(z, filled, directions, offsets, beside):
+                in_pool[beside] = True
+                stack.append(beside)

@@ -1,0 +1,113 @@
+"""Resampling of terrain: elevations of the source lattice at arbitrary points.
+
+Every value depends on the position of its own point and on at most four source cells, so it is
+the same in every window and whatever tiles the source is cut into.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+# What a point of the terrain is.
+DATA, NODATA, OUTSIDE = 0, 1, 2
+
+# Positions are counted in millionths of a cell: the last bits in which the map projections of two
+# CPUs differ vanish, and a point on a cell's centre needs that cell alone.
+_MICRO = 1_000_000
+
+
+@njit(cache=True)
+def bilinear(
+    rows: np.ndarray,
+    cols: np.ndarray,
+    z: np.ndarray,
+    covered: np.ndarray,
+    first_row: int,
+    first_col: int,
+    out: np.ndarray,
+    kind: np.ndarray,
+) -> None:
+    """Interpolate bilinearly between the centres of the four source cells around each point.
+
+    A point is without data where one of the cells that it needs is; a cell with zero weight is
+    not needed. Linear in the number of points.
+
+    Parameters
+    ----------
+    rows, cols : numpy.ndarray
+        (h, w) float64, absolute positions on the source lattice, 0 on the north-western corner of
+        cell (0, 0); not finite where there is none.
+    z : numpy.ndarray
+        (H, W) elevations, NaN without data; its first cell is (first_row, first_col).
+    covered : numpy.ndarray
+        (H, W) bool, false outside all tiles.
+    first_row, first_col : int
+        Absolute cell at which `z` begins.
+    out : numpy.ndarray
+        (h, w) float64, receives the elevations, NaN without data.
+    kind : numpy.ndarray
+        (h, w) uint8, receives `DATA`, `NODATA` or, where a needed cell lies outside all tiles or
+        outside `z`, `OUTSIDE`.
+    """
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            out[i, j] = np.nan
+            kind[i, j] = OUTSIDE
+            if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
+                continue
+            # Relative to the centres of the cells.
+            v = int(math.floor(rows[i, j] * _MICRO + 0.5)) - _MICRO // 2
+            u = int(math.floor(cols[i, j] * _MICRO + 0.5)) - _MICRO // 2
+            row, col = v // _MICRO, u // _MICRO
+            fy, fx = (v - row * _MICRO) / _MICRO, (u - col * _MICRO) / _MICRO
+            value = 0.0
+            worst = DATA
+            for down in range(2):
+                wy = fy if down else 1.0 - fy
+                for right in range(2):
+                    wx = fx if right else 1.0 - fx
+                    if wy == 0.0 or wx == 0.0:
+                        continue
+                    r, c = row + down - first_row, col + right - first_col
+                    if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
+                        worst = OUTSIDE
+                    elif math.isnan(z[r, c]):
+                        worst = max(worst, NODATA)
+                    else:
+                        value += wy * wx * z[r, c]
+            kind[i, j] = worst
+            if worst == DATA:
+                out[i, j] = value
+
+
+@njit(cache=True)
+def nearest(
+    rows: np.ndarray,
+    cols: np.ndarray,
+    z: np.ndarray,
+    covered: np.ndarray,
+    first_row: int,
+    first_col: int,
+    out: np.ndarray,
+    kind: np.ndarray,
+) -> None:
+    """Take the elevation of the source cell that contains each point.
+
+    Parameters are those of :func:`bilinear`. A point on an edge is in the cell south or east of
+    it.
+    """
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            out[i, j] = np.nan
+            kind[i, j] = OUTSIDE
+            if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
+                continue
+            r = int(math.floor(rows[i, j] * _MICRO + 0.5)) // _MICRO - first_row
+            c = int(math.floor(cols[i, j] * _MICRO + 0.5)) // _MICRO - first_col
+            if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
+                continue
+            out[i, j] = z[r, c]
+            kind[i, j] = NODATA if math.isnan(z[r, c]) else DATA

@@ -1,0 +1,109 @@
+"""The cost of each cell near a site as its outlet, and which cells lie on one drainage line."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from snakeshed.compiled import compiled
+from snakeshed.kernels.directions import NODATA, OUTSIDE
+
+ROW_STEP = np.array([0, -1, -1, 0, 1, 1, 1, 0, -1])
+COLUMN_STEP = np.array([0, 0, 1, 1, 1, 0, -1, -1, -1])
+
+
+@compiled
+def score_candidates(
+    areas_m2,
+    directions,
+    row,
+    column,
+    width_m,
+    height_m,
+    radius_m,
+    reported_m2,
+    min_area_m2,
+    distance_weight,
+    distance_m,
+    cost,
+    lower_bound,
+):
+    """Fill in distance, cost and the cost's lower bound of every candidate in a box of cells.
+
+    With a reported area the cost is ``|ln(area / reported)| + distance_weight * distance / radius``;
+    without one (NaN) it is ``distance / radius`` for cells of at least ``min_area_m2``. An area
+    that the window cuts is itself a lower bound, so the cost it might have in a larger window is
+    bounded below by its cost at the area, not below its own, that suits best.
+
+    Parameters
+    ----------
+    areas_m2 : ndarray of float64, shape (h, w)
+        Upslope area of each cell, itself included.
+    directions : ndarray of uint8, shape (h, w)
+    row, column : float
+        Position of the site in cells from the box's north-western corner.
+    width_m, height_m : float
+        Size of a cell at the site.
+    radius_m, reported_m2, min_area_m2, distance_weight : float
+    distance_m, cost, lower_bound : ndarray of float64, shape (h, w)
+        Written; infinite where a cell is no candidate.
+    """
+    known = not math.isnan(reported_m2)
+    for i in range(areas_m2.shape[0]):
+        for j in range(areas_m2.shape[1]):
+            distance_m[i, j] = cost[i, j] = lower_bound[i, j] = np.inf
+            if directions[i, j] == NODATA:
+                continue
+            north = (i + 0.5 - row) * height_m
+            east = (j + 0.5 - column) * width_m
+            distance = math.sqrt(north * north + east * east)
+            if distance > radius_m:
+                continue
+            distance_m[i, j] = distance
+            share = distance / radius_m
+            area = areas_m2[i, j]
+            if known:
+                cost[i, j] = abs(math.log(area / reported_m2)) + distance_weight * share
+                lower_bound[i, j] = (
+                    distance_weight * share if area < reported_m2 else cost[i, j]
+                )
+            else:
+                if area >= min_area_m2:
+                    cost[i, j] = share
+                lower_bound[i, j] = share
+
+
+@compiled
+def same_drainage_line(directions, row, column, row_step, column_step, same):
+    """Mark the cells of a box that lie upstream or downstream of one of them, within the box.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h, w)
+    row, column : int
+        The cell in question.
+    row_step, column_step : ndarray of int64, shape (9,)
+        `ROW_STEP` and `COLUMN_STEP`.
+    same : ndarray of bool, shape (h, w)
+        Written.
+    """
+    rows, columns = directions.shape
+    same[:] = False
+    i, j = row, column
+    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+        same[i, j] = True
+        code = directions[i, j]
+        if code == OUTSIDE:
+            break
+        i, j = i + row_step[code], j + column_step[code]
+    for start in range(rows * columns):
+        i, j = start // columns, start % columns
+        while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+            if i == row and j == column:
+                same[start // columns, start % columns] = True
+                break
+            code = directions[i, j]
+            if code == OUTSIDE:
+                break
+            i, j = i + row_step[code], j + column_step[code]
