@@ -59,8 +59,8 @@ def bilinear(
             if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
                 continue
             # Relative to the centres of the cells.
-            v = int(math.floor(rows[i, j] * _MICRO + 0.5)) - _MICRO // 2
-            u = int(math.floor(cols[i, j] * _MICRO + 0.5)) - _MICRO // 2
+            v = math.floor(rows[i, j] * _MICRO + 0.5) - _MICRO // 2
+            u = math.floor(cols[i, j] * _MICRO + 0.5) - _MICRO // 2
             row, col = v // _MICRO, u // _MICRO
             fy, fx = (v - row * _MICRO) / _MICRO, (u - col * _MICRO) / _MICRO
             value = 0.0
@@ -105,8 +105,8 @@ def nearest(
             kind[i, j] = OUTSIDE
             if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
                 continue
-            r = int(math.floor(rows[i, j] * _MICRO + 0.5)) // _MICRO - first_row
-            c = int(math.floor(cols[i, j] * _MICRO + 0.5)) // _MICRO - first_col
+            r = math.floor(rows[i, j] * _MICRO + 0.5) // _MICRO - first_row
+            c = math.floor(cols[i, j] * _MICRO + 0.5) // _MICRO - first_col
             if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
                 continue
             out[i, j] = z[r, c]

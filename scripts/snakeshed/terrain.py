@@ -1,0 +1,309 @@
+"""The terrain: windows of elevations as the kernels route them, whatever files they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from snakeshed.dem import TerrainIndex, Tile, open_raster, overlap, transformer
+from snakeshed.errors import TerrainError
+
+# Bits of `Ground.border`.
+CUT = 1
+EDGE = 2
+NODATA = 4
+
+# Target cells that are resampled at a time; bounds the memory that their coordinates take.
+_STRIP_CELLS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Elevations of a window and where water may leave them.
+
+    Attributes
+    ----------
+    row, col : int
+        Absolute cell of the north-western corner.
+    z : numpy.ndarray
+        (h, w) elevations in metres, NaN without data. float32 where the files' numbers are exact
+        in it, else float64.
+    border : numpy.ndarray
+        (h, w) uint8, bits of what a cell with data lies beside (8 neighbours): ``CUT`` a cell
+        with data, or a gap of unknown size, beyond the window; ``EDGE`` a cell outside all tiles;
+        ``NODATA`` a gap too large to be a void. 0 for cells without data.
+    """
+
+    row: int
+    col: int
+    z: np.ndarray
+    border: np.ndarray
+
+
+class Terrain:
+    """Reads windows of a DEM; opens each tile when it is first needed and keeps it open.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+        The whole DEM, or a subset that holds :func:`snakeshed.dem.tiles_under` each window that
+        will be read.
+    max_void_cells : int
+        Cells without data that are connected (8 neighbours), at most this many, and enclosed by
+        data are a void: missing ground, which is no outlet.
+    """
+
+    def __init__(self, index: TerrainIndex, max_void_cells: int) -> None:
+        self.index = index
+        self.max_void_cells = max_void_cells
+        self._rasters: dict[str, Any] = {}
+        self._transformer = (
+            None if index.is_native else transformer(index.lattice.crs, index.source.crs)
+        )
+
+    def __enter__(self) -> Terrain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files; a later read opens them again."""
+        for raster in self._rasters.values():
+            raster.close()
+        self._rasters.clear()
+
+    def read(self, row: int, col: int, height: int, width: int) -> Ground:
+        """Read a window of the terrain.
+
+        Cells outside all tiles and cells without data are NaN. What is told of a cell does not
+        depend on the window, but for ``CUT`` and what it stands in for.
+
+        Parameters
+        ----------
+        row, col : int
+            Absolute cell of the north-western corner; may be negative.
+        height, width : int
+            Cells, positive.
+
+        Raises
+        ------
+        TerrainError
+            A tile cannot be read, has changed since it was indexed, or contradicts another one
+            where the two overlap.
+        """
+        if height < 1 or width < 1:
+            raise ValueError(f"a window of {height} x {width} cells")
+        # One ring more, to know what each cell of the window lies beside.
+        window = (row - 1, col - 1, height + 2, width + 2)
+        z, covered = self._native(*window) if self.index.is_native else self._resampled(*window)
+        border = _border(z, covered, self.max_void_cells)
+        return Ground(row, col, np.ascontiguousarray(z[1:-1, 1:-1]), border)
+
+    def _native(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the source lattice: elevations, and which cells any tile covers."""
+        shares = [(tile, overlap(tile, row, col, height, width)) for tile in self.index.tiles]
+        shares = [(tile, share) for tile, share in shares if share is not None]
+        dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
+        z = np.full((height, width), np.nan, dtype)
+        covered = np.zeros((height, width), bool)
+        # Which tile gave a cell is only asked once two have been found to differ.
+        read: list[tuple[Tile, tuple[int, int, int, int]]] = []
+        for tile, share in shares:
+            values = self._tile(tile, *share)
+            here = slice(share[0] - row, share[1] - row), slice(share[2] - col, share[3] - col)
+            known = z[here]
+            if covered[here].any():
+                differ = (known != values) & ~np.isnan(known) & ~np.isnan(values)
+                if differ.any():
+                    i, j = np.argwhere(differ)[0]
+                    self._contradiction(tile, read, share[0] + int(i), share[2] + int(j))
+                values = np.where(np.isnan(known), values, known)
+            z[here] = values
+            covered[here] = True
+            read.append((tile, share))
+        return z, covered
+
+    def _tile(
+        self, tile: Tile, first_row: int, end_row: int, first_col: int, end_col: int
+    ) -> np.ndarray:
+        """Read absolute rows and columns of one tile, in metres, NaN without data."""
+        from rasterio.errors import RasterioError
+
+        rows = slice(first_row - tile.row, end_row - tile.row)
+        cols = slice(first_col - tile.col, end_col - tile.col)
+        try:
+            # The variable below the DataArray: the same lazy array without the coordinates'
+            # bookkeeping.
+            values = self._raster(tile).variable[0, rows, cols].values
+        except (RasterioError, OSError) as error:
+            raise TerrainError(
+                tile.path,
+                f"cells that cannot be read ({error.__cause__ or error})",
+                "a complete raster",
+                "The file is damaged or truncated: fetch it again.",
+            ) from error
+        if tile.exact_dtype == np.float64:
+            values = values.astype(np.float64)
+            # One after the other and only where they say something: a factor of 1 must not
+            # change a value.
+            if tile.scale != 1.0:
+                values *= tile.scale
+            if tile.offset != 0.0:
+                values += tile.offset
+            if tile.vertical_unit_m != 1.0:
+                values *= tile.vertical_unit_m
+        values[np.isinf(values)] = np.nan
+        return values
+
+    def _raster(self, tile: Tile) -> Any:
+        raster = self._rasters.get(tile.path)
+        if raster is None:
+            raster = open_raster(tile.path)
+            if raster.shape != (1, tile.height, tile.width):
+                raise TerrainError(
+                    tile.path,
+                    f"a raster of shape {raster.shape}",
+                    f"{(1, tile.height, tile.width)}, as when the DEM was indexed",
+                    "The file has changed: let the workflow index the DEM again.",
+                )
+            self._rasters[tile.path] = raster
+        return raster
+
+    def _contradiction(
+        self,
+        tile: Tile,
+        read: list[tuple[Tile, tuple[int, int, int, int]]],
+        row: int,
+        col: int,
+    ) -> None:
+        """Raise the error about two tiles that disagree in the cell (row, col)."""
+        for other, share in read:
+            if share[0] <= row < share[1] and share[2] <= col < share[3]:
+                cell = (row, row + 1, col, col + 1)
+                theirs, ours = (self._tile(one, *cell)[0, 0] for one in (other, tile))
+                if not np.isnan(theirs) and theirs != ours:
+                    x, y = self.index.source.centre(row, col)
+                    raise TerrainError(
+                        f"{other.path} and {tile.path}",
+                        f"{theirs:.9g} m and {ours:.9g} m in the same cell at x {x:.10g}, "
+                        f"y {y:.10g}",
+                        "equal elevations where tiles overlap",
+                        "Keep one of the two, or merge them with gdalwarp.",
+                    )
+
+    def _resampled(
+        self, row: int, col: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Resample a window of the target lattice; like :meth:`_native`, always float64."""
+        from snakeshed.kernels.resample import OUTSIDE, bilinear, nearest
+
+        resample = {"bilinear": bilinear, "nearest": nearest}[self.index.resampling]
+        z = np.empty((height, width))
+        kind = np.empty((height, width), np.uint8)
+        step = max(1, _STRIP_CELLS // width)
+        for first in range(0, height, step):
+            strip = slice(first, min(height, first + step))
+            rows, cols = self._source_positions(row + first, col, strip.stop - first, width)
+            window = self._window_around(rows, cols)
+            if window is None:
+                z[strip], kind[strip] = np.nan, OUTSIDE
+                continue
+            source, covered = self._native(*window)
+            resample(rows, cols, source, covered, window[0], window[1], z[strip], kind[strip])
+        return z, kind != OUTSIDE
+
+    def _source_positions(
+        self, row: int, col: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the centres of target cells lie, in absolute source rows and columns."""
+        target, source = self.index.lattice, self.index.source
+        xs = target.x0 + (np.arange(col, col + width) + 0.5) * target.dx
+        ys = target.y0 - (np.arange(row, row + height) + 0.5) * target.dy
+        x, y = self._transformer.transform(np.tile(xs, height), np.repeat(ys, width))
+        shape = (height, width)
+        return (
+            ((source.y0 - y) / source.dy).reshape(shape),
+            ((x - source.x0) / source.dx).reshape(shape),
+        )
+
+    def _window_around(
+        self, rows: np.ndarray, cols: np.ndarray
+    ) -> tuple[int, int, int, int] | None:
+        """Return the source window that positions need, or None where no tile can cover them."""
+        finite = np.isfinite(rows) & np.isfinite(cols)
+        tiles = self.index.tiles
+        if not (finite.any() and tiles):
+            return None
+        # Positions may run far beyond the DEM; cells beyond its tiles need not be allocated.
+        first_row = max(int(rows[finite].min()) - 2, min(t.row for t in tiles))
+        first_col = max(int(cols[finite].min()) - 2, min(t.col for t in tiles))
+        end_row = min(int(rows[finite].max()) + 3, max(t.row + t.height for t in tiles))
+        end_col = min(int(cols[finite].max()) + 3, max(t.col + t.width for t in tiles))
+        if first_row >= end_row or first_col >= end_col:
+            return None
+        return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+def _border(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarray:
+    """Return the border bits of a window from the window with one ring around it.
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+        (h + 2, w + 2), NaN without data.
+    covered : numpy.ndarray
+        (h + 2, w + 2) bool, false outside all tiles.
+    max_void_cells : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w) uint8.
+    """
+    gap = np.isnan(z)
+    # What each cell means to the cells beside it.
+    beside = np.zeros(z.shape, np.uint8)
+    for ring in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        beside[ring] = CUT
+    if gap.any():
+        beside[gap] = 0
+        beside[~covered] = EDGE
+        nodata = gap & covered
+        if nodata.any():
+            beside |= _gaps(nodata, ~covered, max_void_cells)
+    around = _spread(beside)
+    around[gap] = 0
+    return np.ascontiguousarray(around[1:-1, 1:-1])
+
+
+def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.ndarray:
+    """Return what each cell without data means to the cells beside it: 0, CUT or NODATA."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(nodata, structure=np.ones((3, 3), bool))
+    beyond = np.zeros(n + 1, bool)
+    for ring in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        beyond[ring] = True
+    open_to_outside = np.zeros(n + 1, bool)
+    if outside.any():
+        open_to_outside[labels[_spread(outside.astype(np.uint8)) > 0]] = True
+    large = np.bincount(labels.ravel(), minlength=n + 1) > max_void_cells
+    # A small gap that leaves the window may be a void or the rim of a sea.
+    meaning = np.where(beyond, CUT, 0)
+    meaning[large | open_to_outside] = NODATA
+    meaning[0] = 0
+    return meaning.astype(np.uint8)[labels]
+
+
+def _spread(bits: np.ndarray) -> np.ndarray:
+    """Return for each cell the bits of itself and its eight neighbours together."""
+    rows = bits.copy()
+    rows[1:] |= bits[:-1]
+    rows[:-1] |= bits[1:]
+    around = rows.copy()
+    around[:, 1:] |= rows[:, :-1]
+    around[:, :-1] |= rows[:, 1:]
+    return around
