@@ -1,0 +1,16 @@
+# The inputs of the demo study (config/config.yaml), made from terrain that comes with matplotlib.
+
+
+rule make_demo:
+    output:
+        dem="resources/demo/dem.tif",
+        sites="resources/demo/sites.csv",
+        roughness="resources/demo/roughness.tif",
+        fuel="resources/demo/fuel.tif",
+    params:
+        code=library_digest("demo"),
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    script:
+        "../scripts/make_demo.py"
