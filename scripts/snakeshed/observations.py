@@ -109,14 +109,23 @@ def read_observations(
     else:
         read = _read_vector(path, name, sheet, with_points)
     if not read.rows:
-        raise TableError(
-            name, "no rows", "at least one site", "Check that this is the right file and sheet."
-        )
+        raise _without_rows(name)
     return read
 
 
 def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
     """Read a CSV file: UTF-8, commas, a header."""
+    with path.open("rb") as file:
+        header = file.readline()
+    if b"," not in header and (b";" in header or b"\t" in header):
+        raise TableError(
+            name,
+            f"columns separated by {'semicolons' if b';' in header else 'tabs'}",
+            "columns separated by commas",
+            "Save the table again with commas, and with points in decimal numbers.",
+        )
+    if header.strip() and not header.endswith(b"\n"):
+        raise _without_rows(name)
     try:
         table = pyarrow.csv.read_csv(
             path,
@@ -131,13 +140,6 @@ def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise _unreadable(name, "CSV", error) from error
-    if table.num_columns == 1 and any(mark in table.column_names[0] for mark in ";\t"):
-        raise TableError(
-            name,
-            f"one column, {table.column_names[0]!r}",
-            "columns separated by commas",
-            "Save the table again with commas, and with points in decimal numbers.",
-        )
     _check_column_names(table.column_names, name)
     for column in table.schema:
         if pa.types.is_binary(column.type):
@@ -337,6 +339,13 @@ def _crs_text(crs: object, name: str) -> str:
     crs = CRS.from_user_input(crs)
     authority = crs.to_authority()
     return ":".join(authority) if authority else crs.to_wkt()
+
+
+def _without_rows(name: str) -> TableError:
+    """Return the problem of a table with a header at most."""
+    return TableError(
+        name, "no rows", "at least one site", "Check that this is the right file and sheet."
+    )
 
 
 def _without_geometry(name: str) -> TableError:
