@@ -7,10 +7,11 @@ rule make_demo:
         sites="resources/demo/sites.csv",
         roughness="resources/demo/roughness.tif",
         fuel="resources/demo/fuel.tif",
-    params:
-        code=library_digest("demo"),
-    localrule: True
+    log:
+        "resources/demo/make_demo.log",
     conda:
         "../envs/environment.yaml"
+    params:
+        library=library_digest("demo"),
     script:
         "../scripts/make_demo.py"

@@ -1,8 +1,16 @@
-"""Make the inputs of the demo."""
+"""Rule make_demo: terrain, sites and layers of the demo study."""
 
 from pathlib import Path
 
 from snakeshed.demo import make_demo
+from snakeshed.job_log import job_log
+
+
+def main(folder: Path, log: str) -> None:
+    """Write the demo's inputs."""
+    with job_log(log, "making the demo's terrain, sites and layers"):
+        make_demo(folder)
+
 
 if __name__ == "__main__":
-    make_demo(Path(snakemake.output.dem).parent)  # noqa: F821
+    main(Path(snakemake.output.dem).parent, snakemake.log[0])
