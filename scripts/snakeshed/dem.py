@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -649,8 +650,12 @@ def _source_window(
     return first_row, first_col, end_row - first_row, end_col - first_col
 
 
+@lru_cache(maxsize=64)
 def transformer(from_crs: str, to_crs: str) -> Any:
-    """Return the pyproj transformer from one CRS to another, x before y in both."""
+    """Return the pyproj transformer from one CRS to another, x before y in both.
+
+    Points that have no image in the other CRS become infinite.
+    """
     from pyproj import Transformer
 
     return Transformer.from_crs(from_crs, to_crs, always_xy=True)

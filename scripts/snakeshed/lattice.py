@@ -21,8 +21,10 @@ from affine import Affine
 FOOT_M = 0.3048
 US_SURVEY_FOOT_M = 1200 / 3937
 
-# Cell sizes are stated in files with 8 to 17 digits; tiles of one survey differ in the last ones.
-_SPACING_TOLERANCE = 1e-8
+# Cell sizes in degrees are stated in files with 8 to 17 digits, and tiles of one survey differ in
+# the last ones; lengths are short numbers, which only arithmetic in the software blurs.
+_DEGREE_TOLERANCE = 1e-8
+_LENGTH_TOLERANCE = 1e-11
 _LARGEST_DENOMINATOR = 100
 _ARC_SECONDS_PER_DEGREE = 3600
 
@@ -276,8 +278,9 @@ def _canonical_spacing(size: float, geographic: bool) -> float:
     even the twelfth digit matters.
     """
     scale = _ARC_SECONDS_PER_DEGREE if geographic else 1
+    tolerance = _DEGREE_TOLERANCE if geographic else _LENGTH_TOLERANCE
     simple = Fraction(size * scale).limit_denominator(_LARGEST_DENOMINATOR)
-    if simple and abs(size / float(simple / scale) - 1) <= _SPACING_TOLERANCE:
+    if simple and abs(size / float(simple / scale) - 1) <= tolerance:
         return float(simple / scale)
     return float(f"{size:.15g}")
 

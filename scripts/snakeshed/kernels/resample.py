@@ -1,7 +1,8 @@
 """Resampling of terrain: elevations of the source lattice at arbitrary points.
 
 Every value depends on the position of its own point and on at most four source cells, so it is
-the same in every window and whatever tiles the source is cut into.
+the same in every window and whatever tiles the source is cut into. The arrays are not padded:
+a position beyond the source is an answer here, not an accident.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from snakeshed.compiled import compiled
 
 # What a point of the terrain is.
 DATA, NODATA, OUTSIDE = 0, 1, 2
@@ -19,7 +21,7 @@ DATA, NODATA, OUTSIDE = 0, 1, 2
 _MICRO = 1_000_000
 
 
-@njit(cache=True)
+@compiled
 def bilinear(
     rows: np.ndarray,
     cols: np.ndarray,
@@ -83,7 +85,7 @@ def bilinear(
                 out[i, j] = value
 
 
-@njit(cache=True)
+@compiled
 def nearest(
     rows: np.ndarray,
     cols: np.ndarray,
