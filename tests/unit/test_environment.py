@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -64,8 +65,8 @@ def test_lock_satisfies_what_is_asked_for():
 
 
 def test_package_asks_for_what_the_lock_is_made_from():
-    extras = sum(PROJECT["optional-dependencies"].values(), [])
-    declared = [Requirement(line) for line in PROJECT["dependencies"] + extras]
+    extras = itertools.chain.from_iterable(PROJECT["optional-dependencies"].values())
+    declared = [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
     wanted = asked_for()
     wanted.pop("hatchling")
     assert {each.name: each.specifier for each in declared} == {
