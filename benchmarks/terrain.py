@@ -9,6 +9,7 @@ puts the small pits back.
 from __future__ import annotations
 
 import numpy as np
+
 from snakeshed.compiled import compiled
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.conditioning import fill

@@ -21,13 +21,23 @@ from snakeshed.compiled import compiled
 @contextmanager
 def compiled_when_called() -> Iterator[None]:
     """Let ``numba.njit`` ignore signatures for a while, and keep compiled code on disk."""
+    eager = numba.njit
+    not_kept: set[str] = set()
 
     def njit(*signature_or_function, **options) -> Callable:
         if signature_or_function and inspect.isfunction(signature_or_function[0]):
-            return compiled(signature_or_function[0], **options)
-        return compiled(**options)
+            return decorate(signature_or_function[0], **options)
+        return lambda function: decorate(function, **options)
 
-    eager = numba.njit
+    def decorate(function: Callable, **options) -> Callable:
+        # Without a signature, what calls itself (or calls such a function) crashes when Numba 0.68
+        # loads it from disk; it is compiled anew in each process that calls it.
+        names = {function.__name__, *not_kept}
+        if names.intersection(function.__code__.co_names):
+            not_kept.add(function.__name__)
+            return eager(**{**options, "cache": False})(function)
+        return compiled(function, **options)
+
     numba.njit = njit
     try:
         yield

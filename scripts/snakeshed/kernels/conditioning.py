@@ -118,7 +118,7 @@ def _label_basins(z, directions, offsets, labels):
                     path = _grown(path, length + 1)
                 path[length] = cell
                 length += 1
-                if code != FLAT and code != OUTSIDE:
+                if code not in (FLAT, OUTSIDE):
                     cell += offsets[code]
                     label = label_of[cell]
                     if label != UNLABELLED:
@@ -140,7 +140,7 @@ def _label_basins(z, directions, offsets, labels):
                         neighbour = member + offsets[k]
                         if flat_z[neighbour] != level:
                             continue
-                        if codes[neighbour] != FLAT and codes[neighbour] != OUTSIDE:
+                        if codes[neighbour] not in (FLAT, OUTSIDE):
                             way_on = neighbour
                         elif label_of[neighbour] == UNLABELLED:
                             label_of[neighbour] = ON_PATH
