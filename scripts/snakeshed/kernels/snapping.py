@@ -65,9 +65,7 @@ def score_candidates(
             area = areas_m2[i, j]
             if known:
                 cost[i, j] = abs(math.log(area / reported_m2)) + distance_weight * share
-                lower_bound[i, j] = (
-                    distance_weight * share if area < reported_m2 else cost[i, j]
-                )
+                lower_bound[i, j] = distance_weight * share if area < reported_m2 else cost[i, j]
             else:
                 if area >= min_area_m2:
                     cost[i, j] = share

@@ -1,0 +1,33 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# Snakemake merges several configuration files, so the demo's is read only when no other is given:
+# no key of it survives in a user's study.
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/demo.smk"
+include: "rules/sites.smk"
+include: "rules/terrain.smk"
+include: "rules/delineate.smk"
+include: "rules/features.smk"
+include: "rules/gather.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/catchments.parquet",
+        f"{RESULTS}/features.parquet",
+        f"{RESULTS}/observations.parquet",
+        f"{RESULTS}/rejected.csv",
+        f"{RESULTS}/summary.json",
+
+
+onsuccess:
+    print_summary()

@@ -1,0 +1,71 @@
+import json
+import sys
+import time
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+
+from snakeshed.configuration import complete
+from snakeshed.dem import dem_files, files_behind
+from snakeshed.digest import library_digest
+from snakeshed.errors import SnakeshedError
+from snakeshed.patches import shard_name
+
+STARTED = time.monotonic()
+
+
+def user_error(function, *arguments):
+    """Call a function; an error that the user can mend ends the run with its message alone."""
+    try:
+        return function(*arguments)
+    except SnakeshedError as error:
+        raise WorkflowError(str(error)) from None
+
+
+STUDY = user_error(
+    complete,
+    config,
+    Path(workflow.basedir, "config/schema/study.schema.yaml"),
+    ", ".join(map(str, workflow.configfiles)),
+)
+RESULTS = f"results/{STUDY['study']}"
+SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
+
+
+wildcard_constraints:
+    shard=r"\d+",
+    table="catchments|features|sites|observations",
+
+
+def terrain_files(wildcards):
+    """The DEM's files and, of a VRT, what it is made of."""
+    path = STUDY["dem"]["path"]
+    if path == "resources/demo/dem.tif":
+        return path  # made by a rule, perhaps in this run
+    files = user_error(dem_files, path)
+    return sorted({behind for file in files for behind in user_error(files_behind, file)})
+
+
+def tiles_under_shard(wildcards):
+    """The DEM's files under the patches of a shard, at every level that its sites may reach."""
+    checkpoints.split_shards.get()
+    index = json.loads(Path(RESULTS, "shards", wildcards.shard, "terrain.json").read_text())
+    files = [tile["path"] for tile in index["tiles"]]
+    return sorted({behind for file in files for behind in user_error(files_behind, file)})
+
+
+def layer_files(wildcards):
+    """The files that declared layers are read from, tables included."""
+    files = [layer["path"] for layer in STUDY["layers"]]
+    return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
+
+
+def print_summary():
+    from snakeshed.results import summary_text
+
+    path = Path(RESULTS, "summary.json")
+    if path.is_file():
+        print(summary_text(json.loads(path.read_text()), RESULTS))
+        print(f"{time.monotonic() - STARTED:.0f} s in all.")

@@ -1,0 +1,20 @@
+rule delineate:
+    input:
+        sites=f"{RESULTS}/shards/{{shard}}/sites.parquet",
+        terrain=f"{RESULTS}/shards/{{shard}}/terrain.json",
+        tiles=tiles_under_shard,
+    output:
+        catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
+    log:
+        f"{RESULTS}/logs/delineate/{{shard}}.log",
+    threads: 1
+    resources:
+        backend="auto",
+    params:
+        patches=STUDY["patches"],
+        snap=STUDY["snap"],
+        network=STUDY["network"],
+        max_void_cells=STUDY["dem"]["max_void_cells"],
+        library=library_digest("delineate", "results"),
+    script:
+        "../scripts/delineate.py"

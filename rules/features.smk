@@ -1,0 +1,17 @@
+rule extract_features:
+    input:
+        catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
+        terrain=f"{RESULTS}/shards/{{shard}}/terrain.json",
+        tiles=tiles_under_shard,
+        layers=layer_files,
+    output:
+        features=f"{RESULTS}/shards/{{shard}}/features.parquet",
+    log:
+        f"{RESULTS}/logs/extract_features/{{shard}}.log",
+    params:
+        features=STUDY["features"],
+        layers=STUDY["layers"],
+        max_void_cells=STUDY["dem"]["max_void_cells"],
+        library=library_digest("extract", "results"),
+    script:
+        "../scripts/extract_features.py"

@@ -1,0 +1,52 @@
+rule gather:
+    input:
+        shards=expand(f"{RESULTS}/shards/{{shard}}/{{{{gathered}}}}.parquet", shard=SHARDS),
+    output:
+        table=f"{RESULTS}/{{gathered,catchments|features}}.parquet",
+    log:
+        f"{RESULTS}/logs/gather_{{gathered}}.log",
+    params:
+        library=library_digest("tables"),
+    script:
+        "../scripts/gather.py"
+
+
+rule summarise:
+    input:
+        catchments=f"{RESULTS}/catchments.parquet",
+        rejected=f"{RESULTS}/rejected.csv",
+    output:
+        summary=f"{RESULTS}/summary.json",
+    log:
+        f"{RESULTS}/logs/summarise.log",
+    params:
+        study=STUDY["study"],
+        library=library_digest("results"),
+    script:
+        "../scripts/summarise.py"
+
+
+rule export_csv:
+    input:
+        table=f"{RESULTS}/{{table}}.parquet",
+    output:
+        csv=f"{RESULTS}/{{table}}.csv",
+    log:
+        f"{RESULTS}/logs/export_{{table}}_csv.log",
+    params:
+        library=library_digest("tables"),
+    script:
+        "../scripts/export_csv.py"
+
+
+rule export_geopackage:
+    input:
+        catchments=f"{RESULTS}/catchments.parquet",
+    output:
+        geopackage=f"{RESULTS}/catchments.gpkg",
+    log:
+        f"{RESULTS}/logs/export_geopackage.log",
+    params:
+        library=library_digest("tables"),
+    script:
+        "../scripts/export_geopackage.py"

@@ -1,0 +1,32 @@
+rule prepare_sites:
+    input:
+        table=STUDY["sites"]["path"],
+    output:
+        sites=f"{RESULTS}/sites.parquet",
+        observations=f"{RESULTS}/observations.parquet",
+        rejected=f"{RESULTS}/rejected.csv",
+    log:
+        f"{RESULTS}/logs/prepare_sites.log",
+    params:
+        settings=STUDY["sites"],
+        library=library_digest("sites"),
+    script:
+        "../scripts/prepare_sites.py"
+
+
+# A checkpoint: shards whose sites and tiles stay the same are recognised by their content, and
+# what follows from them is not run again.
+checkpoint split_shards:
+    input:
+        sites=f"{RESULTS}/sites.parquet",
+        terrain=f"{RESULTS}/terrain.json",
+    output:
+        sites=expand(f"{RESULTS}/shards/{{shard}}/sites.parquet", shard=SHARDS),
+        terrain=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
+    log:
+        f"{RESULTS}/logs/split_shards.log",
+    params:
+        patches=STUDY["patches"],
+        library=library_digest("shards"),
+    script:
+        "../scripts/split_shards.py"

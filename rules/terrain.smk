@@ -1,0 +1,12 @@
+rule index_terrain:
+    input:
+        files=terrain_files,
+    output:
+        terrain=f"{RESULTS}/terrain.json",
+    log:
+        f"{RESULTS}/logs/index_terrain.log",
+    params:
+        settings=STUDY["dem"],
+        library=library_digest("dem"),
+    script:
+        "../scripts/index_terrain.py"

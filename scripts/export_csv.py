@@ -1,0 +1,14 @@
+"""Rule export_csv: a table for spreadsheets, without the outlines."""
+
+from snakeshed.job_log import job_log
+from snakeshed.tables import read_table, write_csv
+
+
+def main(table: str, csv: str, log: str) -> None:
+    """Write a Parquet table as CSV."""
+    with job_log(log, f"exporting {table}"):
+        write_csv(read_table(table), csv)
+
+
+if __name__ == "__main__":
+    main(snakemake.input.table, snakemake.output.csv, snakemake.log[0])

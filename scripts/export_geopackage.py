@@ -1,0 +1,14 @@
+"""Rule export_geopackage: outlines for a GIS."""
+
+from snakeshed.job_log import job_log
+from snakeshed.tables import write_geopackage
+
+
+def main(catchments: str, geopackage: str, log: str) -> None:
+    """Write the catchments as a GeoPackage."""
+    with job_log(log, f"exporting {catchments}"):
+        write_geopackage(catchments, geopackage)
+
+
+if __name__ == "__main__":
+    main(snakemake.input.catchments, snakemake.output.geopackage, snakemake.log[0])

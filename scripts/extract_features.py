@@ -1,0 +1,43 @@
+"""Rule extract_features: what characterises each catchment of one shard."""
+
+from pathlib import Path
+
+from snakeshed.dem import TerrainIndex
+from snakeshed.extract import extract_features, feature_columns
+from snakeshed.features import ReliefRule
+from snakeshed.job_log import job_log
+from snakeshed.results import write_features
+from snakeshed.tables import read_table
+from snakeshed.terrain import Terrain
+from snakeshed.zonal import layer_of
+
+
+def main(
+    catchments: str,
+    terrain: str,
+    features: dict,
+    layers: list[dict],
+    max_void_cells: int,
+    output: str,
+    log: str,
+) -> None:
+    """Write the features of a shard's catchments."""
+    with job_log(log, f"extracting the features of {catchments}"):
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
+        declared = [layer_of(layer, rule.percentiles) for layer in layers]
+        with Terrain(index, max_void_cells) as ground:
+            rows = extract_features(read_table(catchments), ground, rule, declared)
+        write_features(rows, feature_columns(rule, declared), output)
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.input.catchments,
+        snakemake.input.terrain,
+        snakemake.params.features,
+        snakemake.params.layers,
+        snakemake.params.max_void_cells,
+        snakemake.output.features,
+        snakemake.log[0],
+    )

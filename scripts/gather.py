@@ -1,0 +1,18 @@
+"""Rule gather: the tables of all shards become one."""
+
+from collections.abc import Sequence
+
+from snakeshed.job_log import job_log
+from snakeshed.tables import concatenate, write_table
+
+
+def main(shards: Sequence[str], table: str, log: str) -> None:
+    """Write all rows of the shards' tables, sorted by site."""
+    with job_log(log, f"gathering {table}") as logger:
+        gathered = concatenate(shards)
+        logger.info("%d sites from %d shards", gathered.num_rows, len(shards))
+        write_table(gathered, table)
+
+
+if __name__ == "__main__":
+    main(snakemake.input.shards, snakemake.output.table, snakemake.log[0])

@@ -1,0 +1,25 @@
+"""Rule index_terrain: where the tiles of the DEM lie, and on which lattice."""
+
+from snakeshed.dem import dem_files, index_terrain
+from snakeshed.job_log import job_log
+from snakeshed.tables import atomic
+
+
+def main(settings: dict, terrain: str, log: str) -> None:
+    """Write the index of the DEM that the ``dem`` section of a configuration names."""
+    with job_log(log, "indexing the DEM") as logger:
+        index = index_terrain(
+            dem_files(settings["path"]),
+            settings["vertical_unit"],
+            target_crs=settings["target_crs"],
+            resolution=settings["resolution"],
+        )
+        logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
+        for assumption in index.assumptions:
+            logger.info("assumed: %s", assumption)
+        with atomic(terrain) as part:
+            part.write_text(index.to_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(snakemake.params.settings, snakemake.output.terrain, snakemake.log[0])

@@ -1,0 +1,24 @@
+"""Rule prepare_sites: a table of observations becomes unique sites."""
+
+from snakeshed.job_log import job_log
+from snakeshed.sites import prepare_sites
+
+
+def main(settings: dict, sites: str, observations: str, rejected: str, log: str) -> None:
+    """Write sites.parquet, observations.parquet and rejected.csv of a site table."""
+    with job_log(log, f"preparing the sites of {settings['path']}") as logger:
+        prepared = prepare_sites(settings)
+        for warning in prepared.warnings:
+            logger.warning("%s", warning)
+        logger.info("%d sites, %d remarks on rows", len(prepared.sites), len(prepared.rejected))
+        prepared.write(sites, observations, rejected)
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.params.settings,
+        snakemake.output.sites,
+        snakemake.output.observations,
+        snakemake.output.rejected,
+        snakemake.log[0],
+    )

@@ -1,0 +1,470 @@
+"""Delineation: the outlet and the catchment of every site of a shard.
+
+All sites of a patch share one conditioned and routed piece of the DEM. A site whose outlet or
+catchment a larger patch could change moves one level up and is done again there; so a site's
+result depends on the ground around it, and neither on its shard nor on the other sites.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+import shapely
+
+from snakeshed.backends import Backend
+from snakeshed.dem import TerrainIndex, overlap, transformer
+from snakeshed.grid import Drainage, Grid
+from snakeshed.kernels.accumulation import accumulate
+from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
+from snakeshed.kernels.downstream import spread_downstream
+from snakeshed.kernels.pools import pools_at_rim
+from snakeshed.lattice import Lattice, RowGeometry
+from snakeshed.outlines import outline
+from snakeshed.patches import Patch, PatchPyramid
+from snakeshed.pysheds_import import Raster, ViewFinder
+from snakeshed.snap import Candidate, Neighbourhood, Snap, SnapRule, confidence, snap
+from snakeshed.terrain import CUT, EDGE, NODATA, Ground, Terrain
+
+log = logging.getLogger(__name__)
+
+STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream")
+"""The closed list: delineated, or the one reason why not."""
+
+POOL = 8
+"""Flag beside `snakeshed.terrain.CUT`, EDGE and NODATA: a pool at the rim, or a cell beside one."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site as a shard knows it.
+
+    Attributes
+    ----------
+    site_id : str
+    x, y : float
+        In the CRS of the terrain.
+    level : int
+        Level of the patch pyramid at which it starts.
+    reported_area_km2 : float or None
+    needs_more : bool
+        The reported area asks for a larger window than the top level has.
+    """
+
+    site_id: str
+    x: float
+    y: float
+    level: int
+    reported_area_km2: float | None = None
+    needs_more: bool = False
+
+
+@dataclass(frozen=True)
+class DelineationRule:
+    """The science of a delineation, as the configuration states it."""
+
+    snap: SnapRule
+    max_void_cells: int
+    channel_km2: float
+
+
+@dataclass(frozen=True)
+class Catchment:
+    """What is known of a site after delineation; the columns of ``catchments.parquet``.
+
+    `snakeshed.columns.CATCHMENTS` describes them. What was not reached is None.
+    """
+
+    site_id: str
+    status: str
+    reason: str | None
+    site_x: float
+    site_y: float
+    reported_area_km2: float | None
+    patch: str
+    patch_level: int
+    outlet_x: float | None = None
+    outlet_y: float | None = None
+    outlet_lon: float | None = None
+    outlet_lat: float | None = None
+    area_km2: float | None = None
+    area_ratio: float | None = None
+    cells: int | None = None
+    snap_distance_m: float | None = None
+    snap_cost: float | None = None
+    confidence: str | None = None
+    runner_up_x: float | None = None
+    runner_up_y: float | None = None
+    runner_up_area_km2: float | None = None
+    runner_up_distance_m: float | None = None
+    runner_up_cost: float | None = None
+    touches_edge: bool | None = None
+    touches_nodata: bool | None = None
+    pool_at_rim: bool | None = None
+    needs_larger_window: bool | None = None
+    perimeter_km: float | None = None
+    longest_flow_path_km: float | None = None
+    basin_length_km: float | None = None
+    channel_length_km: float | None = None
+    geometry: shapely.Geometry | None = None
+
+
+@dataclass(frozen=True)
+class PatchResult:
+    """Catchments that are final, and sites that go one level up."""
+
+    catchments: tuple[Catchment, ...]
+    promoted: tuple[Site, ...]
+
+
+def delineate(
+    sites: Iterable[Site],
+    index: TerrainIndex,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+    backend: Backend,
+) -> list[Catchment]:
+    """Delineate the sites of a shard, each exactly once.
+
+    Parameters
+    ----------
+    sites : iterable of Site
+    index : TerrainIndex
+        Of the tiles under the sites' patches at every level.
+    pyramid : PatchPyramid
+    rule : DelineationRule
+    backend : Backend
+
+    Returns
+    -------
+    list of Catchment
+        Sorted by ``site_id``.
+
+    Raises
+    ------
+    TerrainError
+        A tile cannot be read.
+    """
+    run = partial(_delineate_task, index=index, pyramid=pyramid, rule=rule)
+    waiting = list(sites)
+    done: list[Catchment] = []
+    while waiting:
+        patches: dict[Patch, list[Site]] = {}
+        for site in sorted(waiting, key=lambda site: site.site_id):
+            cell = index.lattice.cell_of(site.x, site.y)
+            patches.setdefault(pyramid.patch_of(*cell, site.level), []).append(site)
+        results = backend.map(run, [(patch, tuple(patches[patch])) for patch in sorted(patches)])
+        waiting = []
+        for result in results:
+            done.extend(result.catchments)
+            waiting.extend(result.promoted)
+        log.info(
+            "%d patches done, %d sites final, %d go to a larger patch",
+            len(results),
+            len(done),
+            len(waiting),
+        )
+    return sorted(done, key=lambda catchment: catchment.site_id)
+
+
+def _delineate_task(
+    task: tuple[Patch, tuple[Site, ...]],
+    index: TerrainIndex,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+) -> PatchResult:
+    patch, sites = task
+    return delineate_patch(patch, sites, _terrain(index, rule.max_void_cells), pyramid, rule)
+
+
+@lru_cache(maxsize=1)
+def _terrain(index: TerrainIndex, max_void_cells: int) -> Terrain:
+    """Keep the tiles open from one patch to the next."""
+    return Terrain(index, max_void_cells)
+
+
+def delineate_patch(
+    patch: Patch,
+    sites: tuple[Site, ...],
+    terrain: Terrain,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+) -> PatchResult:
+    """Delineate the sites of one patch; the unit of work of every backend.
+
+    Parameters
+    ----------
+    patch : Patch
+    sites : tuple of Site
+        Sites in the core of the patch.
+    terrain : Terrain
+    pyramid : PatchPyramid
+    rule : DelineationRule
+
+    Raises
+    ------
+    TerrainError
+        A tile cannot be read.
+    """
+    started = time.perf_counter()
+    lattice = terrain.index.lattice
+    inside = tuple(site for site in sites if _covers(terrain.index, site))
+    final = [
+        _failed(site, patch, "outside_dem", "the site lies outside every tile of the DEM")
+        for site in sites
+        if site not in inside
+    ]
+    if not inside:
+        return PatchResult(tuple(final), ())
+    row, column, height, width = pyramid.window(patch)
+    ground = terrain.read(row, column, height, width)
+    read = time.perf_counter()
+    routed = _Routed.of(ground, lattice, row, column)
+    last_level = patch.level + 1 >= pyramid.levels
+    promoted: list[Site] = []
+    chosen: list[tuple[Site, _Box, Snap]] = []
+    for site in inside:
+        box = routed.box_around(site, rule.snap.radius_m)
+        choice = snap(box.near, site.reported_area_km2, rule.snap)
+        if not choice.final and not last_level:
+            promoted.append(replace(site, level=site.level + 1))
+        elif choice.outlet is None:
+            final.append(_without_outlet(site, patch, box, rule))
+        else:
+            chosen.append((site, box, choice))
+    outlets = [box.flat_index(choice.outlet) for _, box, choice in chosen]
+    catchments = routed.drainage.catchments(np.array(outlets, np.int64))
+    for (site, box, choice), cells in zip(chosen, catchments, strict=True):
+        final.append(routed.describe(site, patch, box, choice, cells, rule))
+    log.info(
+        "patch %s: %d x %d cells read in %.2f s, %d sites in %.2f s, %d of them go up",
+        patch.id,
+        height,
+        width,
+        read - started,
+        len(sites),
+        time.perf_counter() - read,
+        len(promoted),
+    )
+    return PatchResult(tuple(final), tuple(promoted))
+
+
+@dataclass(frozen=True, eq=False)
+class _Routed:
+    """A conditioned window; arrays are padded by one cell, rows and columns count in them."""
+
+    lattice: Lattice
+    row: int
+    column: int
+    geometry: RowGeometry
+    drainage: Drainage
+    areas_m2: np.ndarray | None
+    flags: np.ndarray
+
+    @classmethod
+    def of(cls, ground: Ground, lattice: Lattice, row: int, column: int) -> _Routed:
+        height, width = ground.z.shape
+        geometry = lattice.rows(row - 1, height + 2)
+        view = ViewFinder(
+            affine=lattice.affine(row, column),
+            shape=ground.z.shape,
+            nodata=ground.z.dtype.type(np.nan),
+        )
+        drainage = Grid(view).route(
+            Raster(ground.z, view),
+            ground.border,
+            geometry.width_m[1:-1],
+            geometry.height_m[1:-1],
+        )
+        areas = None
+        if lattice.geographic:
+            weights = np.broadcast_to(geometry.area_m2[:, None], drainage.directions.shape)
+            areas = accumulate(drainage.directions, np.ascontiguousarray(weights))
+        flags = np.pad(ground.border, 1)
+        cut = (flags & CUT).astype(np.bool_)
+        if cut.any():
+            raw = np.pad(ground.z, 1, constant_values=np.nan)
+            pools = pools_at_rim(raw, drainage.filled, drainage.directions, cut)
+            flags[pools] |= POOL
+        spread_downstream(drainage.directions, flags)
+        return cls(lattice, row - 1, column - 1, geometry, drainage, areas, flags)
+
+    def upslope_m2(self, rows: slice, columns: slice) -> np.ndarray:
+        if self.areas_m2 is not None:
+            return self.areas_m2[rows, columns]
+        return self.drainage.counts[rows, columns] * self.geometry.area_m2[0]
+
+    def box_around(self, site: Site, radius_m: float) -> _Box:
+        lattice = self.lattice
+        row, column = lattice.cell_of(site.x, site.y)
+        row, column = row - self.row, column - self.column
+        width, height = self.geometry.width_m[row], self.geometry.height_m[row]
+        north, east = math.ceil(radius_m / height) + 1, math.ceil(radius_m / width) + 1
+        shape = self.drainage.directions.shape
+        top, left = max(0, row - north), max(0, column - east)
+        rows = slice(top, min(shape[0], row + north + 1))
+        columns = slice(left, min(shape[1], column + east + 1))
+        x, y = lattice.corner(self.row + top, self.column + left)
+        near = Neighbourhood(
+            areas_m2=self.upslope_m2(rows, columns),
+            directions=self.drainage.directions[rows, columns],
+            cut=(self.flags[rows, columns] & CUT).astype(np.bool_),
+            row=(y - site.y) / lattice.dy,
+            column=(site.x - x) / lattice.dx,
+            width_m=float(width),
+            height_m=float(height),
+        )
+        return _Box(self, near, top, left)
+
+    def describe(
+        self,
+        site: Site,
+        patch: Patch,
+        box: _Box,
+        choice: Snap,
+        cells: np.ndarray,
+        rule: DelineationRule,
+    ) -> Catchment:
+        """Measure a catchment and put all that is known of the site together."""
+        outlet, rival = choice.outlet, choice.runner_up
+        x, y = box.centre_of(outlet)
+        lon, lat = _lon_lat(self.lattice.crs, x, y)
+        rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
+        flags = int(self.flags.ravel()[cells[0]])
+        cut = bool(flags & CUT)
+        mask, top, left = self._mask_of(cells)
+        rows = slice(top, top + mask.shape[0])
+        longest, channel, basin = flow_lengths(
+            cells,
+            self.drainage.directions,
+            self.drainage.counts,
+            self.geometry.width_m,
+            self.geometry.height_m,
+            rule.channel_km2 * 1e6,
+            self.geometry.area_m2,
+        )
+        reported = site.reported_area_km2
+        area_km2 = outlet.area_m2 / 1e6
+        return Catchment(
+            site_id=site.site_id,
+            status="ok",
+            reason=_remark(site, cut, bool(flags & POOL)),
+            site_x=site.x,
+            site_y=site.y,
+            reported_area_km2=reported,
+            patch=patch.id,
+            patch_level=patch.level,
+            outlet_x=x,
+            outlet_y=y,
+            outlet_lon=lon,
+            outlet_lat=lat,
+            area_km2=area_km2,
+            area_ratio=None if reported is None else area_km2 / reported,
+            cells=int(cells.size),
+            snap_distance_m=outlet.distance_m,
+            snap_cost=outlet.cost,
+            confidence="low" if cut else confidence(choice, reported),
+            runner_up_x=rival_x,
+            runner_up_y=rival_y,
+            runner_up_area_km2=rival.area_m2 / 1e6 if rival else None,
+            runner_up_distance_m=rival.distance_m if rival else None,
+            runner_up_cost=rival.cost if rival else None,
+            touches_edge=cut or bool(flags & EDGE),
+            touches_nodata=bool(flags & NODATA),
+            pool_at_rim=bool(flags & POOL),
+            needs_larger_window=cut or site.needs_more,
+            perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
+            / 1000,
+            longest_flow_path_km=longest / 1000,
+            basin_length_km=basin / 1000,
+            channel_length_km=channel / 1000,
+            geometry=outline(mask, self.lattice, self.row + top, self.column + left),
+        )
+
+    def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
+        """The catchment's cells in its bounding box with a ring around, and the box's corner."""
+        rows, columns = np.divmod(cells, self.drainage.directions.shape[1])
+        top, left = rows.min() - 1, columns.min() - 1
+        mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2), np.bool_)
+        mask[rows - top, columns - left] = True
+        return mask, int(top), int(left)
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """The neighbourhood of a site and its place in the routed window."""
+
+    routed: _Routed
+    near: Neighbourhood
+    top: int
+    left: int
+
+    def flat_index(self, candidate: Candidate) -> int:
+        columns = self.routed.drainage.directions.shape[1]
+        return (self.top + candidate.row) * columns + self.left + candidate.column
+
+    def centre_of(self, candidate: Candidate) -> tuple[float, float]:
+        routed = self.routed
+        return routed.lattice.centre(
+            routed.row + self.top + candidate.row, routed.column + self.left + candidate.column
+        )
+
+
+def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
+    """Longitude and latitude, rounded to 1e-8 degrees (1 mm) so that every CPU agrees."""
+    lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+    return round(lon, 8), round(lat, 8)
+
+
+def _covers(index: TerrainIndex, site: Site) -> bool:
+    """Whether the site lies in a cell of some tile."""
+    x, y = site.x, site.y
+    if not index.is_native:
+        x, y = transformer(index.lattice.crs, index.source.crs).transform(x, y)
+        if not (math.isfinite(x) and math.isfinite(y)):
+            return False
+    row, column = index.source.cell_of(x, y)
+    return any(overlap(tile, row, column, 1, 1) for tile in index.tiles)
+
+
+def _remark(site: Site, cut: bool, pool: bool) -> str | None:
+    remarks = []
+    if cut:
+        remarks.append("the catchment is cut by the rim of the top patch level")
+    if site.needs_more:
+        remarks.append("the reported area asks for a larger window than the top patch level")
+    if pool:
+        remarks.append("a depression or flat beside it reaches the rim of the patch")
+    return "; ".join(remarks) or None
+
+
+def _without_outlet(site: Site, patch: Patch, box: _Box, rule: DelineationRule) -> Catchment:
+    radius = f"{rule.snap.radius_m:g} m"
+    if not np.isfinite(box.near.areas_m2[box.near.areas_m2 > 0]).any():
+        return _failed(site, patch, "on_nodata", f"the DEM has no data within {radius}")
+    return _failed(
+        site,
+        patch,
+        "no_stream",
+        f"no cell within {radius} drains snap.min_area_km2 = {rule.snap.min_area_km2:g} km2"
+        if site.reported_area_km2 is None
+        else f"no cell of the DEM has its centre within {radius}",
+    )
+
+
+def _failed(site: Site, patch: Patch, status: str, reason: str) -> Catchment:
+    return Catchment(
+        site_id=site.site_id,
+        status=status,
+        reason=reason,
+        site_x=site.x,
+        site_y=site.y,
+        reported_area_km2=site.reported_area_km2,
+        patch=patch.id,
+        patch_level=patch.level,
+    )

@@ -1,0 +1,81 @@
+"""Feature extraction: the catchment group and the declared layers, for the sites of a shard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import geopandas
+import pandas as pd
+
+from snakeshed.features import ReliefRule, catchment_columns, catchment_features
+from snakeshed.terrain import Terrain
+from snakeshed.zonal import Layer
+
+log = logging.getLogger(__name__)
+
+
+def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, str]:
+    """Names and descriptions of all features, in order."""
+    columns = catchment_columns(rule)
+    for layer in layers:
+        columns |= layer.columns()
+    return columns
+
+
+def extract_features(
+    catchments: geopandas.GeoDataFrame,
+    terrain: Terrain,
+    rule: ReliefRule,
+    layers: Sequence[Layer],
+) -> list[dict]:
+    """Features of every site of ``catchments.parquet``.
+
+    Parameters
+    ----------
+    catchments : geopandas.GeoDataFrame
+        Sorted by ``site_id``; outlines on the terrain's lattice.
+    terrain : Terrain
+    rule : ReliefRule
+    layers : sequence of Layer
+
+    Returns
+    -------
+    list of dict
+        One per site, in the same order: status and, where it is ok, the features.
+
+    Raises
+    ------
+    TerrainError, LayerError
+        A tile or a layer cannot be read.
+    """
+    started = time.perf_counter()
+    status = ["site_id", "status", "reason"]
+    rows = [
+        {name: None if pd.isna(value) else value for name, value in zip(status, row, strict=True)}
+        for row in catchments[status].itertuples(index=False)
+    ]
+    done = catchments[catchments["status"] == "ok"]
+    features = [row for row in rows if row["status"] == "ok"]
+    for row, site in zip(features, done.itertuples(), strict=True):
+        row |= catchment_features(
+            site.geometry,
+            site.area_km2,
+            site.longest_flow_path_km,
+            site.basin_length_km,
+            site.channel_length_km,
+            site.perimeter_km,
+            terrain,
+            rule,
+        )
+    log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
+    for layer in layers:
+        started = time.perf_counter()
+        outlines = list(done.geometry)
+        for row, values in zip(
+            features, layer.summarise(outlines, terrain.index.lattice.crs), strict=True
+        ):
+            row |= values
+        log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
+    return rows

@@ -1,0 +1,160 @@
+"""The catchment group of features: form and relief of each catchment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from snakeshed.kernels.relief import gradients, slope_and_aspect, total
+from snakeshed.outlines import cells_within
+from snakeshed.terrain import Terrain
+
+
+@dataclass(frozen=True)
+class ReliefRule:
+    """Which slopes count as steep, and which percentiles are told."""
+
+    steep_degrees: tuple[float, ...]
+    percentiles: tuple[float, ...]
+
+
+def number(value: float) -> str:
+    """A number as part of a column's name: 23, 12p5."""
+    return f"{value:g}".replace(".", "p").replace("-", "minus")
+
+
+def catchment_columns(rule: ReliefRule) -> dict[str, str]:
+    """Names and descriptions of the columns that `catchment_features` gives, in order."""
+    columns = {
+        "area_km2": "Area of the catchment, km2.",
+        "perimeter_km": "Length of the outline along the cells' sides, holes included, km.",
+        "centroid_x": "Mean x of the cell centres, in the CRS of catchments.parquet.",
+        "centroid_y": "Mean y of the cell centres, in the CRS of catchments.parquet.",
+        "west": "Smallest x of the outline, in the CRS of catchments.parquet.",
+        "south": "Smallest y of the outline, in the CRS of catchments.parquet.",
+        "east": "Largest x of the outline, in the CRS of catchments.parquet.",
+        "north": "Largest y of the outline, in the CRS of catchments.parquet.",
+        "elevation_mean_m": "Mean elevation of the cells, m.",
+        "elevation_min_m": "Lowest cell, m.",
+        "elevation_max_m": "Highest cell, m.",
+        "relief_m": "Highest less lowest elevation, m.",
+        "ruggedness": "Relief over the square root of the area (Melton 1965), m/m.",
+        "hypsometric_integral": "(mean - min) / (max - min) elevation; null without relief.",
+        "elongation": "Diameter of the circle of equal area over the basin length (Schumm 1956).",
+        "basin_length_km": "Greatest straight distance from the outlet to a cell, km.",
+        "longest_flow_path_km": "Longest flow path to the outlet, km.",
+        "drainage_density_km_per_km2": "Channel length over area; channels begin at "
+        "network.min_area_km2.",
+        "slope_mean_deg": "Mean slope (Horn 1981), degrees.",
+        "slope_std_deg": "Standard deviation (population) of the slope, degrees.",
+    }
+    for q in rule.percentiles:
+        columns[f"slope_p{number(q)}_deg"] = f"{q:g}th percentile of the slope, degrees."
+    for steep in rule.steep_degrees:
+        columns[f"share_steeper_{number(steep)}deg"] = (
+            f"Share of the cells with a slope of at least {steep:g} degrees."
+        )
+    columns["aspect_mean_deg"] = (
+        "Circular mean of the downslope direction, degrees clockwise from north of the grid; null "
+        "where all is level."
+    )
+    columns["share_north_facing"] = "Share of the cells that face within 45 degrees of north."
+    return columns
+
+
+def catchment_features(
+    geometry: shapely.Geometry,
+    area_km2: float,
+    longest_flow_path_km: float,
+    basin_length_km: float,
+    channel_length_km: float,
+    perimeter_km: float,
+    terrain: Terrain,
+    rule: ReliefRule,
+) -> dict[str, float | None]:
+    """Features of one catchment.
+
+    Parameters
+    ----------
+    geometry : shapely.Geometry
+        Outline from `snakeshed.outlines.outline`, on the terrain's lattice.
+    area_km2, longest_flow_path_km, basin_length_km, channel_length_km, perimeter_km : float
+        As `snakeshed.delineate` measured them.
+    terrain : Terrain
+    rule : ReliefRule
+
+    Returns
+    -------
+    dict
+        The columns of `catchment_columns`. Statistics count each cell once, whatever its area.
+
+    Raises
+    ------
+    TerrainError
+        A tile cannot be read.
+    """
+    lattice = terrain.index.lattice
+    mask, row, column = cells_within(geometry, lattice)
+    z = terrain.read(row, column, *mask.shape).z
+    sizes = lattice.rows(row, mask.shape[0])
+    cells = int(np.count_nonzero(mask))
+    elevation, east, north, tangent = (np.empty(cells) for _ in range(4))
+    gradients(z, mask, sizes.width_m, sizes.height_m, elevation, east, north)
+    slope, squared, to_east, to_north, facing_north = slope_and_aspect(east, north, tangent)
+    tangent.sort()
+    low, high = float(elevation.min()), float(elevation.max())
+    mean = total(elevation) / cells
+    slope_mean = slope / cells
+    rows, columns = np.nonzero(mask)
+    mean_row, mean_column = int(rows.sum()) / cells, int(columns.sum()) / cells
+    x, y = lattice.corner(row + mean_row + 0.5, column + mean_column + 0.5)
+    west, south, east_edge, north_edge = geometry.bounds
+    relief = high - low
+    values = {
+        "area_km2": area_km2,
+        "perimeter_km": perimeter_km,
+        "centroid_x": x,
+        "centroid_y": y,
+        "west": west,
+        "south": south,
+        "east": east_edge,
+        "north": north_edge,
+        "elevation_mean_m": mean,
+        "elevation_min_m": low,
+        "elevation_max_m": high,
+        "relief_m": relief,
+        "ruggedness": relief / (math.sqrt(area_km2) * 1000),
+        "hypsometric_integral": (mean - low) / relief if relief > 0 else None,
+        "elongation": 2 * math.sqrt(area_km2 / math.pi) / basin_length_km
+        if basin_length_km > 0
+        else None,
+        "basin_length_km": basin_length_km,
+        "longest_flow_path_km": longest_flow_path_km,
+        "drainage_density_km_per_km2": channel_length_km / area_km2,
+        "slope_mean_deg": slope_mean,
+        "slope_std_deg": math.sqrt(max(0.0, squared / cells - slope_mean * slope_mean)),
+    }
+    for q in rule.percentiles:
+        values[f"slope_p{number(q)}_deg"] = _percentile_degrees(tangent, q)
+    for steep in rule.steep_degrees:
+        below = int(np.searchsorted(tangent, math.tan(math.radians(steep)), side="left"))
+        values[f"share_steeper_{number(steep)}deg"] = (cells - below) / cells
+    level = to_east == 0 and to_north == 0
+    values["aspect_mean_deg"] = (
+        None if level else math.degrees(math.atan2(to_east, to_north)) % 360.0
+    )
+    values["share_north_facing"] = facing_north / cells
+    return values
+
+
+def _percentile_degrees(tangents: Sequence[float], q: float) -> float:
+    """Percentile of slopes, from their sorted tangents, by linear interpolation in degrees."""
+    place = (len(tangents) - 1) * q / 100
+    below = math.floor(place)
+    above = min(below + 1, len(tangents) - 1)
+    low, high = (math.degrees(math.atan(tangents[k])) for k in (below, above))
+    return low + (high - low) * (place - below)

@@ -1,0 +1,95 @@
+"""Relief of one catchment: elevation, slope and aspect of its cells."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from snakeshed.compiled import compiled
+
+
+@compiled
+def gradients(z, mask, width_m, height_m, elevation, east, north):
+    """Elevation of the cells of a mask, and their gradient by Horn's method.
+
+    A neighbour without data is given the elevation of the cell itself.
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (h, w)
+        Elevations in metres; NaN is nodata.
+    mask : ndarray of bool, shape (h, w)
+        The cells, none of them in the outermost ring or on nodata.
+    width_m, height_m : ndarray of float64, shape (h,)
+    elevation, east, north : ndarray of float64, shape (n,)
+        Written, in row-major order: metres, and metres per metre, positive where the ground
+        rises eastwards or northwards.
+
+    References
+    ----------
+    Horn, B. K. P. (1981), Hill shading and the reflectance map. Proceedings of the IEEE 69, 14-47.
+    """
+    around = np.empty((3, 3))
+    n = 0
+    for i in range(1, z.shape[0] - 1):
+        for j in range(1, z.shape[1] - 1):
+            if not mask[i, j]:
+                continue
+            here = np.float64(z[i, j])
+            for di in range(3):
+                for dj in range(3):
+                    value = np.float64(z[i + di - 1, j + dj - 1])
+                    around[di, dj] = here if math.isnan(value) else value
+            right = around[0, 2] + 2 * around[1, 2] + around[2, 2]
+            left = around[0, 0] + 2 * around[1, 0] + around[2, 0]
+            upper = around[0, 0] + 2 * around[0, 1] + around[0, 2]
+            lower = around[2, 0] + 2 * around[2, 1] + around[2, 2]
+            elevation[n] = here
+            east[n] = (right - left) / (8 * width_m[i])
+            north[n] = (upper - lower) / (8 * height_m[i])
+            n += 1
+
+
+@compiled
+def slope_and_aspect(east, north, tangent):
+    """Sums over gradients, in their order.
+
+    Parameters
+    ----------
+    east, north : ndarray of float64, shape (n,)
+        Gradients, metres per metre.
+    tangent : ndarray of float64, shape (n,)
+        Written: the tangent of each slope.
+
+    Returns
+    -------
+    slope, slope_squared : float
+        Sums of the slopes in degrees, and of their squares.
+    to_east, to_north : float
+        Sum of the unit vectors that point downslope; level cells add nothing.
+    facing_north : int
+        Cells that face within 45 degrees of north.
+    """
+    slope = squared = to_east = to_north = 0.0
+    facing_north = 0
+    for k in range(east.size):
+        steepness = math.sqrt(east[k] * east[k] + north[k] * north[k])
+        tangent[k] = steepness
+        degrees = math.atan(steepness) * (180.0 / math.pi)
+        slope += degrees
+        squared += degrees * degrees
+        if steepness > 0:
+            to_east -= east[k] / steepness
+            to_north -= north[k] / steepness
+            facing_north += -north[k] >= abs(east[k])
+    return slope, squared, to_east, to_north, facing_north
+
+
+@compiled
+def total(values):
+    """Sum of a float64 array in its own order, whatever the CPU."""
+    result = 0.0
+    for value in values:
+        result += value
+    return result

@@ -1,0 +1,204 @@
+"""The tables that a study ends in: their columns, and what a person wants to know first."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from snakeshed.delineate import STATUSES, Catchment
+from snakeshed.tables import atomic, write_table
+
+_TEXT, _REAL, _WHOLE, _TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+STATUS = {
+    "site_id": (_TEXT, "Identifier of the site."),
+    "status": (_TEXT, f"ok, or why there is no catchment: {', '.join(STATUSES[1:])}."),
+    "reason": (_TEXT, "The status in words, or a remark on a delineated site; null if none."),
+}
+
+CATCHMENTS = STATUS | {
+    "site_x": (_REAL, "x of the site in the table's CRS."),
+    "site_y": (_REAL, "y of the site in the table's CRS."),
+    "reported_area_km2": (_REAL, "Published area of the site's catchment, km2."),
+    "patch": (_TEXT, "Patch in which the site's result is final."),
+    "patch_level": (_WHOLE, "Level of that patch; 0 is the smallest."),
+    "outlet_x": (_REAL, "x of the centre of the outlet's cell, in the table's CRS."),
+    "outlet_y": (_REAL, "y of the centre of the outlet's cell, in the table's CRS."),
+    "outlet_lon": (_REAL, "Longitude of the outlet, degrees (EPSG:4326)."),
+    "outlet_lat": (_REAL, "Latitude of the outlet, degrees (EPSG:4326)."),
+    "area_km2": (_REAL, "Area of the catchment, km2."),
+    "area_ratio": (_REAL, "area_km2 / reported_area_km2."),
+    "cells": (_WHOLE, "Number of DEM cells in the catchment."),
+    "snap_distance_m": (_REAL, "From the site to the centre of the outlet's cell, m."),
+    "snap_cost": (_REAL, "Cost of the outlet; the least of all candidates."),
+    "confidence": (
+        _TEXT,
+        "high: area within 10 % and no rival of nearly equal cost; medium: within a factor of "
+        "1.5; low: else, or cut by the top patch level; unrated: no reported area.",
+    ),
+    "runner_up_x": (_REAL, "x of the best plausible candidate on another drainage line."),
+    "runner_up_y": (_REAL, "y of that candidate."),
+    "runner_up_area_km2": (_REAL, "Its area, km2."),
+    "runner_up_distance_m": (_REAL, "Its distance from the site, m."),
+    "runner_up_cost": (_REAL, "Its cost."),
+    "touches_edge": (_TRUTH, "The catchment contains a cell at the border of the DEM, or is cut."),
+    "touches_nodata": (_TRUTH, "The catchment contains a cell beside nodata of the DEM."),
+    "pool_at_rim": (
+        _TRUTH,
+        "The catchment contains, or lies beside, a depression or flat that reaches the patch's "
+        "rim: a larger patch might give other values.",
+    ),
+    "needs_larger_window": (
+        _TRUTH,
+        "The top patch level cuts the catchment, or is smaller than the reported area asks for.",
+    ),
+    "perimeter_km": (_REAL, "Length of the outline along the cells' sides, holes included, km."),
+    "longest_flow_path_km": (_REAL, "Longest flow path to the outlet, km."),
+    "basin_length_km": (_REAL, "Greatest straight distance from the outlet to a cell, km."),
+    "channel_length_km": (_REAL, "Length of all channels above the outlet, km."),
+}
+
+
+def write_catchments(catchments: Sequence[Catchment], path: str | Path, crs: str) -> None:
+    """Write ``catchments.parquet``: one row per site, with the outline as geometry.
+
+    Parameters
+    ----------
+    catchments : sequence of Catchment
+        Sorted by ``site_id``.
+    path : str or Path
+    crs : str
+        Of all coordinates.
+    """
+    names = [field.name for field in fields(Catchment) if field.name != "geometry"]
+    if names != list(CATCHMENTS):
+        raise ValueError("CATCHMENTS does not describe the fields of Catchment")
+    rows = [{name: getattr(catchment, name) for name in names} for catchment in catchments]
+    outlines = [catchment.geometry for catchment in catchments]
+    descriptions = {"geometry": "Outline of the catchment; null where there is none."}
+    write_table(_table(rows, CATCHMENTS), path, descriptions, geometry=outlines, crs=crs)
+
+
+def write_features(rows: Sequence[Mapping], columns: Mapping[str, str], path: str | Path) -> None:
+    """Write ``features.parquet``: one row per site; every feature is null where status is not ok.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Sorted by ``site_id``; missing keys are null.
+    columns : mapping of str to str
+        Names and descriptions of the features.
+    path : str or Path
+    """
+    schema = STATUS | {name: (_feature_type(name), text) for name, text in columns.items()}
+    write_table(_table(rows, schema), path)
+
+
+def _feature_type(name: str) -> pa.DataType:
+    return _TEXT if name.endswith(("_dominant", "_dominant_model", "_codes")) else _REAL
+
+
+def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[pa.DataType, str]]) -> pa.Table:
+    schema = pa.schema(
+        [
+            pa.field(name, kind, metadata={"description": text})
+            for name, (kind, text) in columns.items()
+        ]
+    )
+    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def summarise(study: str, catchments: pd.DataFrame, rejected: pd.DataFrame) -> dict:
+    """What a person wants to know first of a study.
+
+    Parameters
+    ----------
+    study : str
+    catchments : pandas.DataFrame
+        Of all sites; without geometry.
+    rejected : pandas.DataFrame
+        ``rejected.csv``.
+
+    Returns
+    -------
+    dict
+        Plain values, the same for the same tables.
+    """
+    done = catchments[catchments["status"] == "ok"]
+    ratio = done["area_ratio"].dropna()
+    statuses = Counter(catchments["status"])
+    return {
+        "study": study,
+        "sites": len(catchments),
+        "status": {status: statuses[status] for status in STATUSES if statuses[status]},
+        "rows_rejected": int((rejected["action"] == "rejected").sum()),
+        "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
+        "confidence": dict(sorted(Counter(done["confidence"]).items())),
+        "area_ratio_median": _rounded(ratio.median()),
+        "area_within_10_percent": _rounded(ratio.between(1 / 1.1, 1.1).mean()),
+        "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
+        "touches_edge": int(done["touches_edge"].sum()),
+        "touches_nodata": int(done["touches_nodata"].sum()),
+        "needs_larger_window": sorted(done.loc[done["needs_larger_window"], "site_id"]),
+        "pool_at_rim": sorted(done.loc[done["pool_at_rim"], "site_id"]),
+        "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def write_summary(summary: Mapping, path: str | Path) -> None:
+    """Write ``summary.json``."""
+    with atomic(path) as part:
+        part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def summary_text(summary: Mapping, folder: str | Path) -> str:
+    """The summary as a person reads it at the end of a run."""
+    failed = {status: n for status, n in summary["status"].items() if status != "ok"}
+    not_ok = ", ".join(f"{n} {status}" for status, n in failed.items()) or "none"
+    lines = [
+        f"Study {summary['study']}: {summary['sites']} sites, "
+        f"{summary['status'].get('ok', 0)} delineated; not delineated: {not_ok}.",
+    ]
+    if summary["area_ratio_median"] is not None:
+        lines.append(
+            f"Area against reported area: median ratio {summary['area_ratio_median']:.3f}, "
+            f"{summary['area_within_10_percent']:.0%} within 10 %."
+        )
+    if summary["confidence"]:
+        classes = ", ".join(f"{n} {name}" for name, n in summary["confidence"].items())
+        lines.append(f"Confidence: {classes}.")
+    if summary["needs_larger_window"]:
+        lines.append(
+            "Cut by, or too large for, the top patch level: "
+            + _named(summary["needs_larger_window"])
+        )
+    if summary["pool_at_rim"]:
+        lines.append("Beside a depression that the patch cuts: " + _named(summary["pool_at_rim"]))
+    if summary["rows_rejected"] or summary["rows_with_remarks"]:
+        lines.append(
+            f"Rows of the site table rejected: {summary['rows_rejected']}, kept with a remark: "
+            f"{summary['rows_with_remarks']}; see {folder}/rejected.csv."
+        )
+    lines += [
+        "Open:",
+        f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
+        f"  {folder}/features.parquet    one row of features per site",
+        f"  {folder}/summary.json        this summary",
+    ]
+    return "\n".join(lines)
+
+
+def _named(site_ids: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(site_ids) - most} more" if len(site_ids) > most else ""
+    return ", ".join(site_ids[:most]) + more + "."

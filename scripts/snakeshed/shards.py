@@ -1,0 +1,114 @@
+"""Shards: which sites one job processes, and which tiles it may read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from snakeshed.delineate import Site
+from snakeshed.dem import TerrainIndex, tiles_under, transformer
+from snakeshed.patches import PatchPyramid, shard_name, shard_of
+
+COLUMNS = {
+    "site_id": "Identifier of the site.",
+    "x": "Easting or longitude of the site, in the CRS of the terrain.",
+    "y": "Northing or latitude of the site, in the CRS of the terrain.",
+    "reported_area_km2": "Published area of the site's catchment, km2; null if none.",
+    "level": "Level of the patch pyramid at which the site starts.",
+    "patch": "Patch in whose core the site lies at that level.",
+    "needs_more": "The reported area asks for a larger window than the top level has.",
+}
+
+# Digits of coordinates in a projected CRS (1 mm) and in degrees (1 mm): coarser than what two
+# CPUs may differ in, finer than any survey.
+_PROJECTED_DECIMALS = 3
+_GEOGRAPHIC_DECIMALS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """The sites of one job (columns `COLUMNS`, sorted by ``site_id``) and the tiles under them."""
+
+    name: str
+    sites: pd.DataFrame
+    terrain: TerrainIndex
+
+
+def split(
+    sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
+) -> list[Shard]:
+    """Spread sites over shards, by a stable hash of their patch.
+
+    Parameters
+    ----------
+    sites : pandas.DataFrame
+        ``sites.parquet``: site_id, x, y, crs, reported_area_km2.
+    index : TerrainIndex
+        Of the whole DEM.
+    pyramid : PatchPyramid
+    shards : int
+        Number of shards; some may be empty.
+
+    Returns
+    -------
+    list of Shard
+        One for each name, in order. A shard's content depends on its own sites alone.
+    """
+    placed = _place(sites, index, pyramid)
+    number = [shard_of(patch, shards) for patch in placed["patch"]]
+    result = []
+    for shard in range(shards):
+        own = placed[[n == shard for n in number]].sort_values("site_id", ignore_index=True)
+        tiles = _tiles(own, index, pyramid)
+        result.append(Shard(shard_name(shard, shards), own, index.subset(tiles)))
+    return result
+
+
+def sites_of(table: pd.DataFrame) -> list[Site]:
+    """The sites of a shard's table."""
+    return [
+        Site(
+            site_id=row.site_id,
+            x=row.x,
+            y=row.y,
+            level=int(row.level),
+            reported_area_km2=None if pd.isna(row.reported_area_km2) else row.reported_area_km2,
+            needs_more=bool(row.needs_more),
+        )
+        for row in table.itertuples()
+    ]
+
+
+def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> pd.DataFrame:
+    lattice = index.lattice
+    decimals = _GEOGRAPHIC_DECIMALS if lattice.geographic else _PROJECTED_DECIMALS
+    rows = []
+    for site in sites.itertuples():
+        x, y = transformer(site.crs, lattice.crs).transform(site.x, site.y)
+        x, y = round(x, decimals), round(y, decimals)
+        area = None if pd.isna(site.reported_area_km2) else float(site.reported_area_km2)
+        level, needs_more = pyramid.start_level(area)
+        patch = pyramid.patch_of(*lattice.cell_of(x, y), level)
+        rows.append((site.site_id, x, y, area, level, patch.id, needs_more))
+    types = {
+        "site_id": "str",
+        "x": "float64",
+        "y": "float64",
+        "reported_area_km2": "float64",
+        "level": "int64",
+        "patch": "str",
+        "needs_more": "bool",
+    }
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+
+
+def _tiles(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
+    """Tiles under the sites' patches at every level that they may reach."""
+    patches = set()
+    for site in sites.itertuples():
+        cell = index.lattice.cell_of(site.x, site.y)
+        patches.update(
+            pyramid.patch_of(*cell, level) for level in range(site.level, pyramid.levels)
+        )
+    return {tile for patch in patches for tile in tiles_under(index, *pyramid.window(patch))}

@@ -1,0 +1,46 @@
+"""Rule split_shards: which sites, and which tiles, each job gets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from snakeshed.dem import TerrainIndex
+from snakeshed.job_log import job_log
+from snakeshed.patches import PatchPyramid
+from snakeshed.shards import COLUMNS, split
+from snakeshed.tables import atomic, read_table, write_table
+
+
+def main(
+    sites: str,
+    terrain: str,
+    patches: dict,
+    shard_sites: Sequence[str],
+    shard_terrains: Sequence[str],
+    log: str,
+) -> None:
+    """Write the sites and the terrain index of each shard."""
+    with job_log(log, f"splitting the sites into {len(shard_sites)} shards") as logger:
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        pyramid = PatchPyramid(index.lattice, **patches)
+        shards = split(read_table(sites), index, pyramid, len(shard_sites))
+        for shard, table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
+            write_table(shard.sites, table, COLUMNS)
+            with atomic(part_index) as part:
+                part.write_text(shard.terrain.to_json(), encoding="utf-8")
+            logger.info(
+                "shard %s: %d sites, %d tiles",
+                shard.name,
+                len(shard.sites),
+                len(shard.terrain.tiles),
+            )
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.input.sites,
+        snakemake.input.terrain,
+        snakemake.params.patches,
+        snakemake.output.sites,
+        snakemake.output.terrain,
+        snakemake.log[0],
+    )
