@@ -20,6 +20,9 @@ DATA, NODATA, OUTSIDE = 0, 1, 2
 # CPUs differ vanish, and a point on a cell's centre needs that cell alone.
 _MICRO = 1_000_000
 
+# No position beyond this many cells is one: it is infinite, NaN, or would overflow when counted.
+_FARTHEST = 1e12
+
 
 @compiled
 def bilinear(
@@ -58,31 +61,32 @@ def bilinear(
         for j in range(rows.shape[1]):
             out[i, j] = np.nan
             kind[i, j] = OUTSIDE
-            if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
+            if not (abs(rows[i, j]) < _FARTHEST and abs(cols[i, j]) < _FARTHEST):
                 continue
             # Relative to the centres of the cells.
             v = math.floor(rows[i, j] * _MICRO + 0.5) - _MICRO // 2
             u = math.floor(cols[i, j] * _MICRO + 0.5) - _MICRO // 2
             row, col = v // _MICRO, u // _MICRO
             fy, fx = (v - row * _MICRO) / _MICRO, (u - col * _MICRO) / _MICRO
-            value = 0.0
+            # A cell without weight is replaced by the one across from it.
+            down, right = row + (fy > 0.0), col + (fx > 0.0)
             worst = DATA
-            for down in range(2):
-                wy = fy if down else 1.0 - fy
-                for right in range(2):
-                    wx = fx if right else 1.0 - fx
-                    if wy == 0.0 or wx == 0.0:
-                        continue
-                    r, c = row + down - first_row, col + right - first_col
-                    if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
-                        worst = OUTSIDE
-                    elif math.isnan(z[r, c]):
-                        worst = max(worst, NODATA)
-                    else:
-                        value += wy * wx * z[r, c]
+            for r, c in ((row, col), (row, right), (down, col), (down, right)):
+                r, c = r - first_row, c - first_col
+                if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
+                    worst = OUTSIDE
+                elif math.isnan(z[r, c]):
+                    worst = max(worst, NODATA)
             kind[i, j] = worst
             if worst == DATA:
-                out[i, j] = value
+                row, down = row - first_row, down - first_row
+                col, right = col - first_col, right - first_col
+                # Differences rather than weights: a lake stays level to the last bit. In float64,
+                # and not by float(), which leaves a float32 as it is when compiled.
+                north, south = np.float64(z[row, col]), np.float64(z[down, col])
+                north += fx * (np.float64(z[row, right]) - north)
+                south += fx * (np.float64(z[down, right]) - south)
+                out[i, j] = north + fy * (south - north)
 
 
 @compiled
@@ -105,7 +109,7 @@ def nearest(
         for j in range(rows.shape[1]):
             out[i, j] = np.nan
             kind[i, j] = OUTSIDE
-            if not (math.isfinite(rows[i, j]) and math.isfinite(cols[i, j])):
+            if not (abs(rows[i, j]) < _FARTHEST and abs(cols[i, j]) < _FARTHEST):
                 continue
             r = math.floor(rows[i, j] * _MICRO + 0.5) // _MICRO - first_row
             c = math.floor(cols[i, j] * _MICRO + 0.5) // _MICRO - first_col
