@@ -1,0 +1,46 @@
+"""The command ``snakeshed``: what is done around the workflow, not in it."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+
+from snakeshed import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after ``snakeshed``; those of the process if not given.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if all went well.
+    """
+    parser = argparse.ArgumentParser(
+        prog="snakeshed",
+        description="Catchments and features of sites. The workflow itself is run by snakemake.",
+    )
+    parser.add_argument("--version", action="version", version=f"snakeshed {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    add = commands.add_parser("compile", help="compile the kernels, so that no run waits for it")
+    add.set_defaults(run=_compile)
+    chosen = parser.parse_args(arguments)
+    return chosen.run(chosen)
+
+
+def _compile(_: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    # Importing takes seconds: it must not slow down the other commands.
+    from snakeshed.precompile import precompile
+
+    with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
+        precompile(folder)
+    print(f"snakeshed: kernels ready after {time.perf_counter() - started:.1f} s")
+    return 0

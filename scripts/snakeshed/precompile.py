@@ -1,0 +1,85 @@
+"""Compile everything once, so that no job waits for it.
+
+Numba compiles a kernel when it is first called and keeps the result on disk. Here the library
+makes one run over ground of a few cells, by the same path as a shard's jobs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+
+from snakeshed.backends import Backend
+from snakeshed.delineate import DelineationRule, Site, delineate
+from snakeshed.dem import index_terrain
+from snakeshed.demo import contributing_areas
+from snakeshed.extract import extract_features
+from snakeshed.features import ReliefRule
+from snakeshed.patches import PatchPyramid
+from snakeshed.results import write_catchments
+from snakeshed.snap import SnapRule
+from snakeshed.tables import read_table
+from snakeshed.terrain import Terrain
+
+CELLS = 60
+TRANSFORM = Affine(1 / 1200, 0.0, -84.0, 0.0, -1 / 1200, 36.0)
+
+
+def precompile(folder: str | Path) -> int:
+    """Delineate one site and extract its features, and run the stock pysheds of the demo.
+
+    Parameters
+    ----------
+    folder : str or Path
+        For the files of that run.
+
+    Returns
+    -------
+    int
+        Number of cells of the site's catchment.
+    """
+    elevation = _valley()
+    dem = Path(folder, "dem.tif")
+    profile = {
+        "driver": "GTiff",
+        "height": CELLS,
+        "width": CELLS,
+        "count": 1,
+        "dtype": elevation.dtype,
+        "nodata": -9999,
+        "crs": "EPSG:4326",
+        "transform": TRANSFORM,
+    }
+    with rasterio.open(dem, "w", **profile) as raster:
+        raster.write(elevation, 1)
+    contributing_areas(elevation, TRANSFORM)
+
+    index = index_terrain([str(dem)])
+    pyramid = PatchPyramid(index.lattice, core_m=1000, buffer_m=500, levels=3, radius_factor=1)
+    rule = DelineationRule(
+        SnapRule(radius_m=200, distance_weight=0.05, min_area_km2=0.1),
+        max_void_cells=9,
+        channel_km2=0.1,
+    )
+    lon, lat = TRANSFORM @ (CELLS / 2, 0.8 * CELLS)
+    with Backend("serial") as backend:
+        catchments = delineate([Site("valley", lon, lat, 0)], index, pyramid, rule, backend)
+
+    table = Path(folder, "catchments.parquet")
+    write_catchments(catchments, table, index.lattice.crs)
+    with Terrain(index, rule.max_void_cells) as terrain:
+        extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), [])
+    return catchments[0].cells
+
+
+def _valley() -> np.ndarray:
+    """A valley down to the south with what kernels have a branch for: a lake, a pit and a void."""
+    row, column = np.indices((CELLS, CELLS))
+    elevation = 500 - 2 * row + 5 * np.abs(column - CELLS // 2)
+    elevation[20:26, 26:34] = 400
+    elevation[35, 20] -= 30
+    elevation[40:42, 40:42] = -9999
+    return elevation.astype(np.int16)

@@ -1,0 +1,70 @@
+"""The command, as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from snakeshed import __version__
+from snakeshed.cli import main
+
+# Kernels of options and of pysheds' own methods, which a run with the defaults never calls.
+ON_DEMAND = ["_encode", "_search_upslope", "bilinear", "nearest"]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"snakeshed {__version__}\n"
+
+
+def test_without_a_command_it_says_which_there_are(capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main([])
+    assert "the following arguments are required: command" in capsys.readouterr().err
+
+
+def test_compile_says_how_long_it_took(capsys):
+    assert main(["compile"]) == 0
+    assert capsys.readouterr().out.startswith("snakeshed: kernels ready after ")
+
+
+def python(code: str, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_starting_the_command_imports_no_heavy_library():
+    code = "import sys, snakeshed.cli; print({'numba', 'numpy', 'pandas'} & set(sys.modules))"
+    assert python(code) == "set()\n"
+
+
+UNUSED_KERNELS = """
+import importlib, pkgutil, sys
+from numba.core.registry import CPUDispatcher
+import snakeshed.kernels
+from snakeshed.precompile import precompile
+
+assert precompile(sys.argv[1]) > 100
+kernels = {}
+for module in pkgutil.iter_modules(snakeshed.kernels.__path__):
+    members = vars(importlib.import_module(f"snakeshed.kernels.{module.name}"))
+    kernels |= {name: each for name, each in members.items() if isinstance(each, CPUDispatcher)}
+# A kernel that others call is compiled into them, and has no signature when they are cached.
+inner = {name for each in kernels.values() for name in each.py_func.__code__.co_names}
+print(*sorted(name for name, each in kernels.items() if not each.signatures and name not in inner))
+"""
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
+def test_precompile_calls_every_kernel_that_a_run_calls(tmp_path):
+    assert python(UNUSED_KERNELS, str(tmp_path)).split() == ON_DEMAND
