@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 
 from snakeshed.backends import Backend
-from snakeshed.dem import TerrainIndex, overlap, transformer
+from snakeshed.dem import TerrainIndex, tiles_under, transformer
 from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
@@ -213,9 +213,14 @@ def delineate_patch(
     """
     started = time.perf_counter()
     lattice = terrain.index.lattice
-    inside = tuple(site for site in sites if _covers(terrain.index, site))
+    inside = tuple(site for site in sites if _near_a_tile(terrain.index, site, rule.snap.radius_m))
     final = [
-        _failed(site, patch, "outside_dem", "the site lies outside every tile of the DEM")
+        _failed(
+            site,
+            patch,
+            "outside_dem",
+            f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site",
+        )
         for site in sites
         if site not in inside
     ]
@@ -234,7 +239,7 @@ def delineate_patch(
         if not choice.final and not last_level:
             promoted.append(replace(site, level=site.level + 1))
         elif choice.outlet is None:
-            final.append(_without_outlet(site, patch, box, rule))
+            final.append(_without_outlet(site, patch, terrain.index, choice, rule))
         else:
             chosen.append((site, box, choice))
     outlets = [box.flat_index(choice.outlet) for _, box, choice in chosen]
@@ -421,15 +426,15 @@ def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
     return round(lon, 8), round(lat, 8)
 
 
-def _covers(index: TerrainIndex, site: Site) -> bool:
-    """Whether the site lies in a cell of some tile."""
-    x, y = site.x, site.y
-    if not index.is_native:
-        x, y = transformer(index.lattice.crs, index.source.crs).transform(x, y)
-        if not (math.isfinite(x) and math.isfinite(y)):
-            return False
-    row, column = index.source.cell_of(x, y)
-    return any(overlap(tile, row, column, 1, 1) for tile in index.tiles)
+def _near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
+    """Whether a tile reaches the box of cells within the radius of the site."""
+    lattice = index.lattice
+    row, column = lattice.cell_of(site.x, site.y)
+    sizes = lattice.rows(row, 1)
+    north = math.ceil(radius_m / sizes.height_m[0])
+    east = math.ceil(radius_m / sizes.width_m[0])
+    # tiles_under adds a ring of cells to the window.
+    return bool(tiles_under(index, row - north + 1, column - east + 1, 2 * north - 1, 2 * east - 1))
 
 
 def _remark(site: Site, cut: bool, pool: bool) -> str | None:
@@ -443,18 +448,17 @@ def _remark(site: Site, cut: bool, pool: bool) -> str | None:
     return "; ".join(remarks) or None
 
 
-def _without_outlet(site: Site, patch: Patch, box: _Box, rule: DelineationRule) -> Catchment:
+def _without_outlet(
+    site: Site, patch: Patch, index: TerrainIndex, choice: Snap, rule: DelineationRule
+) -> Catchment:
     radius = f"{rule.snap.radius_m:g} m"
-    if not np.isfinite(box.near.areas_m2[box.near.areas_m2 > 0]).any():
-        return _failed(site, patch, "on_nodata", f"the DEM has no data within {radius}")
-    return _failed(
-        site,
-        patch,
-        "no_stream",
-        f"no cell within {radius} drains snap.min_area_km2 = {rule.snap.min_area_km2:g} km2"
-        if site.reported_area_km2 is None
-        else f"no cell of the DEM has its centre within {radius}",
-    )
+    if choice.cells:
+        least = f"snap.min_area_km2 = {rule.snap.min_area_km2:g} km2"
+        return _failed(site, patch, "no_stream", f"no cell within {radius} drains {least}")
+    cell = index.lattice.cell_of(site.x, site.y)
+    if not tiles_under(index, *cell, 1, 1):
+        return _failed(site, patch, "outside_dem", f"the DEM has no cell within {radius}")
+    return _failed(site, patch, "on_nodata", f"the DEM has no data within {radius}")
 
 
 def _failed(site: Site, patch: Patch, status: str, reason: str) -> Catchment:

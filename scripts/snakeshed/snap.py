@@ -90,11 +90,14 @@ class Snap:
     final : bool
         False when a candidate whose catchment the rim cuts is chosen, or could win in a larger
         window: then outlet and runner-up may change there.
+    cells : int
+        Cells of the DEM within the radius.
     """
 
     outlet: Candidate | None
     runner_up: Candidate | None
     final: bool
+    cells: int
 
 
 def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -> Snap:
@@ -139,12 +142,15 @@ def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -
             float(cost[row, column]),
         )
 
+    cells = int(np.isfinite(distance).sum())
     could_win = np.where(near.cut, bound, np.inf)
     outlet = candidate(cost)
     final = outlet is None or not near.cut[outlet.row, outlet.column]
-    final = final and not could_win.min() <= (math.inf if outlet is None else outlet.cost)
+    best = could_win.min()
+    if math.isfinite(best) and (outlet is None or best <= outlet.cost):
+        final = False
     if outlet is None:
-        return Snap(None, None, final or not near.cut.any())
+        return Snap(None, None, final, cells)
 
     elsewhere = np.empty(shape, np.bool_)
     same_drainage_line(near.directions, outlet.row, outlet.column, ROW_STEP, COLUMN_STEP, elsewhere)
@@ -160,7 +166,7 @@ def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -
     rival = np.where(could_rival, bound, np.inf).min()
     if math.isfinite(rival) and (runner_up is None or rival <= runner_up.cost):
         final = False
-    return Snap(outlet, runner_up, final)
+    return Snap(outlet, runner_up, final, cells)
 
 
 def confidence(choice: Snap, reported_area_km2: float | None) -> str:
