@@ -10,6 +10,8 @@ rule delineate:
     threads: 1
     resources:
         backend="auto",
+    conda:
+        "../envs/environment.yaml"
     params:
         patches=STUDY["patches"],
         snap=STUDY["snap"],

@@ -8,6 +8,8 @@ rule extract_features:
         features=f"{RESULTS}/shards/{{shard}}/features.parquet",
     log:
         f"{RESULTS}/logs/extract_features/{{shard}}.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         features=STUDY["features"],
         layers=STUDY["layers"],

@@ -5,6 +5,8 @@ rule gather:
         table=f"{RESULTS}/{{gathered,catchments|features}}.parquet",
     log:
         f"{RESULTS}/logs/gather_{{gathered}}.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         library=library_digest("tables"),
     script:
@@ -19,6 +21,8 @@ rule summarise:
         summary=f"{RESULTS}/summary.json",
     log:
         f"{RESULTS}/logs/summarise.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         study=STUDY["study"],
         library=library_digest("results"),
@@ -33,6 +37,8 @@ rule export_csv:
         csv=f"{RESULTS}/{{table}}.csv",
     log:
         f"{RESULTS}/logs/export_{{table}}_csv.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         library=library_digest("tables"),
     script:
@@ -46,6 +52,8 @@ rule export_geopackage:
         geopackage=f"{RESULTS}/catchments.gpkg",
     log:
         f"{RESULTS}/logs/export_geopackage.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         library=library_digest("tables"),
     script:

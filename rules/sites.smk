@@ -7,6 +7,8 @@ rule prepare_sites:
         rejected=f"{RESULTS}/rejected.csv",
     log:
         f"{RESULTS}/logs/prepare_sites.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         settings=STUDY["sites"],
         library=library_digest("sites"),
@@ -25,6 +27,8 @@ checkpoint split_shards:
         terrain=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
     log:
         f"{RESULTS}/logs/split_shards.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         patches=STUDY["patches"],
         library=library_digest("shards"),

@@ -5,6 +5,8 @@ rule index_terrain:
         terrain=f"{RESULTS}/terrain.json",
     log:
         f"{RESULTS}/logs/index_terrain.log",
+    conda:
+        "../envs/environment.yaml"
     params:
         settings=STUDY["dem"],
         library=library_digest("dem"),
