@@ -452,13 +452,17 @@ def test_tiles_under_a_resampled_window_hold_all_that_it_reads(tmp_path):
     )
     index = index_terrain(tiles, target_crs="EPSG:32611", resolution=20.0)
     row, col, _, _ = utm_window(1, 1)
-    for down, right, height, width in [(0, 0, 1, 1), (20, 10, 30, 5), (-50, -50, 99, 40)]:
-        window = row + down, col + right, height, width
-        under = tiles_under(index, *window)
-        assert 0 < len(under) < len(tiles)
-        some, every = (Terrain(one, 0).read(*window) for one in (index.subset(under), index))
-        np.testing.assert_array_equal(some.z, every.z)
-        np.testing.assert_array_equal(some.border, every.border)
+    # Also single cells in steps of less than a tile: some lie beside a border between tiles.
+    windows = [(20, 10, 30, 5), (-50, -50, 99, 40), *((i, i // 2, 1, 1) for i in range(60))]
+    with Terrain(index, 0) as whole:
+        for down, right, height, width in windows:
+            window = row + down, col + right, height, width
+            under = tiles_under(index, *window)
+            assert 0 < len(under) < len(tiles)
+            with Terrain(index.subset(under), 0) as part:
+                some, every = part.read(*window), whole.read(*window)
+            np.testing.assert_array_equal(some.z, every.z)
+            np.testing.assert_array_equal(some.border, every.border)
 
 
 def test_where_the_two_crs_have_nothing_in_common_there_is_no_ground(geographic):
