@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.directions import NODATA, OUTSIDE, index_type, neighbour_offsets
 
 
 def count_upslope(directions: np.ndarray) -> np.ndarray:
@@ -29,8 +29,7 @@ def count_upslope(directions: np.ndarray) -> np.ndarray:
     ndarray of int32, shape (h + 2, w + 2)
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
-    count = np.int32 if directions.size <= np.iinfo(np.int32).max else np.int64
-    counts = (directions != NODATA).astype(count)
+    counts = (directions != NODATA).astype(index_type(directions.size))
     _pass_downstream(directions, neighbour_offsets(directions.shape[1]), counts)
     return counts
 

@@ -23,6 +23,7 @@ from snakeshed.kernels.directions import (
     NODATA,
     OUTSIDE,
     STALE,
+    index_type,
     neighbour_offsets,
     redirect_stale,
     steepest_descent,
@@ -67,8 +68,7 @@ def fill(
     """
     offsets = neighbour_offsets(z.shape[1])
     directions = steepest_descent(z, border, width_m, height_m)
-    index = np.int32 if z.size <= np.iinfo(np.int32).max else np.int64
-    labels = np.full(z.shape, UNLABELLED, dtype=index)
+    labels = np.full(z.shape, UNLABELLED, dtype=index_type(z.size))
     basins = _label_basins(z, directions, offsets, labels)
     first, second, level, saddle = _saddles(z, border, labels, basins)
     levels, reached = _spill_levels(basins, first, second, level, saddle)

@@ -54,6 +54,22 @@ def neighbour_offsets(columns: int) -> np.ndarray:
     )
 
 
+def index_type(size: int) -> type:
+    """Integer type in which the flat indices of an array, and counts of its cells, have room.
+
+    Parameters
+    ----------
+    size : int
+        Cells of the padded array.
+
+    Returns
+    -------
+    type
+        `numpy.int32`, or `numpy.int64` for an array of more than 2**31 - 1 cells.
+    """
+    return np.int32 if size <= np.iinfo(np.int32).max else np.int64
+
+
 def check_padded(
     z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
 ) -> None:

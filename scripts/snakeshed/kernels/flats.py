@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import FLAT, neighbour_offsets
+from snakeshed.kernels.directions import FLAT, index_type, neighbour_offsets
 
 # Added to the code of a cell in the wave in progress, which no other cell of it may drain to.
 PENDING = 16
@@ -35,8 +35,7 @@ def resolve_flats(filled: np.ndarray, directions: np.ndarray) -> None:
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes, changed in place. A flat without any exit stays `FLAT`.
     """
-    index = np.int32 if directions.size <= np.iinfo(np.int32).max else np.int64
-    queue = np.empty(_count_flat(directions), dtype=index)
+    queue = np.empty(_count_flat(directions), dtype=index_type(directions.size))
     _drain_in_waves(filled, directions, neighbour_offsets(directions.shape[1]), queue)
 
 
