@@ -33,8 +33,11 @@ def compiled_when_called() -> Iterator[None]:
         # Without a signature, what calls itself (or calls such a function) crashes when Numba 0.68
         # loads it from disk; it is compiled anew in each process that calls it.
         names = {function.__name__, *not_kept}
-        if names.intersection(function.__code__.co_names):
+        calls_itself = names.intersection(function.__code__.co_names)
+        if calls_itself:
             not_kept.add(function.__name__)
+        # A generator that was loaded from disk cannot be compiled into what calls it.
+        if calls_itself or inspect.isgeneratorfunction(function):
             return eager(**{**options, "cache": False})(function)
         return compiled(function, **options)
 
