@@ -7,11 +7,11 @@ rule delineate:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
     log:
         f"{RESULTS}/logs/delineate/{{shard}}.log",
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         backend="auto",
-    conda:
-        "../envs/environment.yaml"
     params:
         patches=STUDY["patches"],
         snap=STUDY["snap"],
