@@ -74,7 +74,11 @@ class NumericLayer:
         for row in table:
             low, high = (row["max"], row["min"]) if flip else (row["min"], row["max"])
             values = [row["mean"], math.copysign(1, self.scale) * row["stdev"], low, high]
-            values += [row[f"p{k}"] for k in range(len(asked))]
+            # exactextract ends the name that it was given with the rounded percentile.
+            values += [
+                next(value for name, value in row.items() if name.startswith(f"p{k}_"))
+                for k in range(len(asked))
+            ]
             scaled = [None if math.isnan(value) else value * self.scale for value in values]
             yield dict(zip(self.columns(), [*scaled, row["coverage"]], strict=True))
 
