@@ -1,0 +1,111 @@
+"""Published sites on real terrain: every site in the output, and areas as published."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from snakeshed.backends import Backend
+from snakeshed.delineate import DelineationRule, delineate
+from snakeshed.dem import index_terrain
+from snakeshed.extract import extract_features, feature_columns
+from snakeshed.features import ReliefRule
+from snakeshed.patches import PatchPyramid
+from snakeshed.results import write_catchments
+from snakeshed.shards import sites_of, split
+from snakeshed.sites import prepare_sites
+from snakeshed.snap import SnapRule
+from snakeshed.tables import read_table
+from snakeshed.terrain import Terrain
+from snakeshed.zonal import FuelLayer
+
+VOID_CELLS = 64
+RULE = DelineationRule(
+    SnapRule(radius_m=100, distance_weight=0.05, min_area_km2=0.1), VOID_CELLS, channel_km2=0.1
+)
+
+
+@pytest.fixture(scope="module")
+def staley(shared_data):
+    """The 716 sites of Staley et al. (2016)."""
+    settings = {
+        "path": str(shared_data("staley2016") / "ofr20161106_appx-1.xlsx"),
+        "sheet": "Appendix1_ModelData",
+        "columns": {
+            "site_id": "Fire_SegID",
+            "x": "UTM_X",
+            "y": "UTM_Y",
+            "utm_zone": "UTM_Zone",
+            "area": "ContributingArea_km2",
+        },
+        "crs": None,
+        "utm": {"datum": "NAD83", "hemisphere": "north"},
+        "area_unit": "km2",
+    }
+    return prepare_sites(settings).sites
+
+
+def catchments_on(dem, sites, path) -> pd.DataFrame:
+    index = index_terrain([str(dem)])
+    pyramid = PatchPyramid(index.lattice, 2500, 2500, 5, 2.5)
+    (shard,) = split(sites, index, pyramid, 1)
+    done = delineate(sites_of(shard.sites), index, pyramid, RULE, Backend("serial"))
+    write_catchments(done, path, index.lattice.crs)
+    return read_table(path)
+
+
+@pytest.fixture(scope="module")
+def station(staley, shared_data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("station") / "catchments.parquet"
+    return catchments_on(shared_data("station-fire") / "dem.tif", staley, path)
+
+
+def test_every_site_of_the_table_is_in_the_output(staley, station):
+    assert list(station["site_id"]) == sorted(staley["site_id"])
+    # 228 sites lie on the DEM, two more within reach of it.
+    assert Counter(station["status"]) == {"ok": 230, "outside_dem": 486}
+    assert station.loc[station["status"] != "ok", "area_km2"].isna().all()
+    assert station.loc[station["status"] != "ok", "reason"].notna().all()
+
+
+def test_areas_agree_with_the_published_ones(station):
+    done = station[station["status"] == "ok"]
+    agrees = done["area_ratio"].between(0.9, 1.1)
+    assert agrees.mean() >= 0.59
+    assert agrees[done["reported_area_km2"] > 0.1].mean() >= 0.68
+
+
+def test_outlines_are_valid_and_have_the_catchments_area(station):
+    done = station[station["status"] == "ok"]
+    assert done.geometry.is_valid.all()
+    assert (done.geometry.area / 1e6).to_numpy() == pytest.approx(done["area_km2"], rel=1e-9)
+    assert (done["cells"] * 900 / 1e6).to_numpy() == pytest.approx(done["area_km2"], rel=1e-12)
+    assert (done["snap_distance_m"] <= RULE.snap.radius_m).all()
+
+
+def test_fuel_shares_of_the_santiago_and_freeway_fires(staley, shared_data, tmp_path):
+    folder = shared_data("santiago-fire")
+    near = staley[staley["site_id"].str.startswith(("san_", "fwy_"))]
+    assert len(near) == 20
+    catchments = catchments_on(folder / "dem.tif", near, tmp_path / "catchments.parquet")
+    # All 12 Santiago sites and 4 of the Freeway fire lie on the DEM, two more within reach of it.
+    assert Counter(catchments["status"]) == {"ok": 18, "outside_dem": 2}
+    assert (catchments.loc[catchments["site_id"].str.startswith("san_"), "status"] == "ok").all()
+
+    index = index_terrain([str(folder / "dem.tif")])
+    rule = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
+    fuel = FuelLayer("fuel", str(folder / "fbfm40.tif"), "config/fbfm40.csv")
+    with Terrain(index, VOID_CELLS) as terrain:
+        rows = extract_features(catchments, terrain, rule, [fuel])
+    features = pd.DataFrame(rows, columns=["site_id", "status", *feature_columns(rule, [fuel])])
+    done = features[features["status"] == "ok"]
+    groups = [f"fuel_share_{group}" for group in ("nb", "gr", "gs", "sh", "tu", "tl", "sb")]
+    total = done[groups].sum(axis=1) + done["fuel_share_unmapped"]
+    assert total.to_numpy() == pytest.approx(1, abs=1e-9)
+    assert done["fuel_coverage"].to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (done["fuel_share_unmapped"] == 0).all()
+    # Chaparral and grass of the Santa Ana Mountains.
+    assert (done["fuel_share_sh"] + done["fuel_share_gs"] + done["fuel_share_gr"]).median() > 0.5
+    assert features.loc[features["status"] != "ok", groups].isna().all(axis=None)
