@@ -42,8 +42,8 @@ wildcard_constraints:
 def terrain_files(wildcards):
     """The DEM's files and, of a VRT, what it is made of."""
     path = STUDY["dem"]["path"]
-    if path == "resources/demo/dem.tif":
-        return path  # made by a rule, perhaps in this run
+    if path in rules.make_demo.output:
+        return path  # perhaps made in this run
     files = user_error(dem_files, path)
     return sorted({behind for file in files for behind in user_error(files_behind, file)})
 
