@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -48,7 +48,7 @@ class Site:
     ----------
     site_id : str
     x, y : float
-        In the CRS of the terrain.
+        In the CRS of the terrain; NaN where it has no place in that.
     level : int
         Level of the patch pyramid at which it starts.
     reported_area_km2 : float or None
@@ -77,17 +77,17 @@ class DelineationRule:
 class Catchment:
     """What is known of a site after delineation; the columns of ``catchments.parquet``.
 
-    `snakeshed.columns.CATCHMENTS` describes them. What was not reached is None.
+    `snakeshed.results.CATCHMENTS` describes them. What was not reached is None.
     """
 
     site_id: str
     status: str
     reason: str | None
-    site_x: float
-    site_y: float
+    site_x: float | None
+    site_y: float | None
     reported_area_km2: float | None
-    patch: str
-    patch_level: int
+    patch: str | None
+    patch_level: int | None
     outlet_x: float | None = None
     outlet_y: float | None = None
     outlet_lon: float | None = None
@@ -151,7 +151,29 @@ def delineate(
         A tile cannot be read.
     """
     run = partial(_delineate_task, index=index, pyramid=pyramid, rule=rule)
-    waiting = list(sites)
+    waiting: list[Site] = []
+    done: list[Catchment] = []
+    for site in sites:
+        if math.isfinite(site.x) and math.isfinite(site.y):
+            waiting.append(site)
+        else:
+            reason = "the site's coordinates have no place in the CRS of the DEM"
+            done.append(_failed(replace(site, x=None, y=None), None, "outside_dem", reason))
+    try:
+        done += _delineate_level_by_level(waiting, index, pyramid, backend, run)
+    finally:
+        _terrain.cache_clear()
+    return sorted(done, key=lambda catchment: catchment.site_id)
+
+
+def _delineate_level_by_level(
+    waiting: list[Site],
+    index: TerrainIndex,
+    pyramid: PatchPyramid,
+    backend: Backend,
+    run: Callable[[tuple[Patch, tuple[Site, ...]]], PatchResult],
+) -> list[Catchment]:
+    """Run the patches of all sites, then those of the sites that go up, until none does."""
     done: list[Catchment] = []
     while waiting:
         patches: dict[Patch, list[Site]] = {}
@@ -169,7 +191,7 @@ def delineate(
             len(done),
             len(waiting),
         )
-    return sorted(done, key=lambda catchment: catchment.site_id)
+    return done
 
 
 def _delineate_task(
@@ -184,7 +206,7 @@ def _delineate_task(
 
 @lru_cache(maxsize=1)
 def _terrain(index: TerrainIndex, max_void_cells: int) -> Terrain:
-    """Keep the tiles open from one patch to the next."""
+    """Keep the tiles open from one patch to the next, in whatever process."""
     return Terrain(index, max_void_cells)
 
 
@@ -213,17 +235,14 @@ def delineate_patch(
     """
     started = time.perf_counter()
     lattice = terrain.index.lattice
-    inside = tuple(site for site in sites if _near_a_tile(terrain.index, site, rule.snap.radius_m))
-    final = [
-        _failed(
-            site,
-            patch,
-            "outside_dem",
-            f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site",
-        )
-        for site in sites
-        if site not in inside
-    ]
+    inside: list[Site] = []
+    final: list[Catchment] = []
+    for site in sites:
+        if _near_a_tile(terrain.index, site, rule.snap.radius_m):
+            inside.append(site)
+        else:
+            reason = f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site"
+            final.append(_failed(site, patch, "outside_dem", reason))
     if not inside:
         return PatchResult(tuple(final), ())
     row, column, height, width = pyramid.window(patch)
@@ -273,8 +292,7 @@ class _Routed:
 
     @classmethod
     def of(cls, ground: Ground, lattice: Lattice, row: int, column: int) -> _Routed:
-        height, width = ground.z.shape
-        geometry = lattice.rows(row - 1, height + 2)
+        geometry = lattice.rows(row - 1, ground.z.shape[0] + 2)
         view = ViewFinder(
             affine=lattice.affine(row, column),
             shape=ground.z.shape,
@@ -323,6 +341,11 @@ class _Routed:
             column=(site.x - x) / lattice.dx,
             width_m=float(width),
             height_m=float(height),
+            # The first and the last row and column of the padded window hold no cells.
+            whole=top == row - north
+            and left == column - east
+            and rows.stop == row + north + 1
+            and columns.stop == column + east + 1,
         )
         return _Box(self, near, top, left)
 
@@ -358,7 +381,7 @@ class _Routed:
         return Catchment(
             site_id=site.site_id,
             status="ok",
-            reason=_remark(site, cut, bool(flags & POOL)),
+            reason=_remark(site, cut, choice.final, bool(flags & POOL)),
             site_x=site.x,
             site_y=site.y,
             reported_area_km2=reported,
@@ -373,7 +396,7 @@ class _Routed:
             cells=int(cells.size),
             snap_distance_m=outlet.distance_m,
             snap_cost=outlet.cost,
-            confidence="low" if cut else confidence(choice, reported),
+            confidence=confidence(choice, reported),
             runner_up_x=rival_x,
             runner_up_y=rival_y,
             runner_up_area_km2=rival.area_m2 / 1e6 if rival else None,
@@ -382,7 +405,7 @@ class _Routed:
             touches_edge=cut or bool(flags & EDGE),
             touches_nodata=bool(flags & NODATA),
             pool_at_rim=bool(flags & POOL),
-            needs_larger_window=cut or site.needs_more,
+            needs_larger_window=not choice.final or site.needs_more,
             perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
             / 1000,
             longest_flow_path_km=longest / 1000,
@@ -437,10 +460,12 @@ def _near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
     return bool(tiles_under(index, row - north + 1, column - east + 1, 2 * north - 1, 2 * east - 1))
 
 
-def _remark(site: Site, cut: bool, pool: bool) -> str | None:
+def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
     remarks = []
     if cut:
         remarks.append("the catchment is cut by the rim of the top patch level")
+    elif not final:
+        remarks.append("the rim of the top patch level cuts a candidate that could be better")
     if site.needs_more:
         remarks.append("the reported area asks for a larger window than the top patch level")
     if pool:
@@ -453,15 +478,19 @@ def _without_outlet(
 ) -> Catchment:
     radius = f"{rule.snap.radius_m:g} m"
     if choice.cells:
-        least = f"snap.min_area_km2 = {rule.snap.min_area_km2:g} km2"
-        return _failed(site, patch, "no_stream", f"no cell within {radius} drains {least}")
+        reason = (
+            f"no cell within {radius} drains snap.min_area_km2 = {rule.snap.min_area_km2:g} km2"
+        )
+        if not choice.final:
+            reason += "; the rim of the top patch level cuts one that might"
+        return _failed(site, patch, "no_stream", reason)
     cell = index.lattice.cell_of(site.x, site.y)
     if not tiles_under(index, *cell, 1, 1):
         return _failed(site, patch, "outside_dem", f"the DEM has no cell within {radius}")
     return _failed(site, patch, "on_nodata", f"the DEM has no data within {radius}")
 
 
-def _failed(site: Site, patch: Patch, status: str, reason: str) -> Catchment:
+def _failed(site: Site, patch: Patch | None, status: str, reason: str) -> Catchment:
     return Catchment(
         site_id=site.site_id,
         status=status,
@@ -469,6 +498,6 @@ def _failed(site: Site, patch: Patch, status: str, reason: str) -> Catchment:
         site_x=site.x,
         site_y=site.y,
         reported_area_km2=site.reported_area_km2,
-        patch=patch.id,
-        patch_level=patch.level,
+        patch=patch.id if patch else None,
+        patch_level=patch.level if patch else None,
     )

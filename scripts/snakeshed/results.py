@@ -41,7 +41,8 @@ CATCHMENTS = STATUS | {
     "confidence": (
         _TEXT,
         "high: area within 10 % and no rival of nearly equal cost; medium: within a factor of "
-        "1.5; low: else, or cut by the top patch level; unrated: no reported area.",
+        "1.5; low: else, or if a larger window might choose another outlet; unrated: no reported "
+        "area.",
     ),
     "runner_up_x": (_REAL, "x of the best plausible candidate on another drainage line."),
     "runner_up_y": (_REAL, "y of that candidate."),
@@ -57,7 +58,8 @@ CATCHMENTS = STATUS | {
     ),
     "needs_larger_window": (
         _TRUTH,
-        "The top patch level cuts the catchment, or is smaller than the reported area asks for.",
+        "The top patch level cuts the catchment or a candidate that could be better, or is smaller "
+        "than the reported area asks for.",
     ),
     "perimeter_km": (_REAL, "Length of the outline along the cells' sides, holes included, km."),
     "longest_flow_path_km": (_REAL, "Longest flow path to the outlet, km."),

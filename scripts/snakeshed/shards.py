@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,11 +13,11 @@ from snakeshed.patches import PatchPyramid, shard_name, shard_of
 
 COLUMNS = {
     "site_id": "Identifier of the site.",
-    "x": "Easting or longitude of the site, in the CRS of the terrain.",
-    "y": "Northing or latitude of the site, in the CRS of the terrain.",
+    "x": "Easting or longitude of the site, in the CRS of the terrain; null if it has none there.",
+    "y": "Northing or latitude of the site, in the CRS of the terrain; null if it has none there.",
     "reported_area_km2": "Published area of the site's catchment, km2; null if none.",
     "level": "Level of the patch pyramid at which the site starts.",
-    "patch": "Patch in whose core the site lies at that level.",
+    "patch": "Patch in whose core the site lies at that level; null without x and y.",
     "needs_more": "The reported area asks for a larger window than the top level has.",
 }
 
@@ -56,7 +57,8 @@ def split(
         One for each name, in order. A shard's content depends on its own sites alone.
     """
     placed = _place(sites, index, pyramid)
-    number = [shard_of(patch, shards) for patch in placed["patch"]]
+    # Sites without a place have no patch; together they go to one shard.
+    number = [shard_of(patch, shards) for patch in placed["patch"].fillna("")]
     result = []
     for shard in range(shards):
         own = placed[[n == shard for n in number]].sort_values("site_id", ignore_index=True)
@@ -86,11 +88,15 @@ def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> p
     rows = []
     for site in sites.itertuples():
         x, y = transformer(site.crs, lattice.crs).transform(site.x, site.y)
-        x, y = round(x, decimals), round(y, decimals)
         area = None if pd.isna(site.reported_area_km2) else float(site.reported_area_km2)
         level, needs_more = pyramid.start_level(area)
-        patch = pyramid.patch_of(*lattice.cell_of(x, y), level)
-        rows.append((site.site_id, x, y, area, level, patch.id, needs_more))
+        patch = None
+        if math.isfinite(x) and math.isfinite(y):
+            x, y = round(x, decimals), round(y, decimals)
+            patch = pyramid.patch_of(*lattice.cell_of(x, y), level).id
+        else:
+            x = y = math.nan
+        rows.append((site.site_id, x, y, area, level, patch, needs_more))
     types = {
         "site_id": "str",
         "x": "float64",
@@ -105,10 +111,9 @@ def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> p
 
 def _tiles(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
     """Tiles under the sites' patches at every level that they may reach."""
-    patches = set()
-    for site in sites.itertuples():
-        cell = index.lattice.cell_of(site.x, site.y)
-        patches.update(
-            pyramid.patch_of(*cell, level) for level in range(site.level, pyramid.levels)
-        )
+    patches = {
+        pyramid.patch_of(*index.lattice.cell_of(site.x, site.y), level)
+        for site in sites[sites["patch"].notna()].itertuples()
+        for level in range(site.level, pyramid.levels)
+    }
     return {tile for patch in patches for tile in tiles_under(index, *pyramid.window(patch))}

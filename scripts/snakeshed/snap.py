@@ -55,6 +55,8 @@ class Neighbourhood:
         The site, in cells from the box's north-western corner.
     width_m, height_m : float
         Size of a cell at the site.
+    whole : bool
+        The window holds all cells within the radius.
     """
 
     areas_m2: np.ndarray
@@ -64,6 +66,7 @@ class Neighbourhood:
     column: float
     width_m: float
     height_m: float
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Snap:
     runner_up : Candidate or None
         The best plausible candidate on another drainage line.
     final : bool
-        False when a candidate whose catchment the rim cuts is chosen, or could win in a larger
-        window: then outlet and runner-up may change there.
+        False when a larger window may choose another outlet or runner-up: a candidate is cut by
+        the rim and is chosen, or could win or be the runner-up with a larger area, or the window
+        does not hold all cells within the radius.
     cells : int
         Cells of the DEM within the radius.
     """
@@ -106,7 +110,6 @@ def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -
     Parameters
     ----------
     near : Neighbourhood
-        All cells within the radius that the DEM has.
     reported_area_km2 : float or None
         Published area of the site's catchment.
     rule : SnapRule
@@ -143,40 +146,52 @@ def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -
         )
 
     cells = int(np.isfinite(distance).sum())
-    could_win = np.where(near.cut, bound, np.inf)
     outlet = candidate(cost)
-    final = outlet is None or not near.cut[outlet.row, outlet.column]
-    best = could_win.min()
-    if math.isfinite(best) and (outlet is None or best <= outlet.cost):
+    could_win = _least(bound, near.cut)
+    final = near.whole and (outlet is None or not near.cut[outlet.row, outlet.column])
+    if could_win is not None and (outlet is None or could_win <= outlet.cost):
         final = False
     if outlet is None:
         return Snap(None, None, final, cells)
 
-    elsewhere = np.empty(shape, np.bool_)
-    same_drainage_line(near.directions, outlet.row, outlet.column, ROW_STEP, COLUMN_STEP, elsewhere)
-    np.logical_not(elsewhere, out=elsewhere)
+    elsewhere = ~same_drainage_line(
+        near.directions, outlet.row, outlet.column, ROW_STEP, COLUMN_STEP
+    )
+    plausible, may_become_plausible = elsewhere, elsewhere & near.cut
     if reported_area_km2 is not None:
-        reported = reported_area_km2 * 1e6
-        elsewhere &= near.areas_m2 <= reported * PLAUSIBLE_FACTOR
-        could_rival = elsewhere & near.cut
-        elsewhere &= near.areas_m2 >= reported / PLAUSIBLE_FACTOR
-    else:
-        could_rival = elsewhere & near.cut
-    runner_up = candidate(np.where(elsewhere, cost, np.inf))
-    rival = np.where(could_rival, bound, np.inf).min()
-    if math.isfinite(rival) and (runner_up is None or rival <= runner_up.cost):
+        reported_m2 = reported_area_km2 * 1e6
+        not_too_large = near.areas_m2 <= reported_m2 * PLAUSIBLE_FACTOR
+        plausible = elsewhere & not_too_large & (near.areas_m2 >= reported_m2 / PLAUSIBLE_FACTOR)
+        may_become_plausible = may_become_plausible & not_too_large
+    runner_up = candidate(np.where(plausible, cost, np.inf))
+    could_rival = _least(bound, may_become_plausible)
+    if could_rival is not None and (runner_up is None or could_rival <= runner_up.cost):
         final = False
     return Snap(outlet, runner_up, final, cells)
+
+
+def _least(costs: np.ndarray, among: np.ndarray) -> float | None:
+    """Least finite cost among the marked cells; None without one."""
+    least = float(np.where(among, costs, np.inf).min())
+    return least if math.isfinite(least) else None
 
 
 def confidence(choice: Snap, reported_area_km2: float | None) -> str:
     """Class of trust in an outlet: high, medium, low, or unrated without a reported area.
 
     "high": the area is within 10 % of the reported one and no runner-up costs nearly as little;
-    "medium": within a factor of 1.5; "low": everything else.
+    "medium": within a factor of 1.5; "low": everything else, and a choice that is not final.
+
+    Parameters
+    ----------
+    choice : Snap
+        With an outlet.
+    reported_area_km2 : float or None
     """
     if reported_area_km2 is None:
         return "unrated"
+    if not choice.final:
+        return "low"
     area, reported = choice.outlet.area_m2, reported_area_km2 * 1e6
     factor = max(area / reported, reported / area)
     rival = choice.runner_up

@@ -31,10 +31,11 @@ def score_candidates(
 ):
     """Fill in distance, cost and the cost's lower bound of every candidate in a box of cells.
 
-    With a reported area the cost is ``|ln(area / reported)| + distance_weight * distance / radius``;
-    without one (NaN) it is ``distance / radius`` for cells of at least ``min_area_m2``. An area
-    that the window cuts is itself a lower bound, so the cost it might have in a larger window is
-    bounded below by its cost at the area, not below its own, that suits best.
+    With a reported area the cost is
+    ``|ln(area / reported)| + distance_weight * distance / radius``; without one (NaN) it is
+    ``distance / radius`` for cells of at least ``min_area_m2``. An area that the window cuts is
+    itself a lower bound, so the cost it might have in a larger window is bounded below by its
+    cost at the area, not below its own, that suits best.
 
     Parameters
     ----------
@@ -73,21 +74,55 @@ def score_candidates(
 
 
 @compiled
-def same_drainage_line(directions, row, column, row_step, column_step, same):
-    """Mark the cells of a box that lie upstream or downstream of one of them, within the box.
+def same_drainage_line(directions, row, column, row_step, column_step):
+    """Find the cells of a box that lie upstream or downstream of one of them, within the box.
+
+    Linear in the cells of the box: each is walked over twice at most, because a walk ends where an
+    earlier one has been.
 
     Parameters
     ----------
     directions : ndarray of uint8, shape (h, w)
+        D8 codes without cycles.
     row, column : int
-        The cell in question.
+        The cell in question, which has data.
     row_step, column_step : ndarray of int64, shape (9,)
         `ROW_STEP` and `COLUMN_STEP`.
-    same : ndarray of bool, shape (h, w)
-        Written.
+
+    Returns
+    -------
+    ndarray of bool, shape (h, w)
+        The cell itself included.
     """
     rows, columns = directions.shape
-    same[:] = False
+    upstream, elsewhere = 1, 2
+    known = np.zeros((rows, columns), np.uint8)
+    i, j = row, column
+    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+        # What drains into the line below the cell is another line.
+        known[i, j] = elsewhere
+        code = directions[i, j]
+        if code == OUTSIDE:
+            break
+        i, j = i + row_step[code], j + column_step[code]
+    known[row, column] = upstream
+    for start in range(rows * columns):
+        verdict = 0
+        for look in range(2):
+            i, j = start // columns, start % columns
+            while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+                if known[i, j] != 0:
+                    verdict = known[i, j]
+                    break
+                if look == 1:
+                    known[i, j] = verdict
+                code = directions[i, j]
+                if code == OUTSIDE:
+                    break
+                i, j = i + row_step[code], j + column_step[code]
+            if look == 0 and verdict == 0:
+                verdict = elsewhere
+    same = known == upstream
     i, j = row, column
     while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
         same[i, j] = True
@@ -95,13 +130,4 @@ def same_drainage_line(directions, row, column, row_step, column_step, same):
         if code == OUTSIDE:
             break
         i, j = i + row_step[code], j + column_step[code]
-    for start in range(rows * columns):
-        i, j = start // columns, start % columns
-        while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
-            if i == row and j == column:
-                same[start // columns, start % columns] = True
-                break
-            code = directions[i, j]
-            if code == OUTSIDE:
-                break
-            i, j = i + row_step[code], j + column_step[code]
+    return same
