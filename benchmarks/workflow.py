@@ -1,0 +1,133 @@
+"""Time of a whole run over the 716 sites of Staley et al. (2016), and where it goes.
+
+    python benchmarks/workflow.py STALEY.xlsx DEM.tif [--cores 2] [--json FILE]
+
+The table is USGS Open-File Report 2016-1106, appendix 1; the DEM any that covers some of its
+sites. "Work" is what a job does after its imports, as its log says; the rest of the cores' time is
+start-up of Python and Snakemake, scheduling, and waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STUDY = """\
+study: benchmark
+sites:
+  path: {table}
+  sheet: Appendix1_ModelData
+  utm: {{datum: NAD83, hemisphere: north}}
+  columns:
+    {{site_id: Fire_SegID, x: UTM_X, y: UTM_Y, utm_zone: UTM_Zone, area: ContributingArea_km2}}
+dem: {{path: {dem}}}
+"""
+WORK = re.compile(r"done in ([\d.]+) s")
+READ = re.compile(r"cells read in ([\d.]+) s")
+
+
+def run(folder: Path, cores: int) -> float:
+    """Run the workflow in a folder and return its wall time in seconds."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--workflow-profile", ROOT / "profiles/default", "--cores", str(cores)]
+    started = time.perf_counter()
+    subprocess.run(
+        [*map(str, command), "--configfile", "study.yaml"],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"NUMBA_NUM_THREADS": "1"},
+    )
+    return time.perf_counter() - started
+
+
+def seconds_in(pattern: re.Pattern, logs: list[Path]) -> float:
+    """Sum of the seconds that a pattern finds in some logs."""
+    return sum(float(found) for log in logs for found in pattern.findall(log.read_text()))
+
+
+def measure(table: Path, dem: Path, cores: int) -> dict:
+    """Time a first run and a run that has nothing to do."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "study.yaml").write_text(
+            STUDY.format(table=table.resolve(), dem=dem.resolve()), encoding="utf-8"
+        )
+        first, nothing = run(folder, cores), run(folder, cores)
+        logs = folder / "results/benchmark/logs"
+        delineations = sorted((logs / "delineate").iterdir())
+        work = {
+            "sites, terrain, shards": seconds_in(
+                WORK, [logs / f"{rule}.log" for rule in ("prepare_sites", "index_terrain")]
+            )
+            + seconds_in(WORK, [logs / "split_shards.log"]),
+            "delineate: reading the DEM": seconds_in(READ, delineations),
+            "extract_features": seconds_in(WORK, sorted((logs / "extract_features").iterdir())),
+            "gather, summarise": seconds_in(
+                WORK, [*logs.glob("gather_*.log"), logs / "summarise.log"]
+            ),
+        }
+        delineate = seconds_in(WORK, delineations)
+        work["delineate: routing, snapping, outlines"] = (
+            delineate - work["delineate: reading the DEM"]
+        )
+        summary = json.loads((folder / "results/benchmark/summary.json").read_text())
+    return {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "snakemake": version("snakemake"),
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": cores,
+        "sites": summary["sites"],
+        "delineated": summary["status"]["ok"],
+        "wall_s": round(first, 1),
+        "no_op_wall_s": round(nothing, 1),
+        "work_s": {part: round(seconds, 1) for part, seconds in work.items()},
+        "start_up_and_waiting_s": round(cores * first - sum(work.values()), 1),
+    }
+
+
+def table_of(result: dict) -> str:
+    """The result as a Markdown table."""
+    lines = [
+        f"{result['sites']} sites, {result['delineated']} of them on the DEM, {result['cores']} "
+        f"cores: {result['wall_s']} s; again with nothing to do: {result['no_op_wall_s']} s. "
+        f"({result['machine']}; Python {result['python']}, Snakemake {result['snakemake']}; "
+        f"{result['date']})",
+        "",
+        "| part | core-seconds |",
+        "|---|---|",
+        *(f"| {part} | {seconds} |" for part, seconds in result["work_s"].items()),
+        "| start-up of 39 jobs and of Snakemake, scheduling, waiting | "
+        f"{result['start_up_and_waiting_s']} |",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("dem", type=Path)
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    result = measure(arguments.table, arguments.dem, arguments.cores)
+    print(table_of(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
