@@ -363,8 +363,9 @@ class _Routed:
         x, y = box.centre_of(outlet)
         lon, lat = _lon_lat(self.lattice.crs, x, y)
         rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
-        flags = int(self.flags.ravel()[cells[0]])
+        flags = self._flags_of(box, outlet)
         cut = bool(flags & CUT)
+        pool = bool(flags & POOL) or (rival is not None and bool(self._flags_of(box, rival) & POOL))
         mask, top, left = self._mask_of(cells)
         rows = slice(top, top + mask.shape[0])
         longest, channel, basin = flow_lengths(
@@ -381,7 +382,7 @@ class _Routed:
         return Catchment(
             site_id=site.site_id,
             status="ok",
-            reason=_remark(site, cut, choice.final, bool(flags & POOL)),
+            reason=_remark(site, cut, choice.final, pool),
             site_x=site.x,
             site_y=site.y,
             reported_area_km2=reported,
@@ -404,7 +405,7 @@ class _Routed:
             runner_up_cost=rival.cost if rival else None,
             touches_edge=cut or bool(flags & EDGE),
             touches_nodata=bool(flags & NODATA),
-            pool_at_rim=bool(flags & POOL),
+            pool_at_rim=pool,
             needs_larger_window=not choice.final or site.needs_more,
             perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
             / 1000,
@@ -413,6 +414,10 @@ class _Routed:
             channel_length_km=channel / 1000,
             geometry=outline(mask, self.lattice, self.row + top, self.column + left),
         )
+
+    def _flags_of(self, box: _Box, candidate: Candidate) -> int:
+        """What the catchment of a candidate touches."""
+        return int(self.flags.ravel()[box.flat_index(candidate)])
 
     def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
         """The catchment's cells in its bounding box with a ring around, and the box's corner."""
@@ -469,7 +474,9 @@ def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
     if site.needs_more:
         remarks.append("the reported area asks for a larger window than the top patch level")
     if pool:
-        remarks.append("a depression or flat beside it reaches the rim of the patch")
+        remarks.append(
+            "a depression or flat beside it, or beside the runner-up, reaches the rim of the patch"
+        )
     return "; ".join(remarks) or None
 
 

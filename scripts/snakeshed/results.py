@@ -53,8 +53,8 @@ CATCHMENTS = STATUS | {
     "touches_nodata": (_TRUTH, "The catchment contains a cell beside nodata of the DEM."),
     "pool_at_rim": (
         _TRUTH,
-        "The catchment contains, or lies beside, a depression or flat that reaches the patch's "
-        "rim: a larger patch might give other values.",
+        "The catchment, or that of the runner-up, contains or lies beside a depression or flat "
+        "that reaches the patch's rim: a larger patch might give other values.",
     ),
     "needs_larger_window": (
         _TRUTH,
