@@ -6,17 +6,11 @@ import warnings
 from collections.abc import Callable
 
 import numba
-
-_njit = numba.njit
+from numba.core.dispatcher import Dispatcher
 
 
 def compiled(function: Callable | None = None, **options) -> Callable:
     """Compile a function with Numba on its first call, and keep the result on disk.
-
-    Numba keeps it in the folder NUMBA_CACHE_DIR, else beside the source file, else in the user's
-    cache folder. Where none of them can be written, as in a container with a read-only file system
-    and no home, Numba itself would refuse to define the function; here it is compiled anew by each
-    process, with a warning that says what to set.
 
     Parameters
     ----------
@@ -32,8 +26,31 @@ def compiled(function: Callable | None = None, **options) -> Callable:
     """
     if function is None:
         return lambda function: compiled(function, **options)
+    return keep(numba.njit(**options)(function))
+
+
+def keep(function: Callable) -> Callable:
+    """Let Numba keep on disk what it compiles of a function.
+
+    Numba keeps it in the folder NUMBA_CACHE_DIR, else beside the source file, else in the user's
+    cache folder. Where none of them can be written, as in a container with a read-only file system
+    and no home, Numba itself would refuse; here each process compiles the function anew, after a
+    warning that says what to set.
+
+    Parameters
+    ----------
+    function : callable
+        A function that `numba.njit` has returned.
+
+    Returns
+    -------
+    callable
+        The same function.
+    """
+    if not isinstance(function, Dispatcher):  # NUMBA_DISABLE_JIT=1
+        return function
     try:
-        return _njit(**{**options, "cache": True})(function)
+        function.enable_caching()
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
@@ -43,4 +60,4 @@ def compiled(function: Callable | None = None, **options) -> Callable:
             RuntimeWarning,
             stacklevel=2,
         )
-        return _njit(**{**options, "cache": False})(function)
+    return function

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 
 import numba
 
-from snakeshed.compiled import compiled
+from snakeshed.compiled import keep
 
 
 @contextmanager
 def compiled_when_called() -> Iterator[None]:
     """Let ``numba.njit`` ignore signatures for a while, and keep compiled code on disk."""
     eager = numba.njit
-    not_kept: set[str] = set()
+    decorated: list[tuple[Callable, Callable]] = []
 
     def njit(*signature_or_function, **options) -> Callable:
         if signature_or_function and inspect.isfunction(signature_or_function[0]):
@@ -30,22 +30,30 @@ def compiled_when_called() -> Iterator[None]:
         return lambda function: decorate(function, **options)
 
     def decorate(function: Callable, **options) -> Callable:
-        # Without a signature, what calls itself (or calls such a function) crashes when Numba 0.68
-        # loads it from disk; it is compiled anew in each process that calls it.
-        names = {function.__name__, *not_kept}
-        calls_itself = names.intersection(function.__code__.co_names)
-        if calls_itself:
-            not_kept.add(function.__name__)
-        # A generator that was loaded from disk cannot be compiled into what calls it.
-        if calls_itself or inspect.isgeneratorfunction(function):
-            return eager(**{**options, "cache": False})(function)
-        return compiled(function, **options)
+        decorated.append((function, eager(**{**options, "cache": False})(function)))
+        return decorated[-1][1]
 
     numba.njit = njit
     try:
         yield
     finally:
         numba.njit = eager
+    _keep_outermost(decorated)
+
+
+def _keep_outermost(decorated: list[tuple[Callable, Callable]]) -> None:
+    """Keep on disk what no other of the functions calls, and what no recursion is part of.
+
+    Numba 0.68 crashes in a function whose kept code had been compiled with parallel functions and
+    generators that were loaded from disk, and in one that calls a recursive function.
+    """
+    calls = {function.__name__: set(function.__code__.co_names) for function, _ in decorated}
+    recursive = {name for name, called in calls.items() if name in called}
+    called_by_others = set().union(*calls.values())
+    for function, compiled_function in decorated:
+        name = function.__name__
+        if name not in called_by_others and not recursive & calls[name]:
+            keep(compiled_function)
 
 
 with compiled_when_called():
