@@ -43,7 +43,9 @@ def conda() -> dict[str, str]:
     text = (CHECKOUT / "envs" / "environment.yaml").read_text(encoding="utf-8")
     environment = yaml.safe_load(text)
     assert environment["channels"] == ["conda-forge", "bioconda", "nodefaults"]
-    return dict(line.split(" ", 1) for line in environment["dependencies"])
+    *from_conda, from_pip = environment["dependencies"]
+    from_conda.remove("pip")
+    return dict(line.split(" ", 1) for line in [*from_conda, *from_pip["pip"]])
 
 
 def test_conda_has_the_versions_of_the_lock():
