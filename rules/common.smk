@@ -11,6 +11,7 @@ from snakeshed.configuration import complete
 from snakeshed.dem import dem_files, files_behind
 from snakeshed.digest import library_digest
 from snakeshed.errors import SnakeshedError
+from snakeshed.layers import declared_columns
 from snakeshed.patches import shard_name
 
 STARTED = time.monotonic()
@@ -30,6 +31,8 @@ STUDY = user_error(
     Path(workflow.basedir, "config/schema/study.schema.yaml"),
     ", ".join(map(str, workflow.configfiles)),
 )
+# Two columns of the same name are found before anything runs.
+user_error(declared_columns, STUDY["features"], STUDY["layers"])
 RESULTS = f"results/{STUDY['study']}"
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from snakeshed.columns import ReliefRule
 from snakeshed.dem import TerrainIndex
-from snakeshed.extract import extract_features, feature_columns
-from snakeshed.features import ReliefRule
+from snakeshed.extract import extract_features
 from snakeshed.job_log import job_log
+from snakeshed.layers import feature_columns, layer_of
 from snakeshed.results import write_features
 from snakeshed.tables import read_table
 from snakeshed.terrain import Terrain
-from snakeshed.zonal import layer_of
 
 
 def main(
@@ -25,7 +25,7 @@ def main(
     with job_log(log, f"extracting the features of {catchments}"):
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
-        declared = [layer_of(layer, rule.percentiles) for layer in layers]
+        declared = [layer_of(layer) for layer in layers]
         with Terrain(index, max_void_cells) as ground:
             rows = extract_features(read_table(catchments), ground, rule, declared)
         write_features(rows, feature_columns(rule, declared), output)

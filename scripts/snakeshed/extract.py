@@ -9,19 +9,13 @@ from collections.abc import Sequence
 import geopandas
 import pandas as pd
 
-from snakeshed.features import ReliefRule, catchment_columns, catchment_features
+from snakeshed.columns import ReliefRule
+from snakeshed.features import catchment_features
+from snakeshed.layers import Layer, feature_columns
 from snakeshed.terrain import Terrain
-from snakeshed.zonal import Layer
+from snakeshed.zonal import summarise
 
 log = logging.getLogger(__name__)
-
-
-def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, str]:
-    """Names and descriptions of all features, in order."""
-    columns = catchment_columns(rule)
-    for layer in layers:
-        columns |= layer.columns()
-    return columns
 
 
 def extract_features(
@@ -47,9 +41,13 @@ def extract_features(
 
     Raises
     ------
+    ConfigurationError
+        Two features have the same name.
     TerrainError, LayerError
         A tile or a layer cannot be read.
     """
+    # Before hours of work, not at the end of them; the workflow has asked at its start.
+    feature_columns(rule, layers)
     started = time.perf_counter()
     status = ["site_id", "status", "reason"]
     rows = [
@@ -72,10 +70,8 @@ def extract_features(
     log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
     for layer in layers:
         started = time.perf_counter()
-        outlines = list(done.geometry)
-        for row, values in zip(
-            features, layer.summarise(outlines, terrain.index.lattice.crs), strict=True
-        ):
+        summaries = summarise(layer, list(done.geometry), terrain.index.lattice.crs)
+        for row, values in zip(features, summaries, strict=True):
             row |= values
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
     return rows

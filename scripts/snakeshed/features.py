@@ -4,66 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import shapely
 
-from snakeshed.kernels.relief import gradients, slope_and_aspect, total
+from snakeshed.columns import ReliefRule, number
+from snakeshed.kernels.relief import gradients, slope_and_aspect, squared_deviations, total
 from snakeshed.outlines import cells_within
 from snakeshed.terrain import Terrain
-
-
-@dataclass(frozen=True)
-class ReliefRule:
-    """Which slopes count as steep, and which percentiles are told."""
-
-    steep_degrees: tuple[float, ...]
-    percentiles: tuple[float, ...]
-
-
-def number(value: float) -> str:
-    """A number as part of a column's name: 23, 12p5."""
-    return f"{value:g}".replace(".", "p").replace("-", "minus")
-
-
-def catchment_columns(rule: ReliefRule) -> dict[str, str]:
-    """Names and descriptions of the columns that `catchment_features` gives, in order."""
-    columns = {
-        "area_km2": "Area of the catchment, km2.",
-        "perimeter_km": "Length of the outline along the cells' sides, holes included, km.",
-        "centroid_x": "Mean x of the cell centres, in the CRS of catchments.parquet.",
-        "centroid_y": "Mean y of the cell centres, in the CRS of catchments.parquet.",
-        "west": "Smallest x of the outline, in the CRS of catchments.parquet.",
-        "south": "Smallest y of the outline, in the CRS of catchments.parquet.",
-        "east": "Largest x of the outline, in the CRS of catchments.parquet.",
-        "north": "Largest y of the outline, in the CRS of catchments.parquet.",
-        "elevation_mean_m": "Mean elevation of the cells, m.",
-        "elevation_min_m": "Lowest cell, m.",
-        "elevation_max_m": "Highest cell, m.",
-        "relief_m": "Highest less lowest elevation, m.",
-        "ruggedness": "Relief over the square root of the area (Melton 1965), m/m.",
-        "hypsometric_integral": "(mean - min) / (max - min) elevation; null without relief.",
-        "elongation": "Diameter of the circle of equal area over the basin length (Schumm 1956).",
-        "basin_length_km": "Greatest straight distance from the outlet to a cell, km.",
-        "longest_flow_path_km": "Longest flow path to the outlet, km.",
-        "drainage_density_km_per_km2": "Channel length over area; channels begin at "
-        "network.min_area_km2.",
-        "slope_mean_deg": "Mean slope (Horn 1981), degrees.",
-        "slope_std_deg": "Standard deviation (population) of the slope, degrees.",
-    }
-    for q in rule.percentiles:
-        columns[f"slope_p{number(q)}_deg"] = f"{q:g}th percentile of the slope, degrees."
-    for steep in rule.steep_degrees:
-        columns[f"share_steeper_{number(steep)}deg"] = (
-            f"Share of the cells with a slope of at least {steep:g} degrees."
-        )
-    columns["aspect_mean_deg"] = (
-        "Circular mean of the downslope direction, degrees clockwise from north of the grid; null "
-        "where all is level."
-    )
-    columns["share_north_facing"] = "Share of the cells that face within 45 degrees of north."
-    return columns
 
 
 def catchment_features(
@@ -90,7 +38,8 @@ def catchment_features(
     Returns
     -------
     dict
-        The columns of `catchment_columns`. Statistics count each cell once, whatever its area.
+        The columns of `snakeshed.columns.catchment_columns`. Statistics count each cell once,
+        whatever its area.
 
     Raises
     ------
@@ -104,11 +53,13 @@ def catchment_features(
     cells = int(np.count_nonzero(mask))
     elevation, east, north, tangent = (np.empty(cells) for _ in range(4))
     gradients(z, mask, sizes.width_m, sizes.height_m, elevation, east, north)
-    slope, squared, to_east, to_north, facing_north = slope_and_aspect(east, north, tangent)
+    degrees = np.empty(cells)
+    to_east, to_north, facing_north = slope_and_aspect(east, north, tangent, degrees)
+    slope_mean = total(degrees) / cells
+    slope_std = math.sqrt(squared_deviations(degrees, slope_mean) / cells)
     tangent.sort()
     low, high = float(elevation.min()), float(elevation.max())
     mean = total(elevation) / cells
-    slope_mean = slope / cells
     rows, columns = np.nonzero(mask)
     mean_row, mean_column = int(rows.sum()) / cells, int(columns.sum()) / cells
     x, y = lattice.corner(row + mean_row + 0.5, column + mean_column + 0.5)
@@ -136,7 +87,7 @@ def catchment_features(
         "longest_flow_path_km": longest_flow_path_km,
         "drainage_density_km_per_km2": channel_length_km / area_km2,
         "slope_mean_deg": slope_mean,
-        "slope_std_deg": math.sqrt(max(0.0, squared / cells - slope_mean * slope_mean)),
+        "slope_std_deg": slope_std,
     }
     for q in rule.percentiles:
         values[f"slope_p{number(q)}_deg"] = _percentile_degrees(tangent, q)

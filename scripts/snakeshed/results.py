@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from snakeshed.columns import Column
 from snakeshed.delineate import STATUSES, Catchment
 from snakeshed.tables import atomic, write_table
 
@@ -88,23 +89,24 @@ def write_catchments(catchments: Sequence[Catchment], path: str | Path, crs: str
     write_table(_table(rows, CATCHMENTS), path, descriptions, geometry=outlines, crs=crs)
 
 
-def write_features(rows: Sequence[Mapping], columns: Mapping[str, str], path: str | Path) -> None:
+def write_features(
+    rows: Sequence[Mapping], columns: Mapping[str, Column], path: str | Path
+) -> None:
     """Write ``features.parquet``: one row per site; every feature is null where status is not ok.
 
     Parameters
     ----------
     rows : sequence of mapping
         Sorted by ``site_id``; missing keys are null.
-    columns : mapping of str to str
-        Names and descriptions of the features.
+    columns : mapping of str to Column
+        From `snakeshed.layers.feature_columns`.
     path : str or Path
     """
-    schema = STATUS | {name: (_feature_type(name), text) for name, text in columns.items()}
-    write_table(_table(rows, schema), path)
-
-
-def _feature_type(name: str) -> pa.DataType:
-    return _TEXT if name.endswith(("_dominant", "_dominant_model", "_codes")) else _REAL
+    described = {
+        name: (_TEXT if column.is_text else _REAL, column.description)
+        for name, column in columns.items()
+    }
+    write_table(_table(rows, STATUS | described), path)
 
 
 def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[pa.DataType, str]]) -> pa.Table:

@@ -52,38 +52,43 @@ def gradients(z, mask, width_m, height_m, elevation, east, north):
 
 
 @compiled
-def slope_and_aspect(east, north, tangent):
-    """Sums over gradients, in their order.
+def slope_and_aspect(east, north, tangent, degrees):
+    """Slope of each cell, and sums of its direction, in the order of the cells.
 
     Parameters
     ----------
     east, north : ndarray of float64, shape (n,)
         Gradients, metres per metre.
-    tangent : ndarray of float64, shape (n,)
-        Written: the tangent of each slope.
+    tangent, degrees : ndarray of float64, shape (n,)
+        Written: each slope as its tangent, and in degrees.
 
     Returns
     -------
-    slope, slope_squared : float
-        Sums of the slopes in degrees, and of their squares.
     to_east, to_north : float
         Sum of the unit vectors that point downslope; level cells add nothing.
     facing_north : int
         Cells that face within 45 degrees of north.
     """
-    slope = squared = to_east = to_north = 0.0
+    to_east = to_north = 0.0
     facing_north = 0
     for k in range(east.size):
         steepness = math.sqrt(east[k] * east[k] + north[k] * north[k])
         tangent[k] = steepness
-        degrees = math.atan(steepness) * (180.0 / math.pi)
-        slope += degrees
-        squared += degrees * degrees
+        degrees[k] = math.atan(steepness) * (180.0 / math.pi)
         if steepness > 0:
             to_east -= east[k] / steepness
             to_north -= north[k] / steepness
             facing_north += -north[k] >= abs(east[k])
-    return slope, squared, to_east, to_north, facing_north
+    return to_east, to_north, facing_north
+
+
+@compiled
+def squared_deviations(values, mean):
+    """Sum of the squared deviations of a float64 array from a value, in its own order."""
+    result = 0.0
+    for value in values:
+        result += (value - mean) * (value - mean)
+    return result
 
 
 @compiled

@@ -1,0 +1,297 @@
+"""Layers: the datasets that are summarised over catchments, and the columns that they give.
+
+This is read at every start of Snakemake: it imports nothing heavy. `snakeshed.zonal` computes.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from snakeshed.columns import Column, ReliefRule, catchment_columns, number
+from snakeshed.errors import ConfigurationError, LayerError
+
+# Columns of the table of fuel models that are no parameters; all but the last two are needed.
+_FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")
+_FUEL_NEEDED = _FUEL_KEYS[:4]
+
+
+@dataclass(frozen=True)
+class NumericLayer:
+    """A quantity. `scale` applies to every cell; `unit` ends the names of the columns."""
+
+    name: str
+    path: str
+    percentiles: tuple[float, ...]
+    scale: float = 1.0
+    unit: str | None = None
+
+    def columns(self) -> list[Column]:
+        """List the layer's columns, in order."""
+        name, unit = self.name, f", {self.unit}" if self.unit else ""
+        told = {
+            "mean": f"Mean of {name}, weighted by coverage{unit}.",
+            "std": f"Standard deviation (population) of {name}, weighted by coverage{unit}.",
+            "min": f"Smallest cell of {name} that is touched{unit}.",
+            "max": f"Largest cell of {name} that is touched{unit}.",
+        }
+        columns = [Column(self._column(statistic), text) for statistic, text in told.items()]
+        columns += [
+            Column(
+                self._column(f"p{number(q)}"),
+                f"{q:g}th percentile of {name}, weighted by coverage{unit}.",
+            )
+            for q in self.percentiles
+        ]
+        return [*columns, _coverage_column(name)]
+
+    def _column(self, statistic: str) -> str:
+        return "_".join(filter(None, (self.name, statistic, self.unit)))
+
+
+@dataclass(frozen=True)
+class ClassLayer:
+    """Codes. `labels` names some of them; codes with the same label count together."""
+
+    name: str
+    path: str
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+    def columns(self) -> list[Column]:
+        """List the layer's columns, in order."""
+        name = self.name
+        return [
+            Column(
+                f"{name}_dominant",
+                f"Label (or code, where it has none) of the largest share of {name}; that of the "
+                "smallest code among equals.",
+                is_text=True,
+            ),
+            *(
+                Column(f"{name}_share_{label}", f"Share of {label} in what {name} covers.")
+                for label in self.distinct_labels()
+            ),
+            Column(f"{name}_share_unlabelled", f"Share of codes of {name} without a label."),
+            Column(
+                f"{name}_codes",
+                f"Share of each code of {name}, labelled or not, as code=share;code=share.",
+                is_text=True,
+            ),
+            _coverage_column(name),
+        ]
+
+    def distinct_labels(self) -> list[str]:
+        """List the labels, each once, in the order of their smallest codes."""
+        return list(dict.fromkeys(self.labels[code] for code in sorted(self.labels)))
+
+
+@dataclass(frozen=True)
+class FuelModel:
+    """One row of the table of fuel models; `parameters` are None where they are not defined."""
+
+    code: int
+    model: str
+    group: str
+    burnable: bool
+    parameters: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class FuelLayer:
+    """Fuel models of Scott and Burgan (2005), by a table such as ``config/fbfm40.csv``."""
+
+    name: str
+    path: str
+    table: str
+
+    def models(self) -> tuple[FuelModel, ...]:
+        """Read the table of fuel models.
+
+        Raises
+        ------
+        LayerError
+            There is no such table, or it cannot be understood.
+        """
+        return _read_models(self.table, f"layer {self.name} ({self.table})")
+
+    def columns(self) -> list[Column]:
+        """List the layer's columns, in order."""
+        name, models = self.name, self.models()
+        return [
+            Column(
+                f"{name}_dominant_model",
+                f"Fuel model (or code, where it is not in the table) of the largest share of "
+                f"{name}; that of the smallest code among equals.",
+                is_text=True,
+            ),
+            *(
+                Column(f"{name}_share_{group.lower()}", f"Share of fuel models {group}.")
+                for group in self.groups()
+            ),
+            *(
+                Column(f"{name}_share_{model.model.lower()}", f"Share of fuel model {model.model}.")
+                for model in models
+            ),
+            Column(f"{name}_share_burnable", "Share of burnable fuel models."),
+            *(
+                Column(
+                    f"{name}_{parameter}",
+                    f"Mean {parameter} of the burnable fuel models that define it, by share.",
+                )
+                for parameter in self.parameters()
+            ),
+            Column(f"{name}_share_unmapped", "Share of codes that the table of models lacks."),
+            Column(
+                f"{name}_unmapped_codes",
+                "These codes, separated by semicolons; null if none.",
+                is_text=True,
+            ),
+            _coverage_column(name),
+        ]
+
+    def groups(self) -> list[str]:
+        """List the groups of fuel models, in the order of the table."""
+        return list(dict.fromkeys(model.group for model in self.models()))
+
+    def parameters(self) -> list[str]:
+        """List the parameters of fuel models, in the order of the table."""
+        return list(self.models()[0].parameters)
+
+
+Layer = NumericLayer | ClassLayer | FuelLayer
+
+
+def layer_of(declared: Mapping) -> Layer:
+    """Make a layer of its declaration.
+
+    Parameters
+    ----------
+    declared : mapping
+        One entry of ``layers`` in the completed configuration.
+    """
+    name, path = declared["name"], declared["path"]
+    if declared["type"] == "numeric":
+        percentiles = tuple(declared["percentiles"])
+        return NumericLayer(name, path, percentiles, declared["scale"], declared["unit"])
+    if declared["type"] == "classes":
+        return ClassLayer(name, path, {int(c): label for c, label in declared["classes"].items()})
+    return FuelLayer(name, path, declared["table"])
+
+
+def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Column]:
+    """All columns of features by their names, in order.
+
+    Raises
+    ------
+    ConfigurationError
+        Two columns have the same name.
+    LayerError
+        The table of a fuel layer cannot be used.
+    """
+    groups = [("features", catchment_columns(rule))]
+    groups += [(f"layers[{layer.name}]", layer.columns()) for layer in layers]
+    columns: dict[str, Column] = {}
+    owners: dict[str, str] = {}
+    for owner, own in groups:
+        for column in own:
+            if column.name in columns:
+                raise _collision(owner, column.name, owners[column.name])
+            columns[column.name] = column
+            owners[column.name] = owner
+    return columns
+
+
+def declared_columns(features: Mapping, layers: Sequence[Mapping]) -> dict[str, Column]:
+    """Columns of a study, by ``features`` and ``layers`` of its completed configuration.
+
+    Raises
+    ------
+    ConfigurationError, LayerError
+        See `feature_columns`.
+    """
+    rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
+    return feature_columns(rule, [layer_of(layer) for layer in layers])
+
+
+def _collision(owner: str, name: str, other: str) -> ConfigurationError:
+    if owner == other == "features":
+        step = "Remove one of two percentiles or slopes that differ by less than six digits."
+    elif owner == other:
+        step = "Change one of its labels, models or percentiles."
+    else:
+        step = "Rename the layer, or change its unit or its labels."
+    found = f"the column {name} " + ("twice" if owner == other else f"that {other} has too")
+    return ConfigurationError(owner, found, "every column once", step)
+
+
+def _coverage_column(name: str) -> Column:
+    return Column(f"{name}_coverage", f"Share of the catchment where {name} has data, 0 to 1.")
+
+
+@lru_cache(maxsize=8)
+def _read_models(table: str, where: str) -> tuple[FuelModel, ...]:
+    """Read a table of fuel models, once in a process."""
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise LayerError(
+            where,
+            "no such file",
+            "the table of fuel models",
+            "Set the layer's table, or restore config/fbfm40.csv.",
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise LayerError(
+            where, str(error), "a CSV table in UTF-8", "Write it as config/fbfm40.csv is written."
+        ) from error
+    missing = [key for key in _FUEL_NEEDED if not rows or rows[0].get(key) is None]
+    if missing:
+        raise LayerError(
+            where,
+            f"no {', '.join(missing)}" if rows else "no rows",
+            f"one fuel model a row, with at least {', '.join(_FUEL_NEEDED)}",
+            "Write it as config/fbfm40.csv is written.",
+        )
+    models = tuple(_model(row, line, where) for line, row in enumerate(rows, start=2))
+    for what, values in (
+        ("code", [model.code for model in models]),
+        ("model", [model.model for model in models]),
+    ):
+        twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+        if twice:
+            raise LayerError(
+                where, f"the {what} {twice[0]} twice", f"every {what} once", "Remove one row."
+            )
+    return models
+
+
+def _model(row: Mapping[str, str], line: int, where: str) -> FuelModel:
+    def problem(key: str, expected: str) -> LayerError:
+        return LayerError(
+            f"{where}, line {line}", f"{key} {row[key]!r}", expected, "Correct the table."
+        )
+
+    try:
+        code = int(row["code"])
+    except ValueError:
+        raise problem("code", "a whole number") from None
+    if row["burnable"] not in ("yes", "no"):
+        raise problem("burnable", "yes or no")
+    for key in ("model", "group"):
+        if not row[key]:
+            raise problem(key, "a name")
+    parameters: dict[str, float | None] = {}
+    for key in row:
+        if key in _FUEL_KEYS:
+            continue
+        try:
+            parameters[key] = float(row[key]) if row[key] else None
+        except (TypeError, ValueError):
+            raise problem(key, "a number, or nothing") from None
+        if parameters[key] is not None and not math.isfinite(parameters[key]):
+            raise problem(key, "a number, or nothing")
+    return FuelModel(code, row["model"], row["group"], row["burnable"] == "yes", parameters)
