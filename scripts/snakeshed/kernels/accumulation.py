@@ -30,7 +30,7 @@ def count_upslope(directions: np.ndarray) -> np.ndarray:
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
     counts = (directions != NODATA).astype(index_type(directions.size))
-    _pass_downstream(directions, neighbour_offsets(directions.shape[1]), counts)
+    _pass_downstream(_states(directions), neighbour_offsets(directions.shape[1]), counts)
     return counts
 
 
@@ -53,21 +53,26 @@ def accumulate(directions: np.ndarray, weights: np.ndarray) -> np.ndarray:
         In the unit of the weights; 0 at nodata and in the ring.
     """
     sums = np.where(directions != NODATA, weights, 0.0)
-    _pass_downstream(directions, neighbour_offsets(directions.shape[1]), sums)
+    _pass_downstream(_states(directions), neighbour_offsets(directions.shape[1]), sums)
     return sums
 
 
+# The state of a cell is one byte: its code, plus 16 times the donors that it still waits for.
+ONE_DONOR = np.uint8(16)
+DONE = np.uint8(15)
+
+
 @compiled
-def _count_donors(directions):
+def _states(directions):
     rows, columns = directions.shape
-    donors = np.zeros((rows, columns), np.uint8)
+    states = np.full((rows, columns), DONE, np.uint8)
     for i in range(1, rows - 1):
         above = directions[i - 1]
         here = directions[i]
         below = directions[i + 1]
-        count = donors[i]
+        state = states[i]
         for j in range(1, columns - 1):
-            count[j] = (
+            donors = (
                 np.uint8(above[j] == 5)
                 + np.uint8(above[j + 1] == 6)
                 + np.uint8(here[j + 1] == 7)
@@ -77,27 +82,30 @@ def _count_donors(directions):
                 + np.uint8(here[j - 1] == 3)
                 + np.uint8(above[j - 1] == 4)
             )
-    return donors
+            state[j] = donors * ONE_DONOR + min(here[j], DONE)
+    return states
 
 
 @compiled
-def _pass_downstream(directions, offsets, sums):
-    rows, columns = directions.shape
-    codes = directions.reshape(directions.size)
-    sum_at = sums.reshape(directions.size)
-    waiting_for = _count_donors(directions).reshape(directions.size)
+def _pass_downstream(states, offsets, sums):
+    rows, columns = states.shape
+    state_of = states.reshape(states.size)
+    sum_at = sums.reshape(states.size)
     for i in range(1, rows - 1):
-        for j in range(1, columns - 1):
-            cell = i * columns + j
-            if waiting_for[cell] != 0 or codes[cell] == NODATA:
+        for start in range(i * columns + 1, (i + 1) * columns - 1):
+            code = state_of[start]
+            if code >= DONE:
                 continue
             # A cell without donors: walk down until a cell still waits for another donor.
-            while codes[cell] != OUTSIDE:
-                below = cell + offsets[codes[cell]]
-                sum_at[below] += sum_at[cell]
-                waiting_for[below] -= np.uint8(1)
-                if waiting_for[below] != 0:
+            cell = start
+            passed = sum_at[start]
+            while code != OUTSIDE:
+                cell += offsets[code]
+                passed += sum_at[cell]
+                sum_at[cell] = passed
+                code = state_of[cell] - ONE_DONOR
+                if code >= DONE:
+                    state_of[cell] = code
                     break
-                # The scan has yet to pass here, or has passed: it must not start a second walk.
-                waiting_for[below] = NODATA
-                cell = below
+                # Where the scan has yet to pass, it must not start a second walk.
+                state_of[cell] = DONE
