@@ -44,12 +44,12 @@ def test_one_cell_has_no_length():
 
 
 def test_a_hand_worked_catchment():
-    # S  SW W      Two cells come down in the first column, two by a slant, one along the first row.
+    # S  SW W
     # S  W  NW
     # 0  W  255
     directions = padded([[5, 6, 7], [5, 7, 8], [0, 7, 255]])
     longest, channel, basin = lengths(directions, (3, 1), channel_m2=2.0)
-    # From (1, 3): west to (1, 2), slant to (2, 1), south to the outlet; from (2, 3): one slant more.
+    # From (2, 3) by a slant to (1, 2), by another to (2, 1), and south to the outlet.
     assert longest == pytest.approx(2 * SLANT + 1)
     # Cells of two or more: (1, 2) with 3, (2, 1) with 6.
     assert channel == pytest.approx(SLANT + 1)
