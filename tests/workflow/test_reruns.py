@@ -1,0 +1,189 @@
+"""What runs again after a change is what depends on it, counted in jobs of real runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import pandas as pd
+import pytest
+from tiny_study import CHECKOUT, TinyStudy
+
+from snakeshed.dem import TerrainIndex, tiles_under
+from snakeshed.patches import PatchPyramid
+
+ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1}
+TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
+
+
+def reads(study: TinyStudy, tile: str) -> set[str]:
+    """Shards that may read a tile."""
+    return {
+        path.parent.name
+        for path in study.results.glob("shards/*/terrain.json")
+        if any(each["path"] == tile for each in json.loads(path.read_text())["tiles"])
+    }
+
+
+def test_first_run_makes_every_table(finished):
+    assert finished.first.jobs == {
+        "prepare_sites": 1,
+        "index_terrain": 1,
+        "split_shards": 1,
+        "delineate": 4,
+        "extract_features": 4,
+        "gather": 2,
+        "summarise": 1,
+    }
+    assert "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem." in (
+        finished.first.text
+    )
+    for table in ("sites", "catchments", "features"):
+        ids = pd.read_parquet(finished.results / f"{table}.parquet")["site_id"]
+        assert list(ids) == list("abcdefg")
+    observations = pd.read_parquet(finished.results / "observations.parquet")
+    assert list(observations["storm"].astype(str)) == [row[4] for row in finished.rows]
+
+
+def test_second_run_does_nothing(study):
+    before = study.contents()
+    run = study.run()
+    assert run.code == 0
+    assert not run.jobs
+    assert "Nothing to be done" in run.text
+    assert study.contents() == before
+
+
+def test_files_written_again_with_the_same_content_re_run_no_shard(study):
+    study.write()
+    study.write_tile(0, 3)
+    study.write_layer(1.0)
+    run = study.run()
+    assert run.code == 0
+    assert not run.jobs
+
+
+def test_row_added_re_runs_its_shard(study):
+    shard = study.shard_of("a")
+    study.rows.append(("h", 401_225, 3_799_100, 0.3, "2006-01-01"))
+    study.write()
+    run = study.run()
+    assert run.jobs == TABLE_READ | ONE_SHARD
+    assert run.shards("delineate") == {shard} == {study.shard_of("h")}
+
+
+def test_row_removed_re_runs_its_shard(study):
+    shard = study.shard_of("d")
+    study.rows = [row for row in study.rows if row[0] != "d"]
+    study.write()
+    run = study.run()
+    assert run.jobs == TABLE_READ | ONE_SHARD
+    assert run.shards("delineate") == {shard}
+    assert "d" not in set(pd.read_parquet(study.results / "catchments.parquet")["site_id"])
+
+
+def test_row_changed_in_place_re_runs_its_shard(study):
+    shard = study.shard_of("a")
+    study.rows[0] = ("a", 401_125, 3_799_000, 0.31, "2005-01-07")
+    study.write()
+    run = study.run()
+    assert run.jobs == TABLE_READ | ONE_SHARD
+    assert run.shards("delineate") == {shard}
+
+
+def test_row_moved_to_another_patch_re_runs_its_old_and_its_new_shard(study):
+    old = study.shard_of("d")
+    study.rows = [("d", *study.rows[0][1:]) if row[0] == "d" else row for row in study.rows]
+    study.write()
+    run = study.run()
+    new = study.shard_of("d")
+    assert new != old
+    assert run.shards("delineate") == run.shards("extract_features") == {old, new}
+
+
+def test_column_of_observations_re_runs_no_shard(study):
+    study.rows[0] = (*study.rows[0][:4], "2009-12-31")
+    study.write()
+    before = study.contents()
+    run = study.run()
+    assert run.jobs == TABLE_READ
+    after = study.contents()
+    assert after["observations.parquet"] != before["observations.parquet"]
+    assert after["catchments.parquet"] == before["catchments.parquet"]
+
+
+def test_far_tile_re_runs_only_the_shards_whose_sites_may_reach_it(study):
+    # Site c has no reported area, so it starts at level 0; it ends at level 1.
+    catchments = pd.read_parquet(study.results / "catchments.parquet").set_index("site_id")
+    assert catchments.loc["c", "patch_level"] == 1
+    index = TerrainIndex.from_json((study.results / "terrain.json").read_text())
+    pyramid = PatchPyramid(index.lattice, 1500, 1500, 2, 2.5)
+    cell = index.lattice.cell_of(*catchments.loc["c", ["site_x", "site_y"]])
+    near, far = (
+        set(tiles_under(index, *pyramid.window(pyramid.patch_of(*cell, level)))) for level in (0, 1)
+    )
+    tile = sorted(far - near)[0]
+    _, row, column = tile.removesuffix(".tif").split("_")
+    shards = reads(study, tile)
+    assert study.shard_of("c") in shards
+    assert len(shards) < 4
+    study.write_tile(int(row), int(column), raised_m=1.0)
+    run = study.run()
+    assert run.shards("delineate") == shards
+    assert run.jobs["index_terrain"] == 1
+
+
+def test_layer_re_runs_features_and_no_delineation(study):
+    before = study.contents()["catchments.parquet"]
+    study.write_layer(2.0)
+    run = study.run()
+    assert run.jobs == {"extract_features": 4, "gather": 1}
+    assert study.contents()["catchments.parquet"] == before
+
+
+def test_thresholds_of_features_re_run_features_only(study):
+    study.config["features"] = {"steep_degrees": [10]}
+    study.write()
+    run = study.run()
+    assert run.jobs == {"extract_features": 4, "gather": 1}
+    columns = pd.read_parquet(study.results / "features.parquet").columns
+    assert "share_steeper_10deg" in columns
+
+
+def test_snapping_re_runs_all_delineations_but_not_the_table(study):
+    study.config["snap"] = {"radius_m": 120}
+    study.write()
+    run = study.run()
+    assert Counter(run.jobs) == {
+        "delineate": 4,
+        "extract_features": 4,
+        "gather": 2,
+        "summarise": 1,
+    }
+
+
+@pytest.fixture
+def with_own_workflow(finished, tmp_path):
+    """A study that runs a copy of the workflow, for a test to edit."""
+    for name in ("Snakefile", "rules", "scripts", "config", "envs", "profiles"):
+        source = CHECKOUT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    study = TinyStudy(tmp_path / "study", workflow=tmp_path)
+    assert study.run().code == 0
+    return study
+
+
+def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(with_own_workflow):
+    study = with_own_workflow
+    module = study.workflow / "scripts/snakeshed/features.py"
+    text = module.read_text()
+    module.write_text(text.replace('"""The catchment group', '# A remark.\n"""Still the group'))
+    assert module.read_text() != text
+    assert not study.run().jobs
+
+    text = module.read_text()
+    module.write_text(text.replace("mean = total(elevation) / cells", "mean = low"))
+    assert module.read_text() != text
+    assert study.run().jobs == {"extract_features": 4, "gather": 1}

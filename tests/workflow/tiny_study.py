@@ -1,0 +1,154 @@
+"""A small study on made terrain, run by Snakemake as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import yaml
+from affine import Affine
+
+CHECKOUT = Path(__file__).parents[2]
+STUDY = "tiny"
+
+CELL_M = 30
+TILE_CELLS = 100
+TILES_ACROSS, TILES_DOWN = 8, 2
+WEST, NORTH = 400_000, 3_800_000
+
+STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
+SHARD = re.compile(r"^\s+wildcards: shard=(\d+)$", re.MULTILINE)
+
+
+@dataclass
+class Run:
+    """What one call of Snakemake did."""
+
+    code: int
+    text: str
+    jobs: Counter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = Counter(STARTED.findall(self.text))
+        del self.jobs["all"]
+
+    def shards(self, rule: str) -> set[str]:
+        """Shards for which a rule was run."""
+        jobs = re.split(r"^(?=(?:local)?(?:rule|checkpoint) \w+:$)", self.text, flags=re.MULTILINE)
+        own = [job for job in jobs if re.match(rf"(?:local)?rule {rule}:", job)]
+        return {shard for job in own for shard in SHARD.findall(job.split("\n\n")[0])}
+
+
+class TinyStudy:
+    """A folder with a DEM of tiles, a site table, a layer and a configuration."""
+
+    def __init__(self, folder: Path, workflow: Path = CHECKOUT) -> None:
+        self.folder = folder
+        self.workflow = workflow
+        self.results = folder / "results" / STUDY
+        self.rows = [
+            # On the flanks of a valley, its axis at y = 3,797,000, that falls westwards.
+            ("a", 401_125, 3_799_000, 0.3, "2005-01-07"),
+            ("b", 404_125, 3_798_400, 0.5, "2005-01-07"),
+            ("c", 408_625, 3_797_300, None, "2005-01-07"),
+            ("d", 413_125, 3_798_800, 0.3, "2005-02-20"),
+            ("e", 417_625, 3_795_000, 0.4, "2005-02-20"),
+            ("f", 422_125, 3_796_000, 0.4, "2005-02-20"),
+            ("f", 422_125, 3_796_000, 0.4, "2005-02-21"),
+            ("g", 390_000, 3_796_000, 0.4, "2005-02-21"),
+        ]
+        self.config = {
+            "study": STUDY,
+            "shards": 4,
+            "sites": {
+                "path": "sites.csv",
+                "crs": "EPSG:32611",
+                "columns": {"site_id": "site", "x": "x", "y": "y", "area": "area_km2"},
+            },
+            "dem": {"path": "dem/*.tif"},
+            "patches": {"core_m": 1500, "buffer_m": 1500, "levels": 2},
+            "layers": [{"name": "rain", "path": "rain.tif", "type": "numeric"}],
+        }
+        (folder / "dem").mkdir(parents=True)
+        for row in range(TILES_DOWN):
+            for column in range(TILES_ACROSS):
+                self.write_tile(row, column)
+        self.write_layer(1.0)
+        self.write()
+
+    def write(self) -> None:
+        """Write the site table and the configuration."""
+        lines = ["site,x,y,area_km2,storm"]
+        lines += [",".join("" if cell is None else str(cell) for cell in row) for row in self.rows]
+        (self.folder / "sites.csv").write_text("\n".join(lines) + "\n")
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
+
+    def write_tile(self, row: int, column: int, raised_m: float = 0.0) -> Path:
+        """Write one tile of the DEM; `raised_m` lifts one cell in its middle."""
+        rows = np.arange(TILE_CELLS)[:, None] + row * TILE_CELLS
+        columns = np.arange(TILE_CELLS)[None, :] + column * TILE_CELLS
+        across = np.abs(rows - TILES_DOWN * TILE_CELLS / 2 + 0.5) * CELL_M
+        along = columns * CELL_M
+        ridges = 0.04 * across * np.sin(2 * np.pi * along / 1500)
+        z = (100 + 0.02 * along + 0.15 * across + ridges).round(3).astype("float32")
+        z[TILE_CELLS // 2, TILE_CELLS // 2] += raised_m
+        path = self.folder / f"dem/tile_{row}_{column}.tif"
+        x, y = WEST + column * TILE_CELLS * CELL_M, NORTH - row * TILE_CELLS * CELL_M
+        self._write_raster(path, z, Affine(CELL_M, 0, x, 0, -CELL_M, y))
+        return path
+
+    def write_layer(self, value: float) -> None:
+        """Write the layer, a slope in x."""
+        shape = (TILES_DOWN * 10, TILES_ACROSS * 10)
+        cells = (np.arange(shape[1], dtype="float32") * value)[None, :].repeat(shape[0], 0)
+        self._write_raster(self.folder / "rain.tif", cells, Affine(300, 0, WEST, 0, -300, NORTH))
+
+    @staticmethod
+    def _write_raster(path: Path, cells: np.ndarray, transform: Affine) -> None:
+        profile = {"driver": "GTiff", "dtype": cells.dtype, "count": 1, "crs": "EPSG:32611"}
+        height, width = cells.shape
+        with rasterio.open(
+            path, "w", height=height, width=width, transform=transform, **profile
+        ) as raster:
+            raster.write(cells, 1)
+
+    def run(self, *arguments: str) -> Run:
+        """Run Snakemake in the study's folder."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", self.workflow / "Snakefile"]
+        command += ["--workflow-profile", self.workflow / "profiles/default", "--cores", "2"]
+        command += ["--configfile", "study.yaml", *arguments]
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"NUMBA_NUM_THREADS": "1"},
+        )
+        return Run(done.returncode, done.stdout + done.stderr)
+
+    def contents(self) -> dict[str, tuple[bytes, int]]:
+        """Bytes and time of change of all result files, logs left out."""
+        return {
+            path.relative_to(self.results).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(self.results.rglob("*"))
+            if path.is_file() and "logs" not in path.parts
+        }
+
+    def shard_of(self, site_id: str) -> str:
+        """The shard that a site is in."""
+        import pandas as pd
+
+        (shard,) = [
+            path.parent.name
+            for path in self.results.glob("shards/*/sites.parquet")
+            if site_id in set(pd.read_parquet(path)["site_id"])
+        ]
+        return shard
