@@ -5,7 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import TypeVar
+
+from snakeshed.errors import SnakeshedError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -51,7 +54,32 @@ class Backend:
 
         The function and the tasks are pickled to reach other processes, so they are small:
         paths and plain values, never arrays.
+
+        Raises
+        ------
+        SnakeshedError
+            What the function raises, of the first task that does.
         """
         if self._pool is None:
             return [function(task) for task in tasks]
-        return list(self._pool.map(function, tasks))
+        results = []
+        for result, error in self._pool.map(partial(_attempt, function), tasks):
+            if error is not None:
+                raise error
+            results.append(result)
+        return results
+
+
+def _attempt(
+    function: Callable[[Task], Result], task: Task
+) -> tuple[Result | None, SnakeshedError | None]:
+    """Run a task; return a user's error instead of raising it.
+
+    What caused it stays behind: errors of GDAL cannot pass from process to process, and break the
+    pool when they try.
+    """
+    try:
+        return function(task), None
+    except SnakeshedError as error:
+        error.__cause__ = error.__context__ = None
+        return None, error.with_traceback(None)

@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 
 from snakeshed.backends import Backend
-from snakeshed.dem import TerrainIndex, tiles_under, transformer
+from snakeshed.dem import TerrainIndex, overlap, tiles_under, transformer
 from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
@@ -465,6 +465,17 @@ def _near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
     return bool(tiles_under(index, row - north + 1, column - east + 1, 2 * north - 1, 2 * east - 1))
 
 
+def _on_a_tile(index: TerrainIndex, site: Site) -> bool:
+    """Whether the site lies on a cell of a tile, with data or without."""
+    x, y = site.x, site.y
+    if not index.is_native:
+        x, y = transformer(index.lattice.crs, index.source.crs).transform(x, y)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return False
+    cell = index.source.cell_of(x, y)
+    return any(overlap(tile, *cell, 1, 1) for tile in index.tiles)
+
+
 def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
     remarks = []
     if cut:
@@ -491,8 +502,7 @@ def _without_outlet(
         if not choice.final:
             reason += "; the rim of the top patch level cuts one that might"
         return _failed(site, patch, "no_stream", reason)
-    cell = index.lattice.cell_of(site.x, site.y)
-    if not tiles_under(index, *cell, 1, 1):
+    if not _on_a_tile(index, site):
         return _failed(site, patch, "outside_dem", f"the DEM has no cell within {radius}")
     return _failed(site, patch, "on_nodata", f"the DEM has no data within {radius}")
 

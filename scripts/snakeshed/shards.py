@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from snakeshed.delineate import Site
@@ -58,10 +59,11 @@ def split(
     """
     placed = _place(sites, index, pyramid)
     # Sites without a place have no patch; together they go to one shard.
-    number = [shard_of(patch, shards) for patch in placed["patch"].fillna("")]
+    patches = placed["patch"].fillna("")
+    number = np.array([shard_of(patch, shards) for patch in patches], np.int64)
     result = []
     for shard in range(shards):
-        own = placed[[n == shard for n in number]].sort_values("site_id", ignore_index=True)
+        own = placed[number == shard].sort_values("site_id", ignore_index=True)
         tiles = _tiles(own, index, pyramid)
         result.append(Shard(shard_name(shard, shards), own, index.subset(tiles)))
     return result
