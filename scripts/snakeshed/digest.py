@@ -47,6 +47,11 @@ def _closure(modules: tuple[str, ...], package: Path) -> set[Path]:
         if path not in found:
             found.add(path)
             waiting += _imported(path, package)
+            # Importing a module runs its folder's __init__ first. That of the whole package only
+            # has the version, which changes no result.
+            init = path.parent / "__init__.py"
+            if path.parent != package and init.is_file():
+                waiting.append(init)
     return found
 
 
@@ -64,28 +69,41 @@ def _imported(path: Path, package: Path) -> tuple[Path, ...]:
 
 
 def _find_imports(tree: ast.Module, package: Path) -> Iterator[Path]:
-    own = package.name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            for alias in node.names:
+                yield from _own(alias.name, package)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            # "from snakeshed import dem" names a module, "from snakeshed.dem import Terrain" not.
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        else:
-            continue
-        for name in names:
-            if name != own and not name.startswith(own + "."):
-                continue
-            module = name[len(own) + 1 :]
-            try:
-                yield _path_of(module, package)
-            except ValueError:
-                continue  # a name inside a module
+            for alias in node.names:
+                # "from snakeshed import dem" names a module, "from snakeshed.dem import Terrain"
+                # a name inside one.
+                inner = _own(f"{node.module}.{alias.name}", package)
+                yield from inner or _own(node.module, package)
+
+
+def _own(name: str, package: Path) -> list[Path]:
+    """File of a module of the package, by its whole name; none if it is not one."""
+    first, _, module = name.partition(".")
+    if first != package.name:
+        return []
+    try:
+        return [_path_of(module, package)]
+    except ValueError:
+        return []
 
 
 @cache
 def _behaviour(path: Path) -> str:
-    code = compile(path.read_bytes(), path.name, "exec", dont_inherit=True, optimize=2)
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            # The compiler, too, can leave docstrings out, but not the trace that there is one.
+            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+    tree = ast.fix_missing_locations(tree)
+    code = compile(tree, path.name, "exec", dont_inherit=True, optimize=2)
     return "\n".join(_lines(code))
 
 

@@ -15,7 +15,7 @@ from rasters import write_raster
 
 from snakeshed.backends import Backend
 from snakeshed.delineate import STATUSES, Catchment, DelineationRule, Site, delineate
-from snakeshed.dem import TerrainIndex, index_terrain
+from snakeshed.dem import TerrainIndex, index_terrain, transformer
 from snakeshed.errors import TerrainError
 from snakeshed.outlines import cells_within
 from snakeshed.patches import Patch, PatchPyramid
@@ -385,3 +385,18 @@ def test_a_crs_without_a_code(tmp_path):
     assert done.status == "ok"
     assert done.outlet_lat == pytest.approx(33 + 2845 / 111_000, abs=1e-3)
     assert done.outlet_lon == pytest.approx(-117.3 + 1105 / 93_500, abs=1e-3)
+
+
+def test_sites_on_a_resampled_terrain(tmp_path):
+    path = write_raster(tmp_path / "d.tif", hills(30, 30, 5), left=LEFT, top=TOP, dx=CELL)
+    index = index_terrain([path], target_crs="EPSG:32612", resolution=CELL)
+    to_target = transformer("EPSG:32611", "EPSG:32612").transform
+
+    def at(name, row, column) -> Site:
+        return Site(name, *to_target(LEFT + column * CELL, TOP - row * CELL), 0, 0.002)
+
+    sites = [at("a", 20, 15), at("b", -4, 15), at("c", -400, 15)]
+    inside, beside, far = run(sites, index)
+    assert inside.status == "ok"
+    assert inside.snap_distance_m <= RULE.snap.radius_m
+    assert beside.status == far.status == "outside_dem"
