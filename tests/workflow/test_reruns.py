@@ -107,10 +107,12 @@ def test_column_of_observations_re_runs_no_shard(study):
     study.write()
     before = study.contents()
     run = study.run()
-    assert run.jobs == TABLE_READ
-    after = study.contents()
-    assert after["observations.parquet"] != before["observations.parquet"]
-    assert after["catchments.parquet"] == before["catchments.parquet"]
+    # Snakemake plans gather before it knows the shards' content; it writes the same bytes again.
+    assert run.jobs == TABLE_READ | {"gather": 2, "summarise": 1}
+    changed = {
+        name for name, (content, _) in study.contents().items() if content != before[name][0]
+    }
+    assert changed == {"observations.parquet"}
 
 
 def test_far_tile_re_runs_only_the_shards_whose_sites_may_reach_it(study):
