@@ -147,7 +147,8 @@ def terrains(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
     column and one cell; holes of nodata, some of which are missing ground, with no border beside.
     """
     shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8))
-    elevation = draw(
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    levels = draw(
         st.sampled_from(
             [
                 st.just(7.0),
@@ -157,8 +158,11 @@ def terrains(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
             ]
         )
     )
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    z = pad(draw(hnp.arrays(dtype, shape, elements=elevation)))
+    z = draw(hnp.arrays(dtype, shape, elements=levels))
+    # What hypothesis draws is mostly level; roughness has more pits and saddles.
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    z += draw(st.sampled_from([0, 0, 2, 5, 100])) * rng.random(shape).astype(dtype)
+    z = pad(draw(st.sampled_from([z, np.round(z)])))
     z[1:-1, 1:-1][draw(_holes(shape))] = np.nan
     border = beside_nodata(z)
     # Missing ground: no border beside it, so that water is routed around.

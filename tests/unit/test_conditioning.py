@@ -13,7 +13,12 @@ from scipy import ndimage
 from snakeshed.kernels import conditioning
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.conditioning import fill
-from snakeshed.kernels.directions import NODATA, open_border
+from snakeshed.kernels.directions import (
+    NODATA,
+    neighbour_offsets,
+    open_border,
+    steepest_descent,
+)
 from snakeshed.kernels.downstream import spread_downstream
 
 needs_speed = pytest.mark.skipif(
@@ -129,6 +134,26 @@ def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(ter
 
 
 @given(reference.terrains())
+def test_basins_are_as_few_as_there_are_pits(terrain):
+    z, _, width, height = terrain
+    border = open_border(z)
+    directions = steepest_descent(z, border, width, height)
+    labels = np.full(z.shape, -1, dtype=np.int32)
+    basins = conditioning.label_basins(z, directions, neighbour_offsets(z.shape[1]), labels)
+    lower = np.zeros(z.shape, dtype=bool)
+    for cell in reference.data_cells(z):
+        lower[cell] = any(z[neighbour] < z[cell] for neighbour in reference.neighbours(cell))
+    pits, level = 0, np.zeros(z.shape, dtype=bool)
+    for cell in reference.data_cells(z):
+        if not level[cell]:
+            plateau = flat_around(z, cell)
+            level |= plateau
+            pits += not lower[plateau].any()
+    assert basins == pits
+    assert set(labels[~np.isnan(z)].tolist()) == set(range(1, pits + 1))
+
+
+@given(reference.terrains())
 def test_indices_of_a_huge_array_give_the_same(terrain):
     z, border, width, height = terrain
     if reference.has_closed_piece(z, border):
@@ -181,17 +206,16 @@ def test_a_sample_dem_is_filled_as_a_priority_flood_fills():
     assert_conditioned(reference.jacksboro(), 74.4, 92.5)
 
 
-def flats_that_touch(filled: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Cells of connected equal elevation in a padded array with a marked cell among them."""
-    touched = np.zeros(filled.shape, dtype=bool)
-    for cell in np.argwhere(marked):
-        queue = [tuple(cell)]
-        while queue:
-            here = queue.pop()
-            if not touched[here]:
-                touched[here] = True
-                queue += [n for n in reference.neighbours(here) if filled[n] == filled[here]]
-    return touched
+def flat_around(z: np.ndarray, *cells: reference.Cell) -> np.ndarray:
+    """All cells of a padded array that a way of equal elevation leads to from one of some cells."""
+    reached = np.zeros(z.shape, dtype=bool)
+    queue = list(cells)
+    while queue:
+        here = queue.pop()
+        if not reached[here]:
+            reached[here] = True
+            queue += [n for n in reference.neighbours(here) if z[n] == z[here]]
+    return reached
 
 
 def assert_a_window_is_routed_alike(z: np.ndarray, window: tuple[slice, slice]) -> None:
@@ -214,7 +238,8 @@ def assert_a_window_is_routed_alike(z: np.ndarray, window: tuple[slice, slice]) 
     assert (cut | rim)[differs].all()
     # The directions differ only at the rim, beside such cells, and in the flats of these.
     suspect = inside & (rim | ndimage.binary_dilation(differs, np.ones((3, 3))))
-    suspect = flats_that_touch(filled, suspect) | flats_that_touch(same_filled, suspect)
+    cells = [tuple(cell) for cell in np.argwhere(suspect)]
+    suspect = flat_around(filled, *cells) | flat_around(same_filled, *cells)
     certain = inside & ~suspect
     assert np.count_nonzero(certain) > 0.5 * np.count_nonzero(inside)
     assert np.array_equal(directions[certain], same_directions[certain])

@@ -107,5 +107,4 @@ def _pass_downstream(states, offsets, sums):
                 if code >= DONE:
                     state_of[cell] = code
                     break
-                # Where the scan has yet to pass, it must not start a second walk.
-                state_of[cell] = DONE
+                # Else the state stays, as if for a last donor: the scan starts no walk here.

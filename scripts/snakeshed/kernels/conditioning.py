@@ -68,8 +68,9 @@ def fill(
     """
     offsets = neighbour_offsets(z.shape[1])
     directions = steepest_descent(z, border, width_m, height_m)
-    labels = np.full(z.shape, UNLABELLED, dtype=index_type(z.size))
-    basins = _label_basins(z, directions, offsets, labels)
+    # The type that numbers the basins also numbers the edges between them: at most five a cell.
+    labels = np.full(z.shape, UNLABELLED, dtype=index_type(5 * z.size))
+    basins = label_basins(z, directions, offsets, labels)
     first, second, level, saddle = _saddles(z, border, labels, basins)
     levels, reached = _spill_levels(basins, first, second, level, saddle)
     del first, second, level, saddle
@@ -93,11 +94,11 @@ def _grown(array, size):
 
 
 @compiled
-def _label_basins(z, directions, offsets, labels):
+def label_basins(z, directions, offsets, labels):
     """Write into `labels` the number of the pit that each cell's descent ends in.
 
-    A pit is a connected plateau of equal elevation without a lower neighbour; one with a cell that
-    drains outside is part of basin 0. The pits are numbered from 1; their number is returned.
+    A pit is a connected plateau of equal elevation without a lower neighbour. The pits are numbered
+    from 1, for 0 is the outside; their number is returned.
     Linear: each cell is walked over once, and stands on one path only.
     """
     rows, columns = z.shape
@@ -128,12 +129,10 @@ def _label_basins(z, directions, offsets, labels):
                 level = flat_z[cell]
                 label_of[cell] = ON_PATH
                 scanned = length - 1
-                outside = False
                 way_on = np.int64(-1)
                 while scanned < length:
                     member = np.int64(path[scanned])
                     scanned += 1
-                    outside |= codes[member] == OUTSIDE
                     if length + 8 > path.size:
                         path = _grown(path, length + 8)
                     for k in range(1, 9):
@@ -146,9 +145,6 @@ def _label_basins(z, directions, offsets, labels):
                             label_of[neighbour] = ON_PATH
                             path[length] = neighbour
                             length += 1
-                if outside:
-                    label = label_of.dtype.type(0)
-                    break
                 if way_on < 0:
                     pits += 1
                     label = label_of.dtype.type(pits)
@@ -191,7 +187,7 @@ def _saddles(z, border, labels, basins):
             southeast = labels[i + 1, j + 1]
             south = labels[i + 1, j]
             southwest = labels[i + 1, j - 1]
-            outlet = border[i, j] != 0 and here != 0
+            outlet = border[i, j] != 0
             if (
                 east == here
                 and southeast == here
