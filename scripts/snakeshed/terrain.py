@@ -276,7 +276,21 @@ def _border(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarr
             beside |= _gaps(nodata, ~covered, max_void_cells)
     around = _spread(beside)
     around[gap] = 0
-    return np.ascontiguousarray(around[1:-1, 1:-1])
+    border = np.ascontiguousarray(around[1:-1, 1:-1])
+    if gap.any():
+        border[_islands(border, ~gap[1:-1, 1:-1]) & (_spread(gap) > 0)[1:-1, 1:-1]] = NODATA
+    return border
+
+
+def _islands(border: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Return the cells of pieces of data that voids enclose: no water could leave them."""
+    from scipy import ndimage
+
+    labels, n = ndimage.label(data, structure=np.ones((3, 3), bool))
+    open_pieces = np.zeros(n + 1, bool)
+    open_pieces[labels[border > 0]] = True
+    open_pieces[0] = True
+    return ~open_pieces[labels]
 
 
 def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.ndarray:

@@ -586,3 +586,20 @@ def test_real_terrain_is_read_as_the_file_has_it(shared_data, tmp_path, name, mi
     again = Terrain(cut, 64).read(tile.row, tile.col, tile.height, tile.width)
     np.testing.assert_array_equal(again.z, ground.z)
     np.testing.assert_array_equal(again.border, ground.border)
+
+
+def test_island_within_a_void_drains_into_it(tmp_path):
+    """Nothing can be routed around a void from within it, and every cell must reach an outlet."""
+    z = np.full((9, 9), 50.0, dtype="float32")
+    z[3:6, 3:6] = -9999
+    z[4, 4] = 60
+    path = tmp_path / "dem.tif"
+    write_raster(path, z, nodata=-9999)
+    index = index_terrain([str(path)])
+    with Terrain(index, max_void_cells=20) as terrain:
+        tile = index.tiles[0]
+        border = terrain.read(tile.row, tile.col, 9, 9).border
+    assert border[4, 4] == NODATA
+    inner = border[1:-1, 1:-1].copy()
+    inner[3, 3] = 0
+    assert not inner.any()
