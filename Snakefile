@@ -19,6 +19,9 @@ include: "rules/features.smk"
 include: "rules/gather.smk"
 
 
+user_error(check_inputs, STUDY, rules.make_demo.output)
+
+
 rule all:
     default_target: True
     input:

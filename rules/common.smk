@@ -11,6 +11,7 @@ from snakeshed.configuration import complete
 from snakeshed.dem import dem_files, files_behind
 from snakeshed.digest import library_digest
 from snakeshed.errors import SnakeshedError
+from snakeshed.inputs import check_inputs
 from snakeshed.layers import declared_columns
 from snakeshed.patches import shard_name
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from snakeshed import __version__
 
@@ -31,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     add = commands.add_parser("compile", help="compile the kernels, so that no run waits for it")
     add.set_defaults(run=_compile)
+    add = commands.add_parser("summary", help="what a person wants to know first of a study")
+    add.add_argument("results", type=Path, help="its folder, such as results/demo")
+    add.set_defaults(run=_summary)
     chosen = parser.parse_args(arguments)
     return chosen.run(chosen)
 
@@ -43,4 +49,15 @@ def _compile(_: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
         precompile(folder)
     print(f"snakeshed: kernels ready after {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _summary(chosen: argparse.Namespace) -> int:
+    path = chosen.results / "summary.json"
+    if not path.is_file():
+        print(f"snakeshed: no file {path}; run snakemake for this study first", file=sys.stderr)
+        return 1
+    from snakeshed.results import summary_text
+
+    print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results))
     return 0

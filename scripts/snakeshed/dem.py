@@ -112,7 +112,7 @@ def files_behind(path: str) -> list[str]:
     waiting = [path]
     while waiting:
         file = waiting.pop()
-        if file in behind or _is_remote(file):
+        if file in behind or is_remote(file):
             continue
         behind.add(file)
         if file.lower().endswith(".vrt"):
@@ -662,7 +662,7 @@ def transformer(from_crs: str, to_crs: str) -> Any:
 
 
 def _expand(pattern: str) -> list[str]:
-    if _is_remote(pattern):
+    if is_remote(pattern):
         return [pattern]
     if os.path.isdir(pattern):
         return [
@@ -675,7 +675,8 @@ def _expand(pattern: str) -> list[str]:
     return [os.path.normpath(file) for file in files if os.path.isfile(file)]
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
+    """Whether a path is an address that GDAL reads, and no file of this machine."""
     return "://" in path or path.startswith("/vsi")
 
 
@@ -693,9 +694,9 @@ def _vrt_sources(path: str) -> list[str]:
     for element in root.iter():
         if element.tag in ("SourceFilename", "SourceDataset") and element.text:
             name = element.text.strip()
-            if element.get("relativeToVRT") == "1" and not _is_remote(name):
+            if element.get("relativeToVRT") == "1" and not is_remote(name):
                 name = os.path.join(os.path.dirname(path), name)
-            sources.append(name if _is_remote(name) else os.path.normpath(name))
+            sources.append(name if is_remote(name) else os.path.normpath(name))
     return sources
 
 

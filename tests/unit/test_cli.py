@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -68,3 +69,29 @@ print(*sorted(name for name, each in kernels.items() if not each.signatures and 
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
 def test_precompile_calls_every_kernel_that_a_run_calls(tmp_path):
     assert python(UNUSED_KERNELS, str(tmp_path)).split() == ON_DEMAND
+
+
+def test_summary_of_a_study(tmp_path, capsys):
+    summary = {
+        "study": "mine",
+        "sites": 3,
+        "status": {"ok": 1, "outside_dem": 2},
+        "confidence": {"high": 1},
+        "area_ratio_median": 0.97,
+        "area_within_10_percent": 1.0,
+        "needs_larger_window": [],
+        "pool_at_rim": ["a"],
+        "rows_rejected": 0,
+        "rows_with_remarks": 0,
+    }
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert main(["summary", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "Study mine: 3 sites, 1 delineated; not delineated: 2 outside_dem." in text
+    assert "median ratio 0.970, 100% within 10 %" in text
+    assert f"{tmp_path}/catchments.parquet" in text
+
+
+def test_summary_of_a_folder_without_one(tmp_path, capsys):
+    assert main(["summary", str(tmp_path)]) == 1
+    assert f"no file {tmp_path / 'summary.json'}; run snakemake" in capsys.readouterr().err

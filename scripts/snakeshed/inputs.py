@@ -1,0 +1,50 @@
+"""The files that a study names: whether they are there, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from snakeshed.dem import dem_files, is_remote
+from snakeshed.errors import LayerError, SeveralProblems, SnakeshedError, TableError, TerrainError
+
+
+def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:
+    """Find the files of a study that do not exist.
+
+    Parameters
+    ----------
+    study : mapping
+        The completed configuration.
+    made : collection of str
+        Paths that the workflow itself makes.
+
+    Raises
+    ------
+    SeveralProblems
+        Files that are missing, all of them at once.
+    """
+    problems = list(_missing(study, made))
+    if problems:
+        raise SeveralProblems(problems)
+
+
+def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
+    advice = f"Correct the path; it is relative to {Path.cwd()}."
+    table = study["sites"]["path"]
+    if table not in made and not Path(table).is_file():
+        yield TableError("sites.path", f"no file {table}", "a table of sites", advice)
+    if study["dem"]["path"] not in made:
+        try:
+            dem_files(study["dem"]["path"])
+        except TerrainError as problem:
+            yield problem
+        except SeveralProblems as several:
+            yield from several.problems
+    for layer in study["layers"]:
+        for key in ("path", "table"):
+            path = layer.get(key)
+            if path and path not in made and not is_remote(path) and not Path(path).is_file():
+                where = f"layers[{layer['name']}].{key}"
+                expected = "a raster" if key == "path" else "the table of fuel models"
+                yield LayerError(where, f"no file {path}", expected, advice)
