@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 
 import pytest
-import yaml
-from tiny_study import STUDY, TinyStudy
+from tiny_study import TinyStudy, copy_workflow
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> TinyStudy:
+def workflow(tmp_path_factory) -> Path:
+    """A copy of the workflow: what is edited in the checkout meanwhile re-runs nothing here."""
+    return copy_workflow(tmp_path_factory.mktemp("workflow"))
+
+
+@pytest.fixture(scope="session")
+def finished(workflow, tmp_path_factory) -> TinyStudy:
     """The study after its first run; never changed."""
-    study = TinyStudy(tmp_path_factory.mktemp("finished") / "study")
+    study = TinyStudy(tmp_path_factory.mktemp("finished") / "study", workflow)
     study.first = study.run()
     assert study.first.code == 0, study.first.text
     return study
@@ -21,10 +26,4 @@ def finished(tmp_path_factory) -> TinyStudy:
 @pytest.fixture
 def study(finished, tmp_path) -> TinyStudy:
     """A copy of the finished study, with its history, for a test to change."""
-    shutil.copytree(finished.folder, tmp_path / "study")
-    copy = TinyStudy.__new__(TinyStudy)
-    copy.__dict__.update(finished.__dict__)
-    copy.rows, copy.config = list(finished.rows), yaml.safe_load(yaml.safe_dump(finished.config))
-    copy.folder = tmp_path / "study"
-    copy.results = copy.folder / "results" / STUDY
-    return copy
+    return finished.copy(tmp_path / "study")

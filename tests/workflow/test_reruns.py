@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections import Counter
 
 import pandas as pd
-import pytest
-from tiny_study import CHECKOUT, TinyStudy
+from tiny_study import copy_workflow
 
 from snakeshed.dem import TerrainIndex, tiles_under
 from snakeshed.patches import PatchPyramid
 
 ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1}
 TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
-
-
-def reads(study: TinyStudy, tile: str) -> set[str]:
-    """Shards that may read a tile."""
-    return {
-        path.parent.name
-        for path in study.results.glob("shards/*/terrain.json")
-        if any(each["path"] == tile for each in json.loads(path.read_text())["tiles"])
-    }
 
 
 def test_first_run_makes_every_table(finished):
@@ -115,7 +103,7 @@ def test_column_of_observations_re_runs_no_shard(study):
     assert changed == {"observations.parquet"}
 
 
-def test_far_tile_re_runs_only_the_shards_whose_sites_may_reach_it(study):
+def test_far_tile_re_runs_only_the_shard_of_the_promoted_site_that_reaches_it(study):
     # Site c has no reported area, so it starts at level 0; it ends at level 1.
     catchments = pd.read_parquet(study.results / "catchments.parquet").set_index("site_id")
     assert catchments.loc["c", "patch_level"] == 1
@@ -125,15 +113,32 @@ def test_far_tile_re_runs_only_the_shards_whose_sites_may_reach_it(study):
     near, far = (
         set(tiles_under(index, *pyramid.window(pyramid.patch_of(*cell, level)))) for level in (0, 1)
     )
-    tile = sorted(far - near)[0]
-    _, row, column = tile.removesuffix(".tif").split("_")
-    shards = reads(study, tile)
-    assert study.shard_of("c") in shards
-    assert len(shards) < 4
-    study.write_tile(int(row), int(column), raised_m=1.0)
+    tile = "dem/tile_0_13.tif"
+    assert tile in far - near
+    assert study.readers(tile) == {study.shard_of("c")}
+
+    before = pd.read_parquet(study.results / "features.parquet").set_index("site_id")
+    study.write_tile(0, 13, raised_m=500.0)
     run = study.run()
-    assert run.shards("delineate") == shards
+    assert run.jobs == {"index_terrain": 1, "split_shards": 1} | ONE_SHARD
+    assert run.shards("delineate") == run.shards("extract_features") == {study.shard_of("c")}
+    after = pd.read_parquet(study.results / "features.parquet").set_index("site_id")
+    pd.testing.assert_frame_equal(before.drop("c"), after.drop("c"), check_exact=True)
+    risen = after.loc["c", "elevation_max_m"] - before.loc["c", "elevation_max_m"]
+    assert 100 < risen < 500
+
+
+def test_tile_that_no_site_reaches_re_runs_no_shard(study):
+    assert not study.readers("dem/tile_0_9.tif")
+    before = study.contents()
+    study.write_tile(0, 9, raised_m=500.0)
+    run = study.run()
+    assert run.code == 0
     assert run.jobs["index_terrain"] == 1
+    assert not {"delineate", "extract_features"} & set(run.jobs)
+    assert {name: content for name, (content, _) in study.contents().items()} == {
+        name: content for name, (content, _) in before.items()
+    }
 
 
 def test_layer_re_runs_features_and_no_delineation(study):
@@ -165,20 +170,8 @@ def test_snapping_re_runs_all_delineations_but_not_the_table(study):
     }
 
 
-@pytest.fixture
-def with_own_workflow(finished, tmp_path):
-    """A study that runs a copy of the workflow, for a test to edit."""
-    for name in ("Snakefile", "rules", "scripts", "config", "envs", "profiles"):
-        source = CHECKOUT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, tmp_path / name)
-    study = TinyStudy(tmp_path / "study", workflow=tmp_path)
-    assert study.run().code == 0
-    return study
-
-
-def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(with_own_workflow):
-    study = with_own_workflow
+def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(finished, tmp_path):
+    study = finished.copy(tmp_path / "study", copy_workflow(tmp_path))
     module = study.workflow / "scripts/snakeshed/features.py"
     text = module.read_text()
     module.write_text(text.replace('"""The catchment group', '# A remark.\n"""Still the group'))

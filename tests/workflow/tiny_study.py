@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import rasterio
 import yaml
 from affine import Affine
@@ -20,11 +24,23 @@ STUDY = "tiny"
 
 CELL_M = 30
 TILE_CELLS = 100
-TILES_ACROSS, TILES_DOWN = 8, 2
+TILES_ACROSS, TILES_DOWN = 14, 2
 WEST, NORTH = 400_000, 3_800_000
 
 STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 SHARD = re.compile(r"^\s+wildcards: shard=(\d+)$", re.MULTILINE)
+
+
+def copy_workflow(folder: Path) -> Path:
+    """Copy what runs from the checkout, and return its place.
+
+    Times of change are kept: neither Snakemake nor the cache of compiled kernels takes a copy for
+    something else.
+    """
+    for name in ("Snakefile", "rules", "scripts", "config", "envs", "profiles"):
+        source = CHECKOUT / name
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
+    return folder
 
 
 @dataclass
@@ -49,7 +65,7 @@ class Run:
 class TinyStudy:
     """A folder with a DEM of tiles, a site table, a layer and a configuration."""
 
-    def __init__(self, folder: Path, workflow: Path = CHECKOUT) -> None:
+    def __init__(self, folder: Path, workflow: Path) -> None:
         self.folder = folder
         self.workflow = workflow
         self.results = folder / "results" / STUDY
@@ -57,7 +73,8 @@ class TinyStudy:
             # On the flanks of a valley, its axis at y = 3,797,000, that falls westwards.
             ("a", 401_125, 3_799_000, 0.3, "2005-01-07"),
             ("b", 404_125, 3_798_400, 0.5, "2005-01-07"),
-            ("c", 408_625, 3_797_300, None, "2005-01-07"),
+            # On the axis, far from the others: any patch cuts its catchment.
+            ("c", 435_625, 3_797_010, None, "2005-01-07"),
             ("d", 413_125, 3_798_800, 0.3, "2005-02-20"),
             ("e", 417_625, 3_795_000, 0.4, "2005-02-20"),
             ("f", 422_125, 3_796_000, 0.4, "2005-02-20"),
@@ -82,6 +99,14 @@ class TinyStudy:
                 self.write_tile(row, column)
         self.write_layer(1.0)
         self.write()
+
+    def copy(self, folder: Path, workflow: Path | None = None) -> TinyStudy:
+        """Return a copy in another folder, with all results and their history."""
+        twin = copy.deepcopy(self)
+        twin.folder, twin.results = folder, folder / "results" / STUDY
+        twin.workflow = workflow or self.workflow
+        shutil.copytree(self.folder, folder)
+        return twin
 
     def write(self) -> None:
         """Write the site table and the configuration."""
@@ -122,8 +147,9 @@ class TinyStudy:
     def run(self, *arguments: str) -> Run:
         """Run Snakemake in the study's folder."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", self.workflow / "Snakefile"]
-        command += ["--workflow-profile", self.workflow / "profiles/default", "--cores", "2"]
-        command += ["--configfile", "study.yaml", *arguments]
+        command += ["--workflow-profile", self.workflow / "profiles/default"]
+        # In this order, since --configfile takes all that follows up to the next option.
+        command += ["--configfile", "study.yaml", "--cores", "2", *arguments]
         done = subprocess.run(
             list(map(str, command)),
             cwd=self.folder,
@@ -142,10 +168,16 @@ class TinyStudy:
             if path.is_file() and "logs" not in path.parts
         }
 
+    def readers(self, tile: str) -> set[str]:
+        """Shards that may read a tile."""
+        return {
+            path.parent.name
+            for path in self.results.glob("shards/*/terrain.json")
+            if any(each["path"] == tile for each in json.loads(path.read_text())["tiles"])
+        }
+
     def shard_of(self, site_id: str) -> str:
         """The shard that a site is in."""
-        import pandas as pd
-
         (shard,) = [
             path.parent.name
             for path in self.results.glob("shards/*/sites.parquet")

@@ -1,0 +1,108 @@
+"""Parts of a study by name, and runs that fail in part or before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+
+import geopandas
+import pandas as pd
+import pytest
+
+
+def test_features_of_one_shard_alone(finished, tmp_path):
+    study = finished.copy(tmp_path / "study")
+    shutil.rmtree(study.results)
+    shutil.rmtree(study.folder / ".snakemake")
+    shard = finished.shard_of("c")
+    target = f"shards/{shard}/features.parquet"
+    run = study.run(f"results/tiny/{target}")
+    assert run.code == 0, run.text
+    assert run.jobs == {
+        "prepare_sites": 1,
+        "index_terrain": 1,
+        "split_shards": 1,
+        "delineate": 1,
+        "extract_features": 1,
+    }
+    assert run.shards("delineate") == run.shards("extract_features") == {shard}
+    assert (study.results / target).read_bytes() == (finished.results / target).read_bytes()
+
+
+def test_exports_by_name(study):
+    run = study.run("results/tiny/catchments.gpkg", "results/tiny/features.csv")
+    assert run.code == 0, run.text
+    assert run.jobs == {"export_geopackage": 1, "export_csv": 1}
+
+    kept = geopandas.read_parquet(study.results / "catchments.parquet")
+    exported = geopandas.read_file(study.results / "catchments.gpkg")
+    assert list(exported["site_id"]) == list(kept["site_id"])
+    assert exported.crs == kept.crs
+    assert exported["area_km2"].equals(kept["area_km2"])
+    drawn = kept["status"] == "ok"
+    assert exported.geometry[drawn].geom_equals(kept.geometry[drawn]).all()
+    assert exported.geometry[~drawn].isna().all()
+
+    features = pd.read_parquet(study.results / "features.parquet")
+    exported = pd.read_csv(study.results / "features.csv")
+    assert list(exported.columns) == list(features.columns)
+    numbers = features.select_dtypes("float64").columns
+    pd.testing.assert_frame_equal(exported[numbers], features[numbers], check_exact=True)
+
+
+def test_damaged_tile_fails_only_its_shard_and_its_repair_completes_the_run(study):
+    before = study.contents()
+    damaged, other = study.shard_of("c"), study.shard_of("d")
+    assert study.readers("dem/tile_0_13.tif") == {damaged}
+    assert study.readers("dem/tile_0_3.tif") == {other} != {damaged}
+    tile = study.folder / "dem/tile_0_13.tif"
+    tile.write_bytes(tile.read_bytes()[: tile.stat().st_size // 2])
+    study.write_tile(0, 3, raised_m=500.0)
+
+    run = study.run()
+    assert run.code != 0
+    assert run.shards("delineate") == {damaged, other}
+    assert run.shards("extract_features") == {other}
+    assert not {"gather", "summarise"} & set(run.jobs)
+    assert "dem/tile_0_13.tif: found" in run.text
+    assert "The file is damaged or truncated: fetch it again." in run.text
+    assert "Traceback" not in run.text
+    assert not (study.results / f"shards/{damaged}/catchments.parquet").exists()
+
+    study.write_tile(0, 13)
+    run = study.run()
+    assert run.code == 0, run.text
+    assert run.shards("delineate") == run.shards("extract_features") == {damaged}
+    assert run.jobs["gather"] == 2
+    for table in ("catchments", "features"):
+        path = f"shards/{damaged}/{table}.parquet"
+        assert (study.results / path).read_bytes() == before[path][0]
+    assert len(pd.read_parquet(study.results / "features.parquet")) == 7
+
+
+def refused(study) -> list[str]:
+    """Run a study that cannot start, and return the lines of what its user is told."""
+    before = study.contents()
+    run = study.run()
+    assert run.code != 0
+    assert not run.jobs
+    assert "Traceback" not in run.text
+    assert study.contents() == before
+    return run.text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("section", "misspelt", "meant"),
+    [(None, "sitse", "sites"), ("snap", "snap.radius", "snap.radius_m")],
+)
+def test_unknown_key_is_named_with_the_nearest_known_one(study, section, misspelt, meant):
+    part = study.config.setdefault(section, {}) if section else study.config
+    part[misspelt.split(".")[-1]] = part.pop(meant, 100)
+    study.write()
+    (told,) = [line for line in refused(study) if "an unknown key" in line]
+    assert f"study.yaml: {misspelt}: found an unknown key; expected one of" in told
+    assert told.endswith(f"Did you mean {meant}?")
+
+
+def test_missing_site_table_is_named(study):
+    (study.folder / "sites.csv").rename(study.folder / "sites_2005.csv")
+    assert any("sites.csv" in line and "found no file" in line for line in refused(study))
