@@ -60,6 +60,22 @@ def tiles_under_shard(wildcards):
     return sorted({behind for file in files for behind in user_error(files_behind, file)})
 
 
+def gathered_shards(wildcards):
+    """A table's part from every shard.
+
+    Known without the checkpoint, but waiting for it: a job that is planned before is run even if
+    no shard turns out to have changed.
+    """
+    checkpoints.split_shards.get()
+    return expand(f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet", shard=SHARDS)
+
+
+def gathered_catchments(wildcards):
+    """The catchments of all shards; they wait for the checkpoint as `gathered_shards` do."""
+    checkpoints.split_shards.get()
+    return f"{RESULTS}/catchments.parquet"
+
+
 def layer_files(wildcards):
     """The files that declared layers are read from, tables included."""
     files = [layer["path"] for layer in STUDY["layers"]]

@@ -1,6 +1,6 @@
 rule gather:
     input:
-        shards=expand(f"{RESULTS}/shards/{{shard}}/{{{{gathered}}}}.parquet", shard=SHARDS),
+        shards=gathered_shards,
     output:
         table=f"{RESULTS}/{{gathered,catchments|features}}.parquet",
     log:
@@ -15,7 +15,7 @@ rule gather:
 
 rule summarise:
     input:
-        catchments=f"{RESULTS}/catchments.parquet",
+        catchments=gathered_catchments,
         rejected=f"{RESULTS}/rejected.csv",
     output:
         summary=f"{RESULTS}/summary.json",

@@ -91,12 +91,12 @@ def refused(study) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("section", "misspelt", "meant"),
-    [(None, "sitse", "sites"), ("snap", "snap.radius", "snap.radius_m")],
+    ("misspelt", "meant"), [("sitse", "sites"), ("snap.radius", "snap.radius_m")]
 )
-def test_unknown_key_is_named_with_the_nearest_known_one(study, section, misspelt, meant):
-    part = study.config.setdefault(section, {}) if section else study.config
-    part[misspelt.split(".")[-1]] = part.pop(meant, 100)
+def test_unknown_key_is_named_with_the_nearest_known_one(study, misspelt, meant):
+    *section, wrong = misspelt.split(".")
+    part = study.config.setdefault(section[0], {}) if section else study.config
+    part[wrong] = part.pop(meant, 100)
     study.write()
     (told,) = [line for line in refused(study) if "an unknown key" in line]
     assert f"study.yaml: {misspelt}: found an unknown key; expected one of" in told

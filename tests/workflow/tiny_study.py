@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ class Run:
 
     code: int
     text: str
+    seconds: float
     jobs: Counter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -150,6 +152,7 @@ class TinyStudy:
         command += ["--workflow-profile", self.workflow / "profiles/default"]
         # In this order, since --configfile takes all that follows up to the next option.
         command += ["--configfile", "study.yaml", "--cores", "2", *arguments]
+        started = time.monotonic()
         done = subprocess.run(
             list(map(str, command)),
             cwd=self.folder,
@@ -158,7 +161,8 @@ class TinyStudy:
             check=False,
             env=os.environ | {"NUMBA_NUM_THREADS": "1"},
         )
-        return Run(done.returncode, done.stdout + done.stderr)
+        seconds = time.monotonic() - started
+        return Run(done.returncode, done.stdout + done.stderr, seconds)
 
     def contents(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of all result files, logs left out."""
