@@ -25,18 +25,18 @@ STATUS = {
 }
 
 CATCHMENTS = STATUS | {
-    "site_x": (_REAL, "x of the site in the CRS of this table, the terrain's."),
-    "site_y": (_REAL, "y of the site in the CRS of this table, the terrain's."),
+    "site_x": (_REAL, "x of the site in the terrain's CRS."),
+    "site_y": (_REAL, "y of the site in the terrain's CRS."),
     "reported_area_km2": (_REAL, "Published area of the site's catchment, km2."),
     "patch": (_TEXT, "Patch in which the site's result is final."),
     "patch_level": (_WHOLE, "Level of that patch; 0 is the smallest."),
     "outlet_x": (
         _REAL,
-        "x of the centre of the outlet's cell, in the CRS of this table, the terrain's.",
+        "x of the centre of the outlet's cell, in the terrain's CRS.",
     ),
     "outlet_y": (
         _REAL,
-        "y of the centre of the outlet's cell, in the CRS of this table, the terrain's.",
+        "y of the centre of the outlet's cell, in the terrain's CRS.",
     ),
     "outlet_lon": (_REAL, "Longitude of the outlet, degrees (EPSG:4326)."),
     "outlet_lat": (_REAL, "Latitude of the outlet, degrees (EPSG:4326)."),
