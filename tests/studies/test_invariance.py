@@ -29,7 +29,7 @@ from snakeshed.shards import sites_of, split
 from snakeshed.snap import SnapRule
 from snakeshed.tables import concatenate, read_table, write_table
 from snakeshed.terrain import Terrain
-from snakeshed.zonal import ClassLayer, NumericLayer
+from snakeshed.zonal import NumericLayer
 
 RULE = DelineationRule(SnapRule(250.0, 0.05, 0.1), max_void_cells=64, channel_km2=0.1)
 RELIEF = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
@@ -78,7 +78,7 @@ def tables(
     index = index_terrain([str(file) for file in files])
     pyramid = PatchPyramid(index.lattice, **LEVELS)
     dem = str(files[0])
-    layers = [NumericLayer("height", dem, (50.0,)), ClassLayer("code", dem)][: len(files) < 2]
+    layers = [NumericLayer("height", dem, (50.0,))] if len(files) == 1 else []
     parts = {"catchments": [], "features": []}
     for shard in split(sites, index, pyramid, shards):
         done = delineate(
