@@ -277,7 +277,8 @@ def _border(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarr
     around = _spread(beside)
     around[gap] = 0
     border = np.ascontiguousarray(around[1:-1, 1:-1])
-    if gap.any():
+    # Only a void that is routed around can keep a piece of data from all ways out.
+    if (beside[gap] == 0).any():
         border[_islands(border, ~gap[1:-1, 1:-1]) & (_spread(gap) > 0)[1:-1, 1:-1]] = NODATA
     return border
 
