@@ -8,12 +8,13 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from snakeshed.configuration import complete
-from snakeshed.dem import dem_files, files_behind
+from snakeshed.dem import dem_files
 from snakeshed.digest import library_digest
 from snakeshed.errors import SnakeshedError
 from snakeshed.inputs import check_inputs
 from snakeshed.layers import declared_columns
 from snakeshed.patches import shard_name
+from snakeshed.raster_file import files_behind
 
 STARTED = time.monotonic()
 

@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
-from snakeshed.lattice import (
-    FOOT_M,
-    US_SURVEY_FOOT_M,
-    CrsFacts,
-    Lattice,
-    crs_facts,
+from snakeshed.lattice import FOOT_M, US_SURVEY_FOOT_M, Lattice, crs_facts
+from snakeshed.raster_file import (
+    Header,
+    contradiction,
+    is_remote,
+    problems_of_header,
+    read_header,
+    short_crs,
 )
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")
@@ -42,10 +43,6 @@ VERTICAL_UNITS = {
 
 # A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
 _ALIGNMENT_TOLERANCE = 1e-3
-
-# Nobody has terrain in cells of less than this many metres or feet; a "projected" DEM that has,
-# within the range of longitudes and latitudes, is one in degrees.
-_SMALLEST_PROJECTED_CELL = 0.02
 
 # Kinds of numbers that float32 holds exactly.
 _EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float32")
@@ -88,36 +85,6 @@ def dem_files(path: str | Iterable[str]) -> list[str]:
         found.update(files)
     _raise_all(problems)
     return sorted(found)
-
-
-def files_behind(path: str) -> list[str]:
-    """List what a raster is read from: itself and, for a VRT, the local files that it names.
-
-    Parameters
-    ----------
-    path : str
-        A raster of any format; VRTs are followed, also VRTs of VRTs.
-
-    Returns
-    -------
-    list of str
-        Sorted, each once. Sources at a web address are not files and are left out.
-
-    Raises
-    ------
-    TerrainError
-        A VRT does not exist or is not XML.
-    """
-    behind: set[str] = set()
-    waiting = [path]
-    while waiting:
-        file = waiting.pop()
-        if file in behind or is_remote(file):
-            continue
-        behind.add(file)
-        if file.lower().endswith(".vrt"):
-            waiting.extend(_vrt_sources(file))
-    return sorted(behind)
 
 
 @dataclass(frozen=True)
@@ -254,10 +221,10 @@ def index_terrain(
         raise TerrainError("dem.path", "no file", "at least one raster", "Name the DEM's files.")
 
     problems: list[SnakeshedError] = []
-    headers: list[_Header] = []
+    headers: list[Header] = []
     for path in files:
         try:
-            header = _read_header(path)
+            header = read_header(path)
         except TerrainError as problem:
             problems.append(problem)
             continue
@@ -266,7 +233,7 @@ def index_terrain(
         if not own:
             headers.append(header)
     # The first file is as good a reference as any: the lattice is the same for each of them.
-    lattice = headers[0].lattice() if headers else None
+    lattice = _lattice_of(headers[0]) if headers else None
     for header in headers[1:]:
         problems.extend(_misfits(header, lattice, headers[0].path))
     _raise_all(problems)
@@ -315,126 +282,37 @@ def overlap(
     return first_row, end_row, first_col, end_col
 
 
-def open_raster(path: str) -> Any:
-    """Open a raster lazily through rioxarray; cells without data will be read as NaN.
-
-    Returns
-    -------
-    xarray.DataArray
-        As :func:`rioxarray.open_rasterio` makes it, nothing cached.
-
-    Raises
-    ------
-    TerrainError
-        The file cannot be opened as one raster.
-    """
-    import rioxarray
-    from rasterio.errors import RasterioError
-
-    try:
-        raster = rioxarray.open_rasterio(
-            path, masked=True, cache=False, parse_coordinates=False, decode_times=False
-        )
-    except (RasterioError, OSError) as error:
-        raise TerrainError(
-            path,
-            f"a file that cannot be opened ({error})",
-            "a raster that GDAL reads",
-            "Check that it exists and is complete; fetch it again if not.",
-        ) from error
-    if not hasattr(raster, "dims") or getattr(raster, "ndim", 0) != 3:
-        raise TerrainError(
-            path,
-            "several datasets in one file",
-            "one raster with one band",
-            "Extract the elevations with gdal_translate.",
-        )
-    return raster
+def _lattice_of(header: Header) -> Lattice:
+    dx, _, x, _, dy, y = header.transform
+    return Lattice.through(header.facts(), x, y, dx, -dy)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What one file says of itself."""
-
-    path: str
-    crs: str | None
-    transform: tuple[float, ...]
-    shape: tuple[int, int, int]
-    dtype: str
-    nodata: float | None
-    scale: float
-    offset: float
-    unit: str
-
-    def facts(self) -> CrsFacts:
-        return crs_facts(self.crs)
-
-    def lattice(self) -> Lattice:
-        dx, _, x, _, dy, y = self.transform
-        return Lattice.through(self.facts(), x, y, dx, -dy)
-
-
-def _read_header(path: str) -> _Header:
-    raster = open_raster(path)
-    try:
-        crs = raster.rio.crs
-        unit = raster.attrs.get("units", "")
-        return _Header(
-            path=path,
-            crs=crs.to_wkt() if crs else None,
-            transform=tuple(raster.rio.transform())[:6],
-            shape=raster.shape,
-            dtype=raster.encoding["rasterio_dtype"],
-            nodata=_nodata(raster),
-            scale=float(raster.attrs.get("scale_factor", 1.0)),
-            offset=float(raster.attrs.get("add_offset", 0.0)),
-            unit=unit.strip() if isinstance(unit, str) else "",
-        )
-    finally:
-        raster.close()
-
-
-def _nodata(raster: Any) -> float | None:
-    value = raster.rio.encoded_nodata
-    return None if value is None else float(value)
-
-
-def _problems_of(header: _Header, unit_m: float | None) -> list[TerrainError]:
+def _problems_of(header: Header, unit_m: float | None) -> list[TerrainError]:
     """Return everything that makes one file unusable by itself."""
-    where = header.path
     problems: list[TerrainError] = []
 
     def problem(found: str, expected: str, next_step: str) -> None:
-        problems.append(TerrainError(where, found, expected, next_step))
+        problems.append(TerrainError(header.path, found, expected, next_step))
 
-    bands = header.shape[0]
-    if bands != 1:
-        problem(
-            f"{bands} bands", "one band", "Extract the elevations with gdal_translate -b <band>."
-        )
-    if np.dtype(header.dtype).kind not in "iuf":
-        problem(
-            f"numbers of type {header.dtype}",
-            "integers or floats",
-            "Convert it with gdal_translate -ot Float32.",
-        )
+    for told in problems_of_header(header):
+        problem(*told)
     dx, skew_x, _, skew_y, dy, _ = header.transform
-    if not all(math.isfinite(value) for value in header.transform):
-        problem(
-            f"the transform {header.transform}", "finite numbers", "Mend it with gdal_edit -a_ullr."
-        )
-    elif skew_x or skew_y:
+    if skew_x or skew_y:
         problem(
             "a rotated grid", "rows that run from west to east", "Make it north-up with gdalwarp."
         )
-    elif dx <= 0 or dy >= 0:
+    elif dx < 0 or dy > 0:
         problem(
             f"cells of {dx} by {dy} (south-up or mirrored)",
             "columns counted eastwards and rows southwards",
             "Make it north-up with gdalwarp.",
         )
     if header.crs is None:
-        problem("no CRS", "the CRS of its coordinates", "Add it with gdal_edit -a_srs <EPSG code>.")
+        problem(
+            "no CRS",
+            "the CRS of its coordinates",
+            "Add it with gdal_edit.py -a_srs <EPSG code>.",
+        )
         return problems
     try:
         facts = header.facts()
@@ -445,8 +323,8 @@ def _problems_of(header: _Header, unit_m: float | None) -> list[TerrainError]:
             "Reproject it with gdalwarp -t_srs <EPSG code>.",
         )
         return problems
-    if not problems:
-        problems.extend(_contradictions(header, facts))
+    if not problems and (told := contradiction(header, facts)):
+        problem(*told)
     try:
         _unit_of(header, unit_m)
     except ValueError as error:
@@ -458,36 +336,7 @@ def _problems_of(header: _Header, unit_m: float | None) -> list[TerrainError]:
     return problems
 
 
-def _contradictions(header: _Header, facts: CrsFacts) -> list[TerrainError]:
-    """Return an error where the coordinates cannot be ones of the CRS."""
-    dx, _, left, _, dy, top = header.transform
-    _, height, width = header.shape
-    right, bottom = left + width * dx, top + height * dy
-    # Grids whose cells are centred on the antimeridian or a pole reach half a cell further.
-    like_degrees = max(abs(left), abs(right)) <= 360 + dx and max(abs(top), abs(bottom)) <= 90 - dy
-    extent = f"x from {left:.10g} to {right:.10g}, y from {bottom:.10g} to {top:.10g}"
-    if facts.geographic and not like_degrees:
-        return [
-            TerrainError(
-                header.path,
-                f"{extent} in the geographic CRS {_short(facts.crs)}",
-                "longitudes and latitudes in degrees",
-                "The CRS in the file is wrong: set the right one with gdal_edit -a_srs.",
-            )
-        ]
-    if not facts.geographic and like_degrees and dx < _SMALLEST_PROJECTED_CELL:
-        return [
-            TerrainError(
-                header.path,
-                f"{extent}, in cells of {dx:.10g}, in the projected CRS {_short(facts.crs)}",
-                "coordinates in the unit of the CRS, not in degrees",
-                "The CRS in the file is wrong: set the geographic one with gdal_edit -a_srs.",
-            )
-        ]
-    return []
-
-
-def _misfits(header: _Header, lattice: Lattice, reference: str) -> list[TerrainError]:
+def _misfits(header: Header, lattice: Lattice, reference: str) -> list[TerrainError]:
     """Return an error where a file does not lie on the lattice of the others."""
 
     def misfit(found: str, expected: str, next_step: str) -> list[TerrainError]:
@@ -495,13 +344,12 @@ def _misfits(header: _Header, lattice: Lattice, reference: str) -> list[TerrainE
 
     if not _same_crs(header.facts().crs, lattice.crs):
         return misfit(
-            f"the CRS {_short(header.facts().crs)}",
-            f"the CRS {_short(lattice.crs)}",
+            f"the CRS {short_crs(header.facts().crs)}",
+            f"the CRS {short_crs(lattice.crs)}",
             "Bring all tiles to one CRS and grid with gdalwarp.",
         )
     dx, _, left, _, dy, top = header.transform
-    _, height, width = header.shape
-    drift = max(abs(dx / lattice.dx - 1) * width, abs(dy / lattice.dy + 1) * height)
+    drift = max(abs(dx / lattice.dx - 1) * header.width, abs(dy / lattice.dy + 1) * header.height)
     if drift > _ALIGNMENT_TOLERANCE:
         return misfit(
             f"cells of {dx:.15g} x {-dy:.15g}",
@@ -527,20 +375,14 @@ def _same_crs(one: str, other: str) -> bool:
     return CRS.from_user_input(one).equals(CRS.from_user_input(other), ignore_axis_order=True)
 
 
-def _short(crs: str) -> str:
-    """Return a CRS's code, or of a WKT its name."""
-    return crs.split('"')[1] if '"' in crs else crs
-
-
-def _tile(header: _Header, lattice: Lattice, unit_m: float | None) -> Tile:
+def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> Tile:
     _, _, left, _, _, top = header.transform
-    _, height, width = header.shape
     return Tile(
         path=header.path,
         row=round((lattice.y0 - top) / lattice.dy),
         col=round((left - lattice.x0) / lattice.dx),
-        height=height,
-        width=width,
+        height=header.height,
+        width=header.width,
         dtype=header.dtype,
         nodata=header.nodata,
         scale=header.scale,
@@ -561,7 +403,7 @@ def _configured_unit(vertical_unit: str) -> float:
         ) from None
 
 
-def _unit_of(header: _Header, unit_m: float | None) -> float | None:
+def _unit_of(header: Header, unit_m: float | None) -> float | None:
     """Return metres per vertical unit, or None where neither key nor file says it.
 
     Raises
@@ -673,31 +515,6 @@ def _expand(pattern: str) -> list[str]:
     # A file may have brackets in its name, which a glob would take for a class of letters.
     files = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
     return [os.path.normpath(file) for file in files if os.path.isfile(file)]
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is an address that GDAL reads, and no file of this machine."""
-    return "://" in path or path.startswith("/vsi")
-
-
-def _vrt_sources(path: str) -> list[str]:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise TerrainError(
-            path,
-            f"a file that is no VRT ({error})",
-            "the XML that gdalbuildvrt writes",
-            "Build it again with gdalbuildvrt.",
-        ) from error
-    sources = []
-    for element in root.iter():
-        if element.tag in ("SourceFilename", "SourceDataset") and element.text:
-            name = element.text.strip()
-            if element.get("relativeToVRT") == "1" and not is_remote(name):
-                name = os.path.join(os.path.dirname(path), name)
-            sources.append(name if is_remote(name) else os.path.normpath(name))
-    return sources
 
 
 def _raise_all(problems: list[SnakeshedError]) -> None:

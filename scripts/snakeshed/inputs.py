@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from snakeshed.dem import dem_files, is_remote
+from snakeshed.dem import dem_files
 from snakeshed.errors import LayerError, SeveralProblems, SnakeshedError, TableError, TerrainError
+from snakeshed.raster_file import is_remote
 
 
 def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from snakeshed.dem import TerrainIndex, Tile, open_raster, overlap, transformer
+from snakeshed.dem import TerrainIndex, Tile, overlap, transformer
 from snakeshed.errors import TerrainError
+from snakeshed.raster_file import open_raster
 
 # Bits of `Ground.border`.
 CUT = 1

@@ -13,13 +13,13 @@ from rasters import write_raster, write_tiles, write_vrt
 from snakeshed.dem import (
     TerrainIndex,
     dem_files,
-    files_behind,
     index_terrain,
     overlap,
     tiles_under,
 )
 from snakeshed.errors import ConfigurationError, SeveralProblems, TerrainError
 from snakeshed.lattice import US_SURVEY_FOOT_M
+from snakeshed.raster_file import files_behind
 
 Z = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -76,7 +76,8 @@ def test_no_pattern_is_no_dem():
 def test_listing_files_imports_nothing_heavy(folder):
     """The Snakefile lists the files at every start, also of a run that has nothing to do."""
     code = (
-        "import sys; from snakeshed.dem import dem_files, files_behind; dem_files(sys.argv[1]); "
+        "import sys; from snakeshed.dem import dem_files; from snakeshed.raster_file import "
+        "files_behind; dem_files(sys.argv[1]); "
         "heavy = {'rasterio', 'rioxarray', 'xarray', 'pyproj', 'numba', 'scipy', 'pandas'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
@@ -176,7 +177,7 @@ def refused(tmp_path: Path, z: np.ndarray = Z, **options: object) -> str:
 
 def test_a_dem_without_crs_is_refused(tmp_path):
     assert refused(tmp_path, crs=None) == (
-        "no CRS; expected the CRS of its coordinates. Add it with gdal_edit -a_srs <EPSG code>."
+        "no CRS; expected the CRS of its coordinates. Add it with gdal_edit.py -a_srs <EPSG code>."
     )
 
 
@@ -185,7 +186,7 @@ def test_degrees_in_a_projected_crs_are_refused(tmp_path):
     assert message == (
         "x from -119 to -118.9988889, y from 34.99916667 to 35, in cells of 0.0002777777778, in "
         "the projected CRS EPSG:32611; expected coordinates in the unit of the CRS, not in "
-        "degrees. The CRS in the file is wrong: set the geographic one with gdal_edit -a_srs."
+        "degrees. The CRS in the file is wrong: set the geographic one with gdal_edit.py -a_srs."
     )
 
 
@@ -222,7 +223,7 @@ def test_a_south_up_dem_is_refused(tmp_path):
 
 def test_several_bands_are_refused(tmp_path):
     assert refused(tmp_path, z=np.stack([Z, Z])) == (
-        "2 bands; expected one band. Extract the elevations with gdal_translate -b <band>."
+        "2 bands; expected one band. Extract the right one with gdal_translate -b <band>."
     )
 
 
