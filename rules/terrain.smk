@@ -9,6 +9,6 @@ rule index_terrain:
         "../envs/environment.yaml"
     params:
         settings=STUDY["dem"],
-        library=library_digest("dem"),
+        library=library_digest("terrain_check"),
     script:
         "../scripts/index_terrain.py"

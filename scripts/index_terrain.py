@@ -3,6 +3,7 @@
 from snakeshed.dem import dem_files, index_terrain
 from snakeshed.job_log import job_log
 from snakeshed.tables import atomic
+from snakeshed.terrain_check import check_cells
 
 
 def main(settings: dict, terrain: str, log: str) -> None:
@@ -17,6 +18,7 @@ def main(settings: dict, terrain: str, log: str) -> None:
         logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
         for assumption in index.assumptions:
             logger.info("assumed: %s", assumption)
+        check_cells(index)
         with atomic(terrain) as part:
             part.write_text(index.to_json(), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 
 from snakeshed.dem import TerrainIndex, Tile, overlap, transformer
 from snakeshed.errors import TerrainError
-from snakeshed.raster_file import open_raster
+from snakeshed.raster_file import gdal_faults, open_raster
 
 # Bits of `Ground.border`.
 CUT = 1
 EDGE = 2
 NODATA = 4
+
+# The ground of the Earth, sea floor included.
+_LOWEST_M, _HIGHEST_M = -11_000, 9_000
+
+# Stored numbers that mean "no data" to the programs that write them, and lie within these limits.
+_SENTINELS = (-9999.0, -32767.0, -32768.0)
 
 # Target cells that are resampled at a time; bounds the memory that their coordinates take.
 _STRIP_CELLS = 1 << 20
@@ -92,8 +99,8 @@ class Terrain:
         Raises
         ------
         TerrainError
-            A tile cannot be read, has changed since it was indexed, or contradicts another one
-            where the two overlap.
+            A tile cannot be read, has changed since it was indexed, holds what is no elevation, or
+            contradicts another one where the two overlap.
         """
         if height < 1 or width < 1:
             raise ValueError(f"a window of {height} x {width} cells")
@@ -113,51 +120,66 @@ class Terrain:
         # Which tile gave a cell is only asked once two have been found to differ.
         read: list[tuple[Tile, tuple[int, int, int, int]]] = []
         for tile, share in shares:
-            values = self._tile(tile, *share)
+            values = self.read_tile(tile, *share)
             here = slice(share[0] - row, share[1] - row), slice(share[2] - col, share[3] - col)
             known = z[here]
             if covered[here].any():
                 differ = (known != values) & ~np.isnan(known) & ~np.isnan(values)
                 if differ.any():
                     i, j = np.argwhere(differ)[0]
-                    self._contradiction(tile, read, share[0] + int(i), share[2] + int(j))
+                    self._refuse_contradiction(tile, read, share[0] + int(i), share[2] + int(j))
                 values = np.where(np.isnan(known), values, known)
             z[here] = values
             covered[here] = True
             read.append((tile, share))
         return z, covered
 
-    def _tile(
+    def read_tile(
         self, tile: Tile, first_row: int, end_row: int, first_col: int, end_col: int
     ) -> np.ndarray:
-        """Read absolute rows and columns of one tile, in metres, NaN without data."""
-        from rasterio.errors import RasterioError
+        """Read absolute rows and columns of one tile, in metres, NaN without data.
 
+        Raises
+        ------
+        TerrainError
+            They cannot be read, or hold what is no elevation.
+        """
         rows = slice(first_row - tile.row, end_row - tile.row)
         cols = slice(first_col - tile.col, end_col - tile.col)
         try:
             # The variable below the DataArray: the same lazy array without the coordinates'
             # bookkeeping.
             values = self._raster(tile).variable[0, rows, cols].values
-        except (RasterioError, OSError) as error:
+        except gdal_faults() as error:
             raise TerrainError(
                 tile.path,
                 f"cells that cannot be read ({error.__cause__ or error})",
                 "a complete raster",
                 "The file is damaged or truncated: fetch it again.",
             ) from error
-        if tile.exact_dtype == np.float64:
-            values = values.astype(np.float64)
-            # One after the other and only where they say something: a factor of 1 must not
-            # change a value.
-            if tile.scale != 1.0:
-                values *= tile.scale
-            if tile.offset != 0.0:
-                values += tile.offset
-            if tile.vertical_unit_m != 1.0:
-                values *= tile.vertical_unit_m
-        values[np.isinf(values)] = np.nan
-        return values
+        low, high = _range(values)
+        if math.isinf(low) or math.isinf(high):
+            values[np.isinf(values)] = np.nan
+            low, high = _range(values)
+        # A scale turns the order round or not, but never leaves the range of its ends.
+        ends = _elevations(tile, np.array([low, high]))
+        if low <= max(_SENTINELS) or ends.min() < _LOWEST_M or ends.max() > _HIGHEST_M:
+            self._refuse_no_elevations(tile, values, first_row, first_col)
+        return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
+
+    def compare(self, one: Tile, other: Tile, share: tuple[int, int, int, int]) -> None:
+        """Read cells that two tiles share, given as `snakeshed.dem.overlap` does.
+
+        Raises
+        ------
+        TerrainError
+            The tiles contradict each other, or one of them cannot be read.
+        """
+        theirs, ours = self.read_tile(one, *share), self.read_tile(other, *share)
+        differ = (theirs != ours) & ~np.isnan(theirs) & ~np.isnan(ours)
+        if differ.any():
+            i, j = np.argwhere(differ)[0]
+            self._refuse_contradiction(other, [(one, share)], share[0] + int(i), share[2] + int(j))
 
     def _raster(self, tile: Tile) -> Any:
         raster = self._rasters.get(tile.path)
@@ -173,7 +195,31 @@ class Terrain:
             self._rasters[tile.path] = raster
         return raster
 
-    def _contradiction(
+    def _refuse_no_elevations(self, tile: Tile, stored: np.ndarray, row: int, col: int) -> None:
+        """Raise an error if any number cannot be an elevation.
+
+        `stored` are those of the tile's cells from the absolute (row, col) on.
+        """
+        metres = _elevations(tile, stored)
+        wrong = np.isin(stored, _SENTINELS) | (metres < _LOWEST_M) | (metres > _HIGHEST_M)
+        if not wrong.any():
+            return
+        i, j = (int(index) for index in np.argwhere(wrong)[0])
+        x, y = self.index.source.centre(row + i, col + j)
+        value = f"{float(stored[i, j]):.17g}"  # all digits, to be declared
+        as_stored = (tile.scale, tile.offset, tile.vertical_unit_m) == (1.0, 0.0, 1.0)
+        told = "" if as_stored else f", which is {metres[i, j]:.9g} m,"
+        declared = "no nodata value" if tile.nodata is None else f"the nodata value {tile.nodata:g}"
+        raise TerrainError(
+            tile.path,
+            f"{value}{told} in the cell at x {x:.10g}, y {y:.10g}, and {declared}",
+            f"elevations from {_LOWEST_M:,} to {_HIGHEST_M:,} m, and a declared nodata value for "
+            "cells without data",
+            f"Declare it with gdal_edit.py -a_nodata {value}; if it is an elevation in another "
+            "unit, name that in dem.vertical_unit.",
+        )
+
+    def _refuse_contradiction(
         self,
         tile: Tile,
         read: list[tuple[Tile, tuple[int, int, int, int]]],
@@ -181,10 +227,11 @@ class Terrain:
         col: int,
     ) -> None:
         """Raise the error about two tiles that disagree in the cell (row, col)."""
+        cell = (row, row + 1, col, col + 1)
+        ours = self.read_tile(tile, *cell)[0, 0]
         for other, share in read:
             if share[0] <= row < share[1] and share[2] <= col < share[3]:
-                cell = (row, row + 1, col, col + 1)
-                theirs, ours = (self._tile(one, *cell)[0, 0] for one in (other, tile))
+                theirs = self.read_tile(other, *cell)[0, 0]
                 if not np.isnan(theirs) and theirs != ours:
                     x, y = self.index.source.centre(row, col)
                     raise TerrainError(
@@ -246,6 +293,24 @@ class Terrain:
         if first_row >= end_row or first_col >= end_col:
             return None
         return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest number; both NaN where there is none."""
+    return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+
+
+def _elevations(tile: Tile, stored: np.ndarray) -> np.ndarray:
+    """Return stored numbers of a tile in metres, float64."""
+    values = stored.astype(np.float64)
+    # One after the other and only where they say something: a factor of 1 must not change a value.
+    if tile.scale != 1.0:
+        values *= tile.scale
+    if tile.offset != 0.0:
+        values += tile.offset
+    if tile.vertical_unit_m != 1.0:
+        values *= tile.vertical_unit_m
+    return values
 
 
 def _border(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarray:

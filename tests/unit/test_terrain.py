@@ -79,8 +79,8 @@ def test_a_window_beside_the_dem_is_empty(tmp_path):
     ],
 )
 def test_elevations_are_float32_only_where_that_loses_nothing(tmp_path, stored, read):
-    largest = {"float32": 2.0**24 - 1, "float64": math.pi}.get(stored)
-    largest = np.iinfo(stored).max if largest is None else largest
+    largest = {"float32": 2.0**13 - 2.0**-11, "float64": math.pi}.get(stored)
+    largest = min(8999, np.iinfo(stored).max) if largest is None else largest
     z = np.array([[largest, 1, 0]], dtype=stored)
     ground = ground_of(write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0), 0, 0, 1, 3)
     assert ground.z.dtype == read
@@ -603,3 +603,97 @@ def test_island_within_a_void_drains_into_it(tmp_path):
     inner = border[1:-1, 1:-1].copy()
     inner[3, 3] = 0
     assert not inner.any()
+
+
+# ---- what is no elevation --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [
+        ("int16", -9999),
+        ("int16", -32768),
+        ("int16", 32767),
+        ("float32", -32767),
+        ("float32", -99999),
+        ("float32", 1e38),
+        ("float64", -1.7976931348623157e308),
+    ],
+)
+def test_undeclared_nodata_is_named_with_its_place(tmp_path, dtype, value):
+    z = np.array([[1, 2, 3, 4], [5, 6, 7, value]]).astype(dtype)
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0)
+    with pytest.raises(TerrainError) as raised:
+        ground_of(path)
+    told = f"{float(z[1, 3]):.17g}"
+    assert str(raised.value) == (
+        f"{path}: found {told} in the cell at x 35, y -15, and no nodata value; expected "
+        "elevations from -11,000 to 9,000 m, and a declared nodata value for cells without data. "
+        f"Declare it with gdal_edit.py -a_nodata {told}; if it is an elevation in another unit, "
+        "name that in dem.vertical_unit."
+    )
+    assert ground_of(path, 0, 0, 1, 2).z.tolist() == [[1, 2]], "elsewhere the DEM can be used"
+    declared = write_raster(tmp_path / "b.tif", z, left=0.0, top=0.0, nodata=z[1, 3])
+    np.testing.assert_array_equal(ground_of(declared, 1, 2, 1, 2).z, [[7, NAN]])
+
+
+def test_another_nodata_value_than_the_declared_one_is_named(tmp_path):
+    z = np.float32([[1, -9999, -32768]])
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=-32768)
+    with pytest.raises(TerrainError, match=r"found -9999 in the .*, and the nodata value -32768;"):
+        ground_of(path)
+
+
+def test_feet_taken_for_metres_are_noticed(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.float32([[14_505.0]]), left=0.0, top=0.0)
+    with pytest.raises(TerrainError, match=r"found 14505 in .*name that in dem.vertical_unit"):
+        ground_of(path)
+    assert ground_of(path, 0, 0, 1, 1, vertical_unit="ft").z == 14_505 * 0.3048
+
+
+def test_undeclared_nodata_are_noticed_before_scale_and_unit_hide_them(tmp_path):
+    z = np.int16([[100, -32768]])
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, scale=0.1, unit="ft")
+    with pytest.raises(TerrainError, match=r"found -32768, which is -998.76864 m, in the cell at"):
+        ground_of(path)
+
+
+def test_sea_floors_and_summits_are_elevations(tmp_path):
+    z = np.float32([[-10_935, -9998, -9999.5, 8849, 0]])
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0)
+    assert ground_of(path, 0, 0, 1, 5).z.tolist() == z.tolist()
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"compress": "deflate", "predictor": 3},
+        {"tiled": True, "blockxsize": 16, "blockysize": 32},
+        {"tiled": True, "compress": "lzw", "BIGTIFF": "YES"},
+        {"ENDIANNESS": "BIG"},
+    ],
+)
+def test_the_layout_of_a_file_changes_nothing(tmp_path, layout):
+    z = hills(70, 50)
+    plain = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=-9999)
+    other = write_raster(tmp_path / "b.tif", z, left=0.0, top=0.0, nodata=-9999, **layout)
+    expected, ground = ground_of(plain), ground_of(other)
+    np.testing.assert_array_equal(ground.z, expected.z)
+    np.testing.assert_array_equal(ground.border, expected.border)
+
+
+def test_a_cloud_optimised_file_is_read_as_its_source(tmp_path):
+    import rasterio.shutil
+
+    z = hills(600, 700)
+    plain = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=-9999)
+    rasterio.shutil.copy(plain, tmp_path / "cog.tif", driver="COG", compress="deflate")
+    np.testing.assert_array_equal(ground_of(str(tmp_path / "cog.tif")).z, ground_of(plain).z)
+
+
+@pytest.mark.parametrize(("nodata", "gap"), [(0, 0), (-32768, 1), (32767, 2)])
+def test_odd_nodata_of_integers(tmp_path, nodata, gap):
+    z = np.int16([[0, -32768, 32767]])[:, [0, gap]]
+    z[0, 0] = 7
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=nodata)
+    np.testing.assert_array_equal(ground_of(path, 0, 0, 1, 2).z, [[7, NAN]])
