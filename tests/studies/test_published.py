@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from snakeshed.backends import Backend
+from snakeshed.configuration import complete
 from snakeshed.delineate import DelineationRule, delineate
 from snakeshed.dem import index_terrain
 from snakeshed.extract import extract_features, feature_columns
@@ -21,35 +23,39 @@ from snakeshed.tables import read_table
 from snakeshed.terrain import Terrain
 from snakeshed.zonal import FuelLayer
 
-VOID_CELLS = 64
-RULE = DelineationRule(
-    SnapRule(radius_m=100, distance_weight=0.05, min_area_km2=0.1), VOID_CELLS, channel_km2=0.1
+STUDY = complete(
+    {
+        "study": "staley",
+        "sites": {
+            "path": "ofr20161106_appx-1.xlsx",
+            "sheet": "Appendix1_ModelData",
+            "utm": {"datum": "NAD83", "hemisphere": "north"},
+            "columns": {
+                "site_id": "Fire_SegID",
+                "x": "UTM_X",
+                "y": "UTM_Y",
+                "utm_zone": "UTM_Zone",
+                "area": "ContributingArea_km2",
+            },
+        },
+        "dem": {"path": "dem.tif"},
+    },
+    Path(__file__).parents[2] / "config/schema/study.schema.yaml",
+    "these tests",
 )
+VOID_CELLS = STUDY["dem"]["max_void_cells"]
+RULE = DelineationRule(SnapRule(**STUDY["snap"]), VOID_CELLS, STUDY["network"]["min_area_km2"])
 
 
 @pytest.fixture(scope="module")
 def staley(shared_data):
     """The 716 sites of Staley et al. (2016)."""
-    settings = {
-        "path": str(shared_data("staley2016") / "ofr20161106_appx-1.xlsx"),
-        "sheet": "Appendix1_ModelData",
-        "columns": {
-            "site_id": "Fire_SegID",
-            "x": "UTM_X",
-            "y": "UTM_Y",
-            "utm_zone": "UTM_Zone",
-            "area": "ContributingArea_km2",
-        },
-        "crs": None,
-        "utm": {"datum": "NAD83", "hemisphere": "north"},
-        "area_unit": "km2",
-    }
-    return prepare_sites(settings).sites
+    return prepare_sites(STUDY["sites"], shared_data("staley2016")).sites
 
 
 def catchments_on(dem, sites, path) -> pd.DataFrame:
     index = index_terrain([str(dem)])
-    pyramid = PatchPyramid(index.lattice, 2500, 2500, 5, 2.5)
+    pyramid = PatchPyramid(index.lattice, **STUDY["patches"])
     (shard,) = split(sites, index, pyramid, 1)
     done = delineate(sites_of(shard.sites), index, pyramid, RULE, Backend("serial"))
     write_catchments(done, path, index.lattice.crs)
