@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,7 @@ BACKENDS = ("auto", "serial", "process")
 
 
 class Backend:
-    """Runs one function over many tasks and returns the results in the order of the tasks.
+    """Runs one function over many tasks and yields the results in the order of the tasks.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class Backend:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
-        """Apply a function to each task.
+    def map(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+        """Apply a function to each task, and yield the results in their order as they come.
 
         The function and the tasks are pickled to reach other processes, so they are small:
         paths and plain values, never arrays.
@@ -61,13 +61,12 @@ class Backend:
             What the function raises, of the first task that does.
         """
         if self._pool is None:
-            return [function(task) for task in tasks]
-        results = []
+            yield from map(function, tasks)
+            return
         for result, error in self._pool.map(partial(_attempt, function), tasks):
             if error is not None:
                 raise error
-            results.append(result)
-        return results
+            yield result
 
 
 def _attempt(

@@ -115,11 +115,27 @@ class Catchment:
 
 
 @dataclass(frozen=True)
+class PatchWork:
+    """What a patch took, for the log: its window in cells, its sites, and seconds."""
+
+    patch: Patch
+    height: int
+    width: int
+    sites: int
+    read_s: float
+    route_s: float
+
+
+@dataclass(frozen=True)
 class PatchResult:
-    """Catchments that are final, and sites that go one level up."""
+    """Catchments that are final, and sites that go one level up.
+
+    `work` is None where no site of the patch is near the DEM.
+    """
 
     catchments: tuple[Catchment, ...]
     promoted: tuple[Site, ...]
+    work: PatchWork | None = None
 
 
 def delineate(
@@ -185,13 +201,30 @@ def _delineate_level_by_level(
         for result in results:
             done.extend(result.catchments)
             waiting.extend(result.promoted)
+            _log_work(result)
         log.info(
             "%d patches done, %d sites final, %d go to a larger patch",
-            len(results),
+            len(patches),
             len(done),
             len(waiting),
         )
     return done
+
+
+def _log_work(result: PatchResult) -> None:
+    """Log a patch here, not where it was worked on: that may be another process."""
+    work = result.work
+    if work is not None:
+        log.info(
+            "patch %s: %d x %d cells read in %.2f s, %d sites in %.2f s, %d of them go up",
+            work.patch.id,
+            work.height,
+            work.width,
+            work.read_s,
+            work.sites,
+            work.route_s,
+            len(result.promoted),
+        )
 
 
 def _delineate_task(
@@ -265,17 +298,8 @@ def delineate_patch(
     catchments = routed.drainage.catchments(np.array(outlets, np.int64))
     for (site, box, choice), cells in zip(chosen, catchments, strict=True):
         final.append(routed.describe(site, patch, box, choice, cells, rule))
-    log.info(
-        "patch %s: %d x %d cells read in %.2f s, %d sites in %.2f s, %d of them go up",
-        patch.id,
-        height,
-        width,
-        read - started,
-        len(sites),
-        time.perf_counter() - read,
-        len(promoted),
-    )
-    return PatchResult(tuple(final), tuple(promoted))
+    work = PatchWork(patch, height, width, len(sites), read - started, time.perf_counter() - read)
+    return PatchResult(tuple(final), tuple(promoted), work)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ def processes():
 def test_results_come_in_the_order_of_the_tasks(processes):
     tasks = list(range(20))
     expected = [str(task) for task in tasks]
-    assert processes.map(str, tasks) == expected
-    assert Backend("serial").map(str, iter(tasks)) == expected
-    assert processes.map(str, []) == Backend("serial").map(str, []) == []
+    assert list(processes.map(str, tasks)) == expected
+    assert list(Backend("serial").map(str, iter(tasks))) == expected
+    assert list(processes.map(str, [])) == list(Backend("serial").map(str, [])) == []
 
 
 def process_of(_: object) -> int:
@@ -37,15 +38,15 @@ def process_of(_: object) -> int:
 def test_what_runs_where(processes):
     # A function of os itself: processes that are spawned need not find this file.
     assert set(processes.map(os.path.getsize, [os.devnull])) == {0}
-    assert Backend("serial", 4).map(process_of, [1]) == [os.getpid()]
-    assert Backend("auto", 1).map(process_of, [1]) == [os.getpid()]
-    assert Backend().map(process_of, [1]) == [os.getpid()]
+    assert list(Backend("serial", 4).map(process_of, [1])) == [os.getpid()]
+    assert list(Backend("auto", 1).map(process_of, [1])) == [os.getpid()]
+    assert list(Backend().map(process_of, [1])) == [os.getpid()]
 
 
 def test_auto_takes_processes_where_there_are_several_workers():
     said = "pickle|attribute|local object"  # by one version of Python or another
     with Backend("auto", 2) as backend, pytest.raises(Exception, match=said):
-        backend.map(lambda task: task, [1])
+        list(backend.map(lambda task: task, [1]))
 
 
 def raster(folder) -> str:
@@ -67,9 +68,20 @@ def catchments(path, backend):
     return delineate(sites(), index, pyramid, rule, backend)
 
 
-def test_catchments_are_the_same_on_every_backend(tmp_path, processes):
+def patches_in(records) -> list[str]:
+    """What the log says of each patch, without the seconds."""
+    lines = [record.getMessage() for record in records]
+    return [re.sub(r"[\d.]+ s\b", "", line) for line in lines if line.startswith("patch ")]
+
+
+def test_catchments_and_log_are_the_same_on_every_backend(tmp_path, processes, caplog):
     path = raster(tmp_path)
-    one, other = catchments(path, Backend("serial")), catchments(path, processes)
+    caplog.set_level("INFO", "snakeshed")
+    one, said = catchments(path, Backend("serial")), patches_in(caplog.records)
+    caplog.clear()
+    other = catchments(path, processes)
+    assert len(said) > 1
+    assert patches_in(caplog.records) == said
     assert {done.status for done in one} == {"ok", "outside_dem"}
     assert max(done.patch_level for done in one) > 0
     assert one == other
