@@ -1,3 +1,20 @@
+rule index_layers:
+    input:
+        layers=layer_files,
+        terrain=f"{RESULTS}/terrain.json",
+    output:
+        layers=f"{RESULTS}/layers.json",
+    log:
+        f"{RESULTS}/logs/index_layers.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        layers=[{key: layer[key] for key in ("name", "path")} for layer in STUDY["layers"]],
+        library=library_digest("layer_index"),
+    script:
+        "../scripts/index_layers.py"
+
+
 rule extract_features:
     input:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",

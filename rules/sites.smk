@@ -22,6 +22,9 @@ checkpoint split_shards:
     input:
         sites=f"{RESULTS}/sites.parquet",
         terrain=f"{RESULTS}/terrain.json",
+        # Not read: a layer that cannot be used stops the run before any shard. It is no
+        # ancient() input, which would hide from Snakemake what else has changed downstream.
+        layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
     output:
         sites=expand(f"{RESULTS}/shards/{{shard}}/sites.parquet", shard=SHARDS),
         terrain=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),

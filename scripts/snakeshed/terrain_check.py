@@ -18,7 +18,7 @@ Share = tuple[int, int, int, int]
 """First row, end row, first column and end column, absolute; as of `snakeshed.dem.overlap`."""
 
 # Side of the squares of cells that are looked at.
-_SIDE = 64
+_SIDE = 32
 
 # Files kept open at a time, fewer than any system allows.
 _MOST_OPEN = 64

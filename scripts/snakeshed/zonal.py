@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import numpy as np
-import pyproj
 import shapely
 from exactextract import exact_extract
 
-from snakeshed.dem import transformer
 from snakeshed.errors import LayerError
+from snakeshed.layer_index import place_of, problems_of_layer, way_to_layer
 from snakeshed.layers import ClassLayer, FuelLayer, Layer, NumericLayer
+from snakeshed.raster_file import gdal_faults, is_remote, read_header
 
 # Outlines in a layer's CRS are rounded to this many decimals, so that every CPU agrees.
 _PROJECTED_DECIMALS = 4
@@ -159,7 +159,7 @@ def _class_shares(
                     code = float(value) * factor + shift
                     if not code.is_integer():
                         raise LayerError(
-                            _where(layer),
+                            place_of(layer.name, layer.path),
                             f"the cell value {code:g}",
                             "whole numbers, the codes of classes",
                             "Declare the layer as numeric, or round its cells.",
@@ -179,15 +179,7 @@ def _extract(
 ) -> Iterator[tuple[dict[str, Any] | None, float]]:
     """Run exactextract: statistics of each outline, None without data, and the coverage."""
     to = raster.rio.crs
-    try:
-        transform = transformer(crs, to.to_wkt())
-    except pyproj.exceptions.ProjError as error:
-        raise LayerError(
-            _where(layer),
-            f"a CRS without a way to it from that of the catchments ({error})",
-            "a geographic or projected CRS",
-            "Assign the right one, e.g. gdal_edit.py -a_srs.",
-        ) from error
+    transform = way_to_layer(crs, to.to_wkt(), place_of(layer.name, layer.path))
     decimals = _GEOGRAPHIC_DECIMALS if to.is_geographic else _PROJECTED_DECIMALS
 
     def to_layer(points: np.ndarray) -> np.ndarray:
@@ -200,7 +192,8 @@ def _extract(
     width, height = (abs(size) for size in raster.rio.resolution())
     rows = iter(())
     if placed.any():
-        table = exact_extract(raster, frame, [*operations, "count"], output="pandas")
+        with _telling(layer, "read"):
+            table = exact_extract(raster, frame, [*operations, "count"], output="pandas")
         rows = iter(table.to_dict("records"))
     for outline, has_place in zip(moved, placed, strict=True):
         row = next(rows) if has_place else None
@@ -214,46 +207,35 @@ def _extract(
 def _open(layer: Layer) -> Any:
     """Open a layer's raster lazily; cells without data are read as NaN."""
     import rioxarray
-    from rasterio.errors import RasterioError
 
-    def problem(found: str, expected: str, next_step: str) -> LayerError:
-        return LayerError(_where(layer), found, expected, next_step)
+    where = place_of(layer.name, layer.path)
+    if not is_remote(layer.path) and not Path(layer.path).is_file():
+        raise LayerError(where, "no such file", "a raster", "Correct the layer's path.")
+    # The workflow has looked at all layers at its start; the header may have changed since.
+    header = read_header(layer.path, where=where, error=LayerError)
+    for problem in problems_of_layer(header, where):
+        raise problem
+    with _telling(layer, "opened"):
+        return rioxarray.open_rasterio(layer.path, cache=False, masked=True)
 
-    if not Path(layer.path).is_file() and "://" not in layer.path:
-        raise problem("no such file", "a raster", "Correct the layer's path.")
+
+@contextmanager
+def _telling(layer: Layer, done: str) -> Iterator[None]:
+    """Turn errors of GDAL into one that names the layer."""
     try:
-        raster = rioxarray.open_rasterio(layer.path, cache=False, masked=True)
-    except (RasterioError, OSError) as error:
-        raise problem(
-            f"a file that cannot be opened ({error})",
+        yield
+    except gdal_faults() as error:
+        raise LayerError(
+            place_of(layer.name, layer.path),
+            f"a file that cannot be {done} ({error.__cause__ or error})",
             "a raster that GDAL reads",
-            "Check it with gdalinfo.",
+            "It is damaged: fetch it again, or check it with gdalinfo.",
         ) from error
-    if getattr(raster, "ndim", 0) != 3:
-        raise problem(
-            "several datasets in one file", "one raster", "Extract one, e.g. with gdal_translate."
-        )
-    bands = raster.sizes[raster.dims[0]]
-    if bands != 1:
-        raise problem(f"{bands} bands", "one band", "Extract it, e.g. gdal_translate -b 1.")
-    if raster.rio.crs is None:
-        raise problem("no CRS", "a georeferenced raster", "Assign one, e.g. gdal_edit.py -a_srs.")
-    if not raster.rio.transform().is_rectilinear:
-        raise problem(
-            "rotated cells",
-            "rows and columns along the axes of its CRS",
-            "Rectify it with gdalwarp.",
-        )
-    return raster
 
 
 def _scale_and_offset(raster: Any) -> tuple[float, float]:
     """What the file says that its cells are to be multiplied with, and what to be added."""
     return float(raster.attrs.get("scale_factor", 1.0)), float(raster.attrs.get("add_offset", 0.0))
-
-
-def _where(layer: Layer) -> str:
-    return f"layer {layer.name} ({layer.path})"
 
 
 def _total(shares: Iterable[float]) -> float:

@@ -361,7 +361,10 @@ def test_a_file_that_is_no_raster(tmp_path):
     path.write_text("none")
     message = refusal(numeric(path))
     assert message.startswith(f"layer kf ({path}): found a file that cannot be opened (")
-    assert message.endswith("expected a raster that GDAL reads. Check it with gdalinfo.")
+    assert message.endswith(
+        "expected a raster that GDAL reads. Check that it exists and is complete; fetch it again "
+        "if not."
+    )
 
 
 def test_a_layer_without_a_crs(tmp_path):
@@ -376,7 +379,7 @@ def test_a_layer_of_several_bands(tmp_path):
     path = raster(tmp_path, np.zeros((3, 2, 2), np.uint8))
     assert refusal(numeric(path)) == (
         f"layer kf ({path}): found 3 bands; expected one band. "
-        "Extract it, e.g. gdal_translate -b 1."
+        "Extract the right one with gdal_translate -b <band>."
     )
 
 
@@ -392,7 +395,19 @@ def test_a_rotated_layer(tmp_path):
 def test_a_local_crs_has_no_way_to_it(tmp_path):
     local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     message = refusal(numeric(raster(tmp_path, np.zeros((2, 2), np.uint8), crs=local)))
-    assert "a CRS without a way to it from that of the catchments" in message
-    assert message.endswith(
-        "expected a geographic or projected CRS. Assign the right one, e.g. gdal_edit.py -a_srs."
-    )
+    assert "found a CRS that cannot be used (site is neither geographic nor projected)" in message
+
+
+def test_a_layer_that_is_damaged_inside(tmp_path):
+    values = np.random.default_rng(0).integers(0, 9, (64, 64))
+    path = raster(tmp_path, values, tiled=True, blockxsize=16, blockysize=16, compress="deflate")
+    content = bytearray(Path(path).read_bytes())
+    content[-100:] = b"\xff" * 100
+    Path(path).write_bytes(content)
+    layer = numeric(path)
+    assert only(layer, box(0, 0, 8, 8))["kf_coverage"] == 1, "what is damaged lies elsewhere"
+    with pytest.raises(LayerError) as told:
+        only(layer, box(0, 0, 64, 64))
+    message = str(told.value)
+    assert message.startswith(f"layer kf ({path}): found a file that cannot be read (")
+    assert message.endswith("It is damaged: fetch it again, or check it with gdalinfo.")

@@ -12,12 +12,15 @@ from snakeshed.patches import PatchPyramid
 
 ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1}
 TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
+LAYERS_READ = {"index_layers": 1, "split_shards": 1}
+TERRAIN_READ = {"index_terrain": 1} | LAYERS_READ
 
 
 def test_first_run_makes_every_table(finished):
     assert finished.first.jobs == {
         "prepare_sites": 1,
         "index_terrain": 1,
+        "index_layers": 1,
         "split_shards": 1,
         "delineate": 4,
         "extract_features": 4,
@@ -120,7 +123,7 @@ def test_far_tile_re_runs_only_the_shard_of_the_promoted_site_that_reaches_it(st
     before = pd.read_parquet(study.results / "features.parquet").set_index("site_id")
     study.write_tile(0, 13, raised_m=500.0)
     run = study.run()
-    assert run.jobs == {"index_terrain": 1, "split_shards": 1} | ONE_SHARD
+    assert run.jobs == TERRAIN_READ | ONE_SHARD
     assert run.shards("delineate") == run.shards("extract_features") == {study.shard_of("c")}
     after = pd.read_parquet(study.results / "features.parquet").set_index("site_id")
     pd.testing.assert_frame_equal(before.drop("c"), after.drop("c"), check_exact=True)
@@ -134,7 +137,7 @@ def test_tile_that_no_site_reaches_re_runs_no_shard(study):
     study.write_tile(0, 9, raised_m=500.0)
     run = study.run()
     assert run.code == 0
-    assert run.jobs == {"index_terrain": 1, "split_shards": 1}
+    assert run.jobs == TERRAIN_READ
     assert {name: content for name, (content, _) in study.contents().items()} == {
         name: content for name, (content, _) in before.items()
     }
@@ -144,8 +147,19 @@ def test_layer_re_runs_features_and_no_delineation(study):
     before = study.contents()["catchments.parquet"]
     study.write_layer(2.0)
     run = study.run()
-    assert run.jobs == {"extract_features": 4, "gather": 1}
+    assert run.jobs == LAYERS_READ | {"extract_features": 4, "gather": 1}
     assert study.contents()["catchments.parquet"] == before
+    assert not study.run().jobs
+
+
+def test_layer_changed_together_with_snapping_re_runs_both(study):
+    study.write_layer(2.0)
+    study.config["snap"] = {"radius_m": 120}
+    study.write()
+    run = study.run()
+    everything = {"delineate": 4, "extract_features": 4, "gather": 2, "summarise": 1}
+    assert run.jobs == LAYERS_READ | everything
+    assert not study.run().jobs
 
 
 def test_thresholds_of_features_re_run_features_only(study):

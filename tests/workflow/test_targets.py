@@ -20,6 +20,7 @@ def test_features_of_one_shard_alone(finished, tmp_path):
     assert run.jobs == {
         "prepare_sites": 1,
         "index_terrain": 1,
+        "index_layers": 1,
         "split_shards": 1,
         "delineate": 1,
         "extract_features": 1,
@@ -54,8 +55,9 @@ def test_damaged_tile_fails_only_its_shard_and_its_repair_completes_the_run(stud
     damaged, other = study.shard_of("c"), study.shard_of("d")
     assert study.readers("dem/tile_0_13.tif") == {damaged}
     assert study.readers("dem/tile_0_3.tif") == {other} != {damaged}
-    tile = study.folder / "dem/tile_0_13.tif"
-    tile.write_bytes(tile.read_bytes()[: tile.stat().st_size // 2])
+    # Complete by its length, and not read before the shards start: only the shard that meets the
+    # block finds it.
+    study.damage_tile(0, 13)
     study.write_tile(0, 3, raised_m=500.0)
 
     run = study.run()
@@ -77,6 +79,39 @@ def test_damaged_tile_fails_only_its_shard_and_its_repair_completes_the_run(stud
         path = f"shards/{damaged}/{table}.parquet"
         assert (study.results / path).read_bytes() == before[path][0]
     assert len(pd.read_parquet(study.results / "features.parquet")) == 7
+
+
+def test_truncated_tile_and_bad_layer_stop_the_run_before_any_shard(study):
+    before = study.contents()
+    tile = study.folder / "dem/tile_0_13.tif"
+    tile.write_bytes(tile.read_bytes()[: tile.stat().st_size // 2])
+    study.write_tile(0, 3, raised_m=500.0)
+    run = study.run()
+    assert run.code != 0
+    assert run.jobs == {"index_terrain": 1}
+    assert "dem/tile_0_13.tif: found 20," in run.text
+    assert "It was truncated or partly downloaded: fetch it again." in run.text
+    assert "Traceback" not in run.text
+
+    study.write_tile(0, 13)
+    layer = study.folder / "rain.tif"
+    layer.write_bytes(layer.read_bytes()[: layer.stat().st_size // 2])
+    run = study.run()
+    assert run.code != 0
+    assert run.jobs == {"index_terrain": 1, "index_layers": 1}
+    assert "layer rain (rain.tif): found" in run.text
+    assert "It was truncated or partly downloaded: fetch it again." in run.text
+    assert "Traceback" not in run.text
+
+    study.write_tile(0, 3)
+    study.write_layer(1.0)
+    run = study.run()
+    assert run.code == 0, run.text
+    assert not run.shards("delineate") | run.shards("extract_features")
+    after = study.contents()
+    assert {name: content for name, (content, _) in after.items()} == {
+        name: content for name, (content, _) in before.items()
+    }
 
 
 def refused(study) -> list[str]:

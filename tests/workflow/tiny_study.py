@@ -131,6 +131,24 @@ class TinyStudy:
         self._write_raster(path, z, Affine(CELL_M, 0, x, 0, -CELL_M, y))
         return path
 
+    def damage_tile(self, row: int, column: int) -> None:
+        """Write a tile again, compressed, and spoil a block of it that is no corner or middle."""
+        path = self.write_tile(row, column)
+        with rasterio.open(path) as raster:
+            cells, profile = raster.read(), raster.profile
+        profile |= {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "deflate"}
+        with rasterio.open(path, "w", **profile) as raster:
+            raster.write(cells)
+        with rasterio.open(path) as raster:
+            # In the north, halfway between the corner and the middle.
+            at, length = (
+                int(raster.get_tag_item(f"BLOCK_{item}_2_0", "TIFF", bidx=1))
+                for item in ("OFFSET", "SIZE")
+            )
+        content = bytearray(path.read_bytes())
+        content[at : at + length] = b"\xff" * length
+        path.write_bytes(content)
+
     def write_layer(self, value: float) -> None:
         """Write the layer, a slope in x."""
         shape = (TILES_DOWN * 10, TILES_ACROSS * 10)

@@ -1,0 +1,29 @@
+"""Rule index_layers: what the layers' files are, and whether they can be summarised."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from snakeshed.dem import TerrainIndex
+from snakeshed.job_log import job_log
+from snakeshed.layer_index import index_layers, to_json
+from snakeshed.tables import atomic
+
+
+def main(layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None:
+    """Write what the headers of the layers say."""
+    with job_log(log, f"indexing {len(layers)} layers") as logger:
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        files = index_layers(layers, index)
+        for file in files:
+            logger.info("%s: %d x %d cells, CRS %s", file.name, file.height, file.width, file.crs)
+        with atomic(output) as part:
+            part.write_text(to_json(files), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.params.layers,
+        snakemake.input.terrain,
+        snakemake.output.layers,
+        snakemake.log[0],
+    )
