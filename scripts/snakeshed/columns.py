@@ -9,6 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# Columns of `snakeshed.results.CATCHMENTS` that are repeated in ``features.parquet``, so that
+# nobody has to join to know which sites to trust.
+TRUST = ("confidence", "area_ratio", "touches_edge", "touches_nodata")
+
+# What stands before the features of a site, in order.
+BEFORE_FEATURES = ("site_id", "status", "reason", "layer_gap", *TRUST)
+
 
 class Column(NamedTuple):
     """A column of ``features.parquet``.

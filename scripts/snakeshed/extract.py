@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import geopandas
 import pandas as pd
 
-from snakeshed.columns import ReliefRule
+from snakeshed.columns import TRUST, ReliefRule
 from snakeshed.features import catchment_features
 from snakeshed.layers import Layer, feature_columns
 from snakeshed.terrain import Terrain
@@ -37,7 +37,8 @@ def extract_features(
     Returns
     -------
     list of dict
-        One per site, in the same order: status and, where it is ok, the features.
+        One per site, in the same order: status, how far to trust it and, where it is ok, the
+        features. ``layer_gap`` names the layers without any data in the catchment.
 
     Raises
     ------
@@ -49,10 +50,10 @@ def extract_features(
     # Before hours of work, not at the end of them; the workflow has asked at its start.
     feature_columns(rule, layers)
     started = time.perf_counter()
-    status = ["site_id", "status", "reason"]
+    known = ["site_id", "status", "reason", *TRUST]
     rows = [
-        {name: None if pd.isna(value) else value for name, value in zip(status, row, strict=True)}
-        for row in catchments[status].itertuples(index=False)
+        {name: None if pd.isna(value) else value for name, value in zip(known, row, strict=True)}
+        for row in catchments[known].itertuples(index=False)
     ]
     done = catchments[catchments["status"] == "ok"]
     features = [row for row in rows if row["status"] == "ok"]
@@ -68,10 +69,16 @@ def extract_features(
             rule,
         )
     log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
+    gaps: list[list[str]] = [[] for _ in features]
     for layer in layers:
         started = time.perf_counter()
         summaries = summarise(layer, list(done.geometry), terrain.index.lattice.crs)
-        for row, values in zip(features, summaries, strict=True):
+        for row, values, gap in zip(features, summaries, gaps, strict=True):
             row |= values
+            *told, _ = values.values()  # the last one is the coverage
+            if all(value is None for value in told):
+                gap.append(layer.name)
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
+    for row, gap in zip(features, gaps, strict=True):
+        row["layer_gap"] = ";".join(gap) or None
     return rows

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from snakeshed.columns import Column, ReliefRule, catchment_columns, number
+from snakeshed.columns import (
+    BEFORE_FEATURES,
+    Column,
+    ReliefRule,
+    catchment_columns,
+    number,
+)
 from snakeshed.errors import ConfigurationError, LayerError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Columns of the table of fuel models that are no parameters; all but the last two are needed.
 _FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")
@@ -194,10 +205,10 @@ def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Colu
     groups = [("features", catchment_columns(rule))]
     groups += [(f"layers[{layer.name}]", layer.columns()) for layer in layers]
     columns: dict[str, Column] = {}
-    owners: dict[str, str] = {}
+    owners = dict.fromkeys(BEFORE_FEATURES, "features")
     for owner, own in groups:
         for column in own:
-            if column.name in columns:
+            if column.name in owners:
                 raise _collision(owner, column.name, owners[column.name])
             columns[column.name] = column
             owners[column.name] = owner
@@ -214,6 +225,41 @@ def declared_columns(features: Mapping, layers: Sequence[Mapping]) -> dict[str, 
     """
     rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
     return feature_columns(rule, [layer_of(layer) for layer in layers])
+
+
+def unknown_codes(features: pd.DataFrame, layers: Sequence[Layer]) -> dict[str, dict[int, int]]:
+    """Count in how many catchments each code occurs that its layer does not know.
+
+    Parameters
+    ----------
+    features : pandas.DataFrame
+        ``features.parquet``.
+    layers : sequence of Layer
+
+    Returns
+    -------
+    dict
+        Of each layer with such codes, by its name, the number of sites by code, in ascending
+        order of the codes. A layer that declares no labels at all knows every code.
+    """
+    unknown: dict[str, dict[int, int]] = {}
+    for layer in layers:
+        if isinstance(layer, ClassLayer) and layer.labels:
+            column, known = f"{layer.name}_codes", layer.labels
+        elif isinstance(layer, FuelLayer):
+            column, known = f"{layer.name}_unmapped_codes", {}
+        else:
+            continue
+        counts = Counter(
+            code
+            for listed in features[column].dropna()
+            # "code=share;code=share", or "code;code".
+            for code in (int(entry.partition("=")[0]) for entry in listed.split(";"))
+            if code not in known
+        )
+        if counts:
+            unknown[layer.name] = dict(sorted(counts.items()))
+    return unknown
 
 
 def _collision(owner: str, name: str, other: str) -> ConfigurationError:

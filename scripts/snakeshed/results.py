@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from snakeshed.columns import Column
+from snakeshed.columns import BEFORE_FEATURES, Column
 from snakeshed.delineate import STATUSES, Catchment
 from snakeshed.tables import atomic, write_table
 
@@ -75,6 +75,12 @@ CATCHMENTS = STATUS | {
 }
 
 
+LAYER_GAP = (
+    _TEXT,
+    "Names of the layers without any data in the catchment, separated by semicolons; null if none.",
+)
+
+
 def write_catchments(catchments: Sequence[Catchment], path: str | Path, crs: str) -> None:
     """Write ``catchments.parquet``: one row per site, with the outline as geometry.
 
@@ -103,7 +109,7 @@ def write_features(
     Parameters
     ----------
     rows : sequence of mapping
-        Sorted by ``site_id``; missing keys are null.
+        From `snakeshed.extract.extract_features`, sorted by ``site_id``; missing keys are null.
     columns : mapping of str to Column
         From `snakeshed.layers.feature_columns`.
     path : str or Path
@@ -112,7 +118,8 @@ def write_features(
         name: (_TEXT if column.is_text else _REAL, column.description)
         for name, column in columns.items()
     }
-    write_table(_table(rows, STATUS | described), path)
+    before = CATCHMENTS | {"layer_gap": LAYER_GAP}
+    write_table(_table(rows, {name: before[name] for name in BEFORE_FEATURES} | described), path)
 
 
 def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[pa.DataType, str]]) -> pa.Table:

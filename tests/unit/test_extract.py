@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from pyproj import CRS
 from rasters import write_raster
 
 from snakeshed.backends import Backend
-from snakeshed.columns import ReliefRule
+from snakeshed.columns import BEFORE_FEATURES, TRUST, ReliefRule
 from snakeshed.delineate import DelineationRule, Site, delineate
 from snakeshed.dem import index_terrain
 from snakeshed.errors import ConfigurationError
@@ -73,7 +75,7 @@ def test_every_site_has_a_row_and_only_delineated_ones_have_features(study):
     table = read_table(study.run(SITES)[1])
     assert list(table["site_id"]) == ["a", "b", "c", "far"]
     assert list(table["status"]) == ["ok", "ok", "ok", "outside_dem"]
-    features = table.drop(columns=["site_id", "status", "reason"])
+    features = table.drop(columns=list(BEFORE_FEATURES))
     assert features.iloc[3].isna().all()
     assert table["reason"].iloc[3] == "no tile of the DEM lies within 15 m of the site"
     assert features["elevation_mean_m"].iloc[:3].notna().all()
@@ -86,6 +88,43 @@ def test_what_a_layer_does_not_cover_is_null(study):
     absent = [name for name in table if name.startswith("soil_") and name != "soil_coverage"]
     assert table.loc["c", absent].isna().all()
     assert table.loc["a", absent].notna().all()
+    assert absent, "not 0, and not left out"
+
+
+def test_layers_without_data_in_a_catchment_are_named(study, tmp_path):
+    table = read_table(study.run(SITES)[1]).set_index("site_id")
+    gaps = table["layer_gap"]
+    assert gaps.dropna().to_dict() == {"b": "soil", "c": "soil"}
+    assert gaps[["a", "far"]].isna().all()
+    # Site b's catchment begins to the east of the layer, site a's lies on it in part or in full.
+    assert table.loc[["a", "b", "c"], "soil_coverage"].gt(0).to_list() == [True, False, False]
+
+    nowhere = write_raster(tmp_path / "nowhere.tif", np.full((40, 40), 7, np.uint8), nodata=7)
+    layers = [NumericLayer("dnbr", nowhere, ()), *study.layers, ClassLayer("barc", nowhere)]
+    twin = copy.copy(study)
+    twin.layers = layers
+    table = read_table(twin.run(SITES, "gaps")[1]).set_index("site_id")
+    assert table.loc["c", "layer_gap"] == "dnbr;soil;barc", "in the order of their declaration"
+    assert table.loc["a", "layer_gap"] == "dnbr;barc"
+    values = [
+        name for name in table if name.startswith(("dnbr", "barc")) and "coverage" not in name
+    ]
+    assert len(values) == 7
+    assert table[values].isna().all(axis=None)
+
+
+def test_how_far_to_trust_a_site_stands_beside_its_features(study):
+    import pyarrow.parquet as pq
+
+    catchments, features = study.run(SITES)
+    named = list(read_table(features).columns[: len(BEFORE_FEATURES)])
+    assert named == ["site_id", "status", "reason", "layer_gap", *TRUST]
+    pd.testing.assert_frame_equal(
+        read_table(features)[list(TRUST)], pd.DataFrame(read_table(catchments)[list(TRUST)])
+    )
+    here, there = pq.read_schema(features), pq.read_schema(catchments)
+    for name in ("site_id", "status", "reason", *TRUST):
+        assert here.field(name).equals(there.field(name), check_metadata=True)
 
 
 def test_the_same_bytes_in_one_shard_or_in_two(study):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from snakeshed.columns import ReliefRule, number
@@ -17,6 +18,7 @@ from snakeshed.layers import (
     declared_columns,
     feature_columns,
     layer_of,
+    unknown_codes,
 )
 
 TABLE = Path(__file__).parents[2] / "config" / "fbfm40.csv"
@@ -110,6 +112,17 @@ def test_columns_of_the_same_name_are_refused(layers, message):
     assert str(told.value) == message
 
 
+def test_a_column_that_stands_before_the_features_is_refused(tmp_path):
+    table = tmp_path / "models.csv"
+    table.write_text("code,model,group,burnable,gap\n1,A,G,yes,2\n")
+    with pytest.raises(ConfigurationError) as told:
+        feature_columns(RULE, [FuelLayer("layer", "a.tif", str(table))])
+    assert str(told.value) == (
+        "layers[layer]: found the column layer_gap that features has too; expected every column "
+        "once. Rename the layer, or change its unit or its labels."
+    )
+
+
 def test_percentiles_that_look_the_same_are_refused():
     with pytest.raises(ConfigurationError) as told:
         declared_columns({"steep_degrees": [30.0, 30.0000001], "percentiles": []}, [])
@@ -133,6 +146,29 @@ def test_looking_for_collisions_imports_nothing_heavy():
         env={"PYTHONPATH": scripts},
     )
     assert done.stdout.strip() == "[]"
+
+
+# ---- unknown codes ----------------------------------------------------------------------------
+
+
+def test_codes_that_layers_do_not_know_are_counted_by_site():
+    features = pd.DataFrame(
+        {
+            "barc_codes": ["1=0.5;9=0.5", "2=0.25;9=0.25;-3=0.5", "1=1", None],
+            "free_codes": ["5=1", "6=1", None, None],
+            "fuel_unmapped_codes": [None, "7;300", "300", None],
+            "kf_mean": [1.0, 2.0, 3.0, None],
+        }
+    )
+    layers = [
+        NumericLayer("kf", "kf.tif", ()),
+        ClassLayer("barc", "barc.tif", {1: "low", 2: "high"}),
+        ClassLayer("free", "free.tif"),
+        FuelLayer("fuel", "fuel.tif", str(TABLE)),
+    ]
+    assert unknown_codes(features, layers) == {"barc": {-3: 1, 9: 2}, "fuel": {7: 1, 300: 2}}
+    assert list(unknown_codes(features, layers)["barc"]) == [-3, 9]
+    assert unknown_codes(features.iloc[3:], layers) == {}
 
 
 # ---- the table of fuel models ----------------------------------------------------------------

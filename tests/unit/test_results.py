@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from snakeshed.columns import Column
+from snakeshed.columns import BEFORE_FEATURES, Column
 from snakeshed.delineate import Catchment
 from snakeshed.results import (
     CATCHMENTS,
-    STATUS,
     summarise,
     summary_text,
     write_catchments,
@@ -104,13 +103,14 @@ def test_features_have_the_types_of_their_columns(tmp_path):
     path = tmp_path / "features.parquet"
     write_features(rows, columns, path)
     schema = pq.read_schema(path)
-    assert schema.names == [*STATUS, *columns]
+    assert schema.names == [*BEFORE_FEATURES, *columns]
     assert schema.field("a_codes").type == pa.float64()
     assert schema.field("b_mean").type == pa.string()
     assert read_descriptions(path)["b_mean"] == "A text."
     table = pq.read_table(path).to_pylist()
-    assert table[0] == rows[0]
-    assert table[1] == rows[1] | {"a_codes": None, "b_mean": None}
+    nothing = dict.fromkeys([*BEFORE_FEATURES, *columns])
+    assert table[0] == nothing | rows[0]
+    assert table[1] == nothing | rows[1]
 
 
 # ---- the summary -----------------------------------------------------------------------------
