@@ -77,6 +77,14 @@ def _numbers(layer: NumericLayer, outlines: Sequence[shapely.Geometry], crs: str
             if row is None:
                 yield None, coverage
                 continue
+            for end in (row["min"], row["max"]):
+                if not math.isfinite(end):
+                    raise LayerError(
+                        place_of(layer.name, layer.path),
+                        f"the cell value {end:g}",
+                        "finite numbers, and nodata where there are none",
+                        f"Declare it with gdal_edit.py -a_nodata {end:g}.",
+                    )
             # exactextract ends the name that it was given with the rounded percentile.
             ranked = [
                 next(value for name, value in row.items() if name.startswith(f"p{k}_"))

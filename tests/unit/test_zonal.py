@@ -211,6 +211,20 @@ def test_no_outlines_read_no_file():
     assert list(summarise(numeric("missing.tif"), [], CRS)) == []
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_cell_is_refused_where_a_catchment_meets_it(tmp_path, value):
+    layer = numeric(raster(tmp_path, np.float32([[1, 2, value]])), (50.0,))
+    assert only(layer, box(0, 0, 1, 2))["kf_mean"] == pytest.approx(1.5)
+    with pytest.raises(LayerError) as told:
+        only(layer, box(0, 0, 1, 3))
+    assert str(told.value) == (
+        f"layer kf ({layer.path}): found the cell value {value:g}; expected finite numbers, and "
+        f"nodata where there are none. Declare it with gdal_edit.py -a_nodata {value:g}."
+    )
+    path = raster(tmp_path, np.float32([[1, 2, value]]), nodata=value)
+    assert only(numeric(path), box(0, 0, 1, 3))["kf_coverage"] == pytest.approx(2 / 3)
+
+
 # ---- classes ---------------------------------------------------------------------------------
 
 LABELS = {1: "unburned", 2: "low", 3: "burned", 4: "burned"}
