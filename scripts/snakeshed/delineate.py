@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
+import rasterio
 import shapely
 
 from snakeshed.backends import Backend
@@ -234,7 +235,9 @@ def _delineate_task(
     rule: DelineationRule,
 ) -> PatchResult:
     patch, sites = task
-    return delineate_patch(patch, sites, _terrain(index, rule.max_void_cells), pyramid, rule)
+    # Within one environment of GDAL; each call would set up its own.
+    with rasterio.Env():
+        return delineate_patch(patch, sites, _terrain(index, rule.max_void_cells), pyramid, rule)
 
 
 @lru_cache(maxsize=1)

@@ -27,15 +27,17 @@ def outline(mask: np.ndarray, lattice: Lattice, row: int, column: int) -> shapel
         In the CRS of the lattice. Its vertices are nodes of the lattice, computed from absolute
         rows and columns: the same cells give the same bits wherever the mask begins.
     """
+
+    def ring(nodes: list[tuple[float, float]]) -> shapely.LinearRing:
+        columns, rows = np.array(nodes).T
+        return shapely.linearrings(*lattice.corner(rows + row, columns + column))
+
     shapes = features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)
-    parts = shapely.MultiPolygon([shapely.geometry.shape(part) for part, _ in shapes])
-
-    def to_crs(nodes: np.ndarray) -> np.ndarray:
-        columns, rows = nodes.T + np.array([[column], [row]])
-        x, y = lattice.corner(rows, columns)
-        return np.column_stack([x, y])
-
-    return shapely.normalize(shapely.transform(parts, to_crs))
+    parts = [
+        shapely.polygons(ring(shell), [ring(hole) for hole in holes] or None)
+        for shell, *holes in (shape["coordinates"] for shape, _ in shapes)
+    ]
+    return shapely.normalize(shapely.multipolygons(parts))
 
 
 def cells_within(geometry: shapely.Geometry, lattice: Lattice) -> tuple[np.ndarray, int, int]:
