@@ -184,7 +184,7 @@ def test_snapping_re_runs_all_delineations_but_not_the_table(study):
 
 
 def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(finished, tmp_path):
-    study = finished.copy(tmp_path / "study", copy_workflow(tmp_path))
+    study = finished.copy(tmp_path / "study", copy_workflow(tmp_path, finished.workflow))
     module = study.workflow / "scripts/snakeshed/features.py"
     text = module.read_text()
     module.write_text(text.replace('"""The catchment group', '# A remark.\n"""Still the group'))

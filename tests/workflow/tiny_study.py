@@ -32,14 +32,14 @@ STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 SHARD = re.compile(r"^\s+wildcards: shard=(\d+)$", re.MULTILINE)
 
 
-def copy_workflow(folder: Path) -> Path:
-    """Copy what runs from the checkout, and return its place.
+def copy_workflow(folder: Path, origin: Path = CHECKOUT) -> Path:
+    """Copy what runs from the checkout, or from another copy, and return its place.
 
     Times of change are kept: neither Snakemake nor the cache of compiled kernels takes a copy for
     something else.
     """
     for name in ("Snakefile", "rules", "scripts", "config", "envs", "profiles"):
-        source = CHECKOUT / name
+        source = origin / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
     return folder
 
