@@ -32,6 +32,7 @@ from snakeshed.zonal import summarise
 
 CRS = "EPSG:32611"
 MEMORY = 6 << 30  # of addresses, most of which the libraries reserve and never use
+MEMORY_IN_USE = 1 << 30
 SECONDS = 60
 # A run by hand may ask for more.
 EXAMPLES = int(os.environ.get("SNAKESHED_FUZZ_EXAMPLES", "150"))
@@ -80,6 +81,9 @@ def child() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for line in sys.stdin:
         use(json.loads(line))
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if used > MEMORY_IN_USE:
+            raise MemoryError(f"{used:,} bytes in use")
         sys.stdout.write("used\n")
         sys.stdout.flush()
 
