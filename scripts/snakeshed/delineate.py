@@ -274,7 +274,7 @@ def delineate_patch(
     inside: list[Site] = []
     final: list[Catchment] = []
     for site in sites:
-        if _near_a_tile(terrain.index, site, rule.snap.radius_m):
+        if near_a_tile(terrain.index, site, rule.snap.radius_m):
             inside.append(site)
         else:
             reason = f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site"
@@ -481,8 +481,22 @@ def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
     return round(lon, 8), round(lat, 8)
 
 
-def _near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
-    """Whether a tile reaches the box of cells within the radius of the site."""
+def near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
+    """Tell whether any tile of a DEM may have cells within a radius of a site.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+    site : Site
+        With finite coordinates, in the CRS of the terrain.
+    radius_m : float
+        Metres.
+
+    Returns
+    -------
+    bool
+        False only if no tile reaches the box of cells around the circle.
+    """
     lattice = index.lattice
     row, column = lattice.cell_of(site.x, site.y)
     sizes = lattice.rows(row, 1)
