@@ -5,6 +5,7 @@ rule prepare_sites:
         sites=f"{RESULTS}/sites.parquet",
         observations=f"{RESULTS}/observations.parquet",
         rejected=f"{RESULTS}/rejected.csv",
+        warnings=f"{RESULTS}/site_warnings.json",
     log:
         f"{RESULTS}/logs/prepare_sites.log",
     conda:
@@ -34,6 +35,7 @@ checkpoint split_shards:
         "../envs/environment.yaml"
     params:
         patches=STUDY["patches"],
+        radius_m=STUDY["snap"]["radius_m"],
         library=library_digest("shards"),
     script:
         "../scripts/split_shards.py"

@@ -4,14 +4,16 @@ from snakeshed.job_log import job_log
 from snakeshed.sites import prepare_sites
 
 
-def main(settings: dict, sites: str, observations: str, rejected: str, log: str) -> None:
-    """Write sites.parquet, observations.parquet and rejected.csv of a site table."""
+def main(
+    settings: dict, sites: str, observations: str, rejected: str, warnings: str, log: str
+) -> None:
+    """Write sites.parquet, observations.parquet, rejected.csv and site_warnings.json."""
     with job_log(log, f"preparing the sites of {settings['path']}") as logger:
         prepared = prepare_sites(settings)
         for warning in prepared.warnings:
             logger.warning("%s", warning)
         logger.info("%d sites, %d remarks on rows", len(prepared.sites), len(prepared.rejected))
-        prepared.write(sites, observations, rejected)
+        prepared.write(sites, observations, rejected, warnings)
 
 
 if __name__ == "__main__":
@@ -20,5 +22,6 @@ if __name__ == "__main__":
         snakemake.output.sites,
         snakemake.output.observations,
         snakemake.output.rejected,
+        snakemake.output.warnings,
         snakemake.log[0],
     )

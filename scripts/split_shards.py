@@ -6,7 +6,7 @@ from pathlib import Path
 from snakeshed.dem import TerrainIndex
 from snakeshed.job_log import job_log
 from snakeshed.patches import PatchPyramid
-from snakeshed.shards import COLUMNS, split
+from snakeshed.shards import COLUMNS, check_reach, split
 from snakeshed.tables import atomic, read_table, write_table
 
 
@@ -14,6 +14,7 @@ def main(
     sites: str,
     terrain: str,
     patches: dict,
+    radius_m: float,
     shard_sites: Sequence[str],
     shard_terrains: Sequence[str],
     log: str,
@@ -22,9 +23,12 @@ def main(
     with job_log(log, f"splitting the sites into {len(shard_sites)} shards") as logger:
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         pyramid = PatchPyramid(index.lattice, **patches)
-        shards = split(read_table(sites), index, pyramid, len(shard_sites))
-        for shard, table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
-            write_table(shard.sites, table, COLUMNS)
+        table = read_table(sites)
+        reached = check_reach(table, index, radius_m)
+        logger.info("%d of %d sites are within reach of the DEM", reached, len(table))
+        shards = split(table, index, pyramid, len(shard_sites))
+        for shard, part_table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
+            write_table(shard.sites, part_table, COLUMNS)
             with atomic(part_index) as part:
                 part.write_text(shard.terrain.to_json(), encoding="utf-8")
             logger.info(
@@ -40,6 +44,7 @@ if __name__ == "__main__":
         snakemake.input.sites,
         snakemake.input.terrain,
         snakemake.params.patches,
+        snakemake.params.radius_m,
         snakemake.output.sites,
         snakemake.output.terrain,
         snakemake.log[0],

@@ -31,6 +31,9 @@ _UTM_EASTING = (100_000.0, 900_000.0)
 _UTM_NORTHING = (0.0, 10_000_000.0)
 # Points are often kept in the zone next to their own: the area of use with a zone around it.
 _MARGIN_DEGREES = 6.0
+# The farthest that the places of a CRS without a known area may be from its origin, to be meant as
+# degrees where metres are expected.
+_REACH_DEGREES = 30.0
 # A datum transformation as exact as NAD83 to WGS 84 (4 m) goes without saying.
 _TOLD_ACCURACY_M = 5.0
 
@@ -119,8 +122,10 @@ def places_of(given: Observations, settings: Mapping) -> tuple[list[Place | Refu
     with _without_network():
         for crs, rows in sorted(rows_of_crs.items()):
             try:
-                transformation = _Transformation(crs, is_zone=settings["utm"] is not None)
-            except ProjError as error:
+                transformation = _Transformation(
+                    crs, is_zone=settings["utm"] is not None, is_given=given.points is not None
+                )
+            except (CRSError, ProjError) as error:
                 raise TableError(
                     settings["path"],
                     f"the CRS {crs}",
@@ -156,9 +161,8 @@ def _of_point(point: BaseGeometry | None, crs: str) -> tuple[str, float, float] 
 def _of_columns(given: Observations, settings: Mapping) -> list[tuple[str, float, float] | Refusal]:
     """Return the CRS and the coordinates of each row from its cells."""
     columns, utm = settings["columns"], settings["utm"]
-    xs = given.table[columns["x"]].to_pylist()
-    ys = given.table[columns["y"]].to_pylist()
-    zones = [None] * len(xs) if utm is None else given.table[columns["utm_zone"]].to_pylist()
+    xs, ys = given.cells(columns["x"]), given.cells(columns["y"])
+    zones = [None] * len(xs) if utm is None else given.cells(columns["utm_zone"])
     crs = None if utm is not None else _authority(settings["crs"])
     stated: list[tuple[str, float, float] | Refusal] = []
     for x_cell, y_cell, zone in zip(xs, ys, zones, strict=True):
@@ -170,12 +174,24 @@ def _of_columns(given: Observations, settings: Mapping) -> list[tuple[str, float
                 for axis, cell, value in (("x", x_cell, x), ("y", y_cell, y))
                 if value is None
             ]
-            stated.append(Refusal("the coordinates are not finite numbers", ", ".join(wrong)))
+            commas = any(_has_decimal_comma(cell) for cell in (x_cell, y_cell))
+            hint = ": they need a point where these have a comma" if commas else ""
+            reason = f"the coordinates are not finite numbers{hint}"
+            stated.append(Refusal(reason, ", ".join(wrong)))
         elif isinstance(crs_of_row, Refusal):
             stated.append(crs_of_row)
         else:
             stated.append((crs_of_row, x, y))
     return stated
+
+
+def _has_decimal_comma(cell: Any) -> bool:
+    """Tell whether a cell would be a number if it had a point instead of a comma."""
+    return (
+        isinstance(cell, str)
+        and number_in(cell) is None
+        and number_in(cell.replace(",", ".")) is not None
+    )
 
 
 def _zone_crs(cell: Any, utm: Mapping) -> str | Refusal:
@@ -216,13 +232,16 @@ class _Transformation:
         The CRS.
     is_zone : bool
         Whether it is the UTM zone of a row, so that coordinates have their usual range.
+    is_given : bool
+        Whether it is the CRS of the file, not of the configuration.
     """
 
-    def __init__(self, crs: str, is_zone: bool) -> None:
+    def __init__(self, crs: str, is_zone: bool, is_given: bool) -> None:
         self._crs = CRS.from_user_input(crs)
         # The WKT of a CRS without a code would fill pages.
         self._name = crs if len(crs) < 40 else self._crs.name
         self._is_zone = is_zone
+        self._is_given = is_given
         self._transformer = Transformer.from_crs(self._crs, "EPSG:4326", always_xy=True)
 
     def __call__(self, pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float] | None]:
@@ -245,6 +264,31 @@ class _Transformation:
         if self._is_zone:
             (x, y), (west, east), (south, north) = pair, _UTM_EASTING, _UTM_NORTHING
             return west <= x <= east and south <= y <= north
+        return self._is_in_area(lon, lat) and not self._looks_like_degrees(*pair)
+
+    def _looks_like_degrees(self, x: float, y: float) -> bool:
+        """Tell whether x and y are rather degrees than lengths in a projected CRS."""
+        if self._crs.is_geographic:
+            return False
+        # Some count longitudes from 0 to 360.
+        return any(
+            abs(lon) <= 360 and abs(lat) <= 90 and self._is_near(lon, lat)
+            for lon, lat in ((x, y), (y, x))
+        )
+
+    def _is_near(self, lon: float, lat: float) -> bool:
+        """Tell whether a place is where this projected CRS is used."""
+        if self._crs.area_of_use is not None:
+            return self._is_in_area(lon, lat)
+        # A grid made for one place has its origin there, and genuine coordinates next to it.
+        of_origin = self._transformer.transform(0.0, 0.0, errcheck=False)
+        return all(
+            abs(one - other) <= _REACH_DEGREES
+            for one, other in zip((lon, lat), of_origin, strict=True)
+        )
+
+    def _is_in_area(self, lon: float, lat: float) -> bool:
+        """Tell whether a place can be meant by who uses this CRS."""
         area = self._crs.area_of_use
         if area is None:
             return True
@@ -259,14 +303,31 @@ class _Transformation:
         """Return why a pair is not plausible."""
         found = f"{x!r}, {y!r}"
         axes = "longitude and latitude" if self._crs.is_geographic else "x and y"
+        if self._looks_like_degrees(x, y):
+            return Refusal(f"the coordinates look like degrees{self._instead_of_degrees()}", found)
         if self([(y, x)])[0] is not None:
             return Refusal(f"{axes} look swapped", found)
         if self._is_zone:
             usual = "eastings 100,000 to 900,000 m, northings 0 to 10,000,000 m"
             return Refusal(f"not plausible as UTM coordinates ({usual})", found)
         if self._crs.is_geographic and not (abs(x) <= 180 and abs(y) <= 90):
-            return Refusal(f"{axes} beyond 180 and 90 degrees", found)
+            mended = "the file needs the CRS" if self._is_given else "sites.crs has to be the CRS"
+            return Refusal(
+                f"{axes} beyond 180 and 90 degrees: if they are lengths, {mended} that they are in",
+                found,
+            )
         return Refusal(f"outside the area for which {self._name} is made", found)
+
+    def _instead_of_degrees(self) -> str:
+        """Return what this CRS has instead, and what to set where coordinates are degrees."""
+        unit = self._crs.axis_info[0].unit_name if self._crs.axis_info else "length"
+        if self._is_given:
+            return f", but the file's CRS, {self._name}, counts in units of {unit}"
+        instead = "remove sites.utm and " if self._is_zone else ""
+        return (
+            f", but {self._name} counts in units of {unit}: for longitude and latitude, "
+            f"{instead}set sites.crs to EPSG:4326"
+        )
 
     def warnings(self) -> list[str]:
         """Return a warning if the datum can be changed only roughly."""

@@ -9,11 +9,18 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import os
 import re
+import textwrap
 import zipfile
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +34,39 @@ if TYPE_CHECKING:
 
 _NULL_TEXTS = frozenset(pyarrow.csv.ConvertOptions().null_values)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_FORMATS = (".xlsx", ".csv", ".parquet", ".geoparquet", ".gpkg", ".geojson", ".json")
+_FORMATS = {
+    ".xlsx": "XLSX",
+    ".csv": "CSV",
+    ".parquet": "Parquet",
+    ".geoparquet": "Parquet",
+    ".gpkg": "GeoPackage",
+    ".geojson": "GeoJSON",
+    ".json": "GeoJSON",
+}
+# What the readers of these formats raise on a damaged file; openpyxl and zipfile have no errors of
+# their own for most of it.
+_READER_FAULTS = (
+    pa.ArrowException,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    ParseError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# How old Excel files begin, and encrypted new ones.
+_OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
+# A worksheet has no more rows. A damaged file may say so, and would be padded with empty ones.
+_XLSX_ROWS = 1_048_576
+# An XLSX file is unpacked into memory, and a small one may unpack to anything.
+_XLSX_UNPACKED_BYTES = 1_000_000_000
+_SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +85,8 @@ class Observations:
         The geometry of each row, if it was asked for.
     crs : str or None
         CRS of `points`: an authority and a code where it has them, else WKT.
+    remarks : tuple of str
+        What a person should know about how the file was read.
     """
 
     table: pa.Table
@@ -53,6 +94,17 @@ class Observations:
     empty_rows: int = 0
     points: list[BaseGeometry | None] | None = None
     crs: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    def cells(self, column: str) -> list[Any]:
+        """Return the cells of a column as Python values; None for what Python cannot hold.
+
+        A file may have instants beyond the year 9999, which are neither numbers nor names.
+        """
+        try:
+            return self.table[column].to_pylist()
+        except (ValueError, OverflowError):
+            return [_value(cell) for cell in self.table[column]]
 
 
 def read_observations(
@@ -85,6 +137,23 @@ def read_observations(
         columns without distinct names, if the sheet is not there or ambiguous, or if geometry is
         asked for and the file has none, or none with a CRS.
     """
+    _check_file(path, name)
+    suffix = path.suffix.lower()
+    if suffix == ".xlsx":
+        read = _read_xlsx(path, name, sheet, id_column)
+    elif suffix == ".csv":
+        read = _read_csv(path, name, id_column)
+    elif suffix in {".parquet", ".geoparquet"}:
+        read = _read_parquet(path, name, with_points)
+    else:
+        read = _read_vector(path, name, sheet, with_points)
+    if not read.rows:
+        raise _without_rows(name)
+    return read
+
+
+def _check_file(path: Path, name: str) -> None:
+    """Refuse what is no file of a known format with something in it."""
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:
         raise TableError(
@@ -100,55 +169,57 @@ def read_observations(
             "the site table",
             "Correct sites.path; it is relative to the folder in which the workflow runs.",
         )
-    if suffix == ".xlsx":
-        read = _read_xlsx(path, name, sheet)
-    elif suffix == ".csv":
-        read = _read_csv(path, name, id_column)
-    elif suffix in {".parquet", ".geoparquet"}:
-        read = _read_parquet(path, name, with_points)
-    else:
-        read = _read_vector(path, name, sheet, with_points)
-    if not read.rows:
-        raise _without_rows(name)
-    return read
+    if not os.access(path, os.R_OK):
+        raise TableError(
+            name,
+            "a file that may not be read",
+            "a file with read permission",
+            f"Give it, for example with chmod u+r {path.name}.",
+        )
+    if path.stat().st_size == 0:
+        raise TableError(
+            name,
+            "a file of 0 bytes",
+            "a table with a header and at least one site",
+            "Save it again; perhaps a copy or a download was cut off.",
+        )
+
+
+@contextmanager
+def _reading(name: str, kind: str) -> Iterator[None]:
+    """Turn what a reader raises on a damaged file into a problem of the table."""
+    try:
+        yield
+    except _READER_FAULTS as error:
+        raise _unreadable(name, kind, error) from error
 
 
 def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
     """Read a CSV file: UTF-8, commas, a header."""
     with path.open("rb") as file:
         header = file.readline()
-    if b"," not in header and (b";" in header or b"\t" in header):
-        raise TableError(
-            name,
-            f"columns separated by {'semicolons' if b';' in header else 'tabs'}",
-            "columns separated by commas",
-            "Save the table again with commas, and with points in decimal numbers.",
-        )
-    if header.strip() and not header.endswith(b"\n"):
-        raise _without_rows(name)
-    try:
-        table = pyarrow.csv.read_csv(
-            path,
-            # One block: types are inferred from all rows, not from the first megabyte.
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, block_size=max(path.stat().st_size, 1)
-            ),
-            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={id_column: pa.string()} if id_column else None
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _unreadable(name, "CSV", error) from error
+    _check_header(header, name)
+    with _reading(name, "CSV"):
+        try:
+            table = pyarrow.csv.read_csv(
+                path,
+                # One block: types are inferred from all rows, not from the first megabyte.
+                read_options=pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=path.stat().st_size
+                ),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types={id_column: pa.string()} if id_column else None
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "invalid UTF8" in str(error):
+                raise _not_utf8(name, "") from error
+            raise
     _check_column_names(table.column_names, name)
     for column in table.schema:
         if pa.types.is_binary(column.type):
-            raise TableError(
-                name,
-                f"text that is not UTF-8 in the column {column.name!r}",
-                "a CSV file in UTF-8",
-                "Save the table again in this encoding.",
-            )
+            raise _not_utf8(name, f" in the column {column.name!r}")
     columns = [
         # An empty cell is missing, also where the column is text.
         pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
@@ -159,71 +230,180 @@ def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
     return _without_empty_rows(pa.table(columns, names=table.column_names))
 
 
-def _read_xlsx(path: Path, name: str, sheet: str | None) -> Observations:
-    """Read one sheet of an XLSX file: values, not formulas; a header in the first row."""
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
+def _check_header(header: bytes, name: str) -> None:
+    """Refuse a CSV file by its first line: other encodings, other separators, nothing below it."""
+    if header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _not_utf8(name, ": UTF-16")
+    try:
+        header.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(name, " in the header") from error
+    commas = header.count(b",")
+    likely = max(_SEPARATORS, key=header.count)
+    if header.count(likely) > commas:
+        raise TableError(
+            name,
+            f"columns separated by {_SEPARATORS[likely]}",
+            "columns separated by commas",
+            "Save the table again with commas, and with points in decimal numbers.",
+        )
+    # Old programs for the Mac end lines with a carriage return alone.
+    if header.strip() and not header.endswith(b"\n") and b"\r" not in header:
+        raise _without_rows(name)
 
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise _unreadable(name, "XLSX", error) from error
-    try:
-        chosen = book[_choose(sheet, book.sheetnames, "sheet", name)]
-        # Some programs write a wrong extent of the sheet, which would cut it.
-        chosen.reset_dimensions()
-        lines = [list(line) for line in chosen.iter_rows(values_only=True)]
-    finally:
-        book.close()
-    width = max((len(line) for line in lines), default=0)
-    lines = [line + [None] * (width - len(line)) for line in lines]
+
+def _read_xlsx(path: Path, name: str, sheet: str | None, id_column: str | None) -> Observations:
+    """Read one sheet of an XLSX file: values, not formulas; a header in the first row."""
+    _check_xlsx(path, name)
+    lines = _xlsx_lines(path, name, sheet, formulas=False)
     header, body = (lines[0], lines[1:]) if lines else ([], [])
     # Columns without a name and without a value are left over from formatting.
-    used = [
-        index
-        for index, title in enumerate(header)
-        if title is not None or any(line[index] is not None for line in body)
+    used = sorted({index for line in lines for index, cell in enumerate(line) if cell is not None})
+    names = [
+        str(header[index]) if index < len(header) and header[index] is not None else ""
+        for index in used
     ]
-    names = ["" if header[index] is None else str(header[index]) for index in used]
     _check_column_names(names, name)
-    columns = [_column([line[index] for line in body]) for index in used]
-    return _without_empty_rows(pa.table(columns, names=names))
+    # A cell beyond the end of its line is empty; lines are not made equally long, since a single
+    # cell in the last corner of a sheet would make them as wide as that.
+    columns = [
+        _column(
+            [line[index] if index < len(line) else None for line in body],
+            is_identifier=title == id_column,
+        )
+        for index, title in zip(used, names, strict=True)
+    ]
+    read = _without_empty_rows(pa.table(columns, names=names))
+    uncalculated = _formulas_without_result(path, name, sheet, lines)
+    if not uncalculated:
+        return read
+    remark = (
+        f"{name}: {uncalculated} cells hold formulas without a stored result and count as empty; "
+        "open the file in a spreadsheet program and save it"
+    )
+    return replace(read, remarks=(remark,))
+
+
+def _check_xlsx(path: Path, name: str) -> None:
+    """Refuse what is no XLSX file, although it is called so, and one that unpacks to too much."""
+    with path.open("rb") as file:
+        if file.read(len(_OLE_MAGIC)) == _OLE_MAGIC:
+            raise TableError(
+                name,
+                "an old .xls file, or one that is protected by a password",
+                "an XLSX file without a password",
+                "Open it and save it as an Excel workbook (.xlsx) without a password.",
+            )
+    with _reading(name, "XLSX"), zipfile.ZipFile(path) as parts:
+        unpacked = sum(part.file_size for part in parts.infolist())
+    if unpacked > _XLSX_UNPACKED_BYTES:
+        raise TableError(
+            name,
+            f"{unpacked / 1e6:,.0f} MB of cells once unpacked",
+            f"at most {_XLSX_UNPACKED_BYTES / 1e6:,.0f} MB",
+            "Save the sheet as CSV or Parquet.",
+        )
+
+
+def _xlsx_lines(path: Path, name: str, sheet: str | None, formulas: bool) -> list[list[Any]]:
+    """Return the cells of each line of a sheet, up to the last one that is not empty."""
+    from openpyxl import load_workbook
+
+    with _reading(name, "XLSX"):
+        book = load_workbook(path, read_only=True, data_only=not formulas)
+        titles = list(book.sheetnames)
+    title = _choose(sheet, titles, "sheet", name)
+    lines: list[list[Any]] = []
+    with _reading(name, "XLSX"), closing(book):
+        if not hasattr(book[title], "reset_dimensions"):
+            raise ValueError(f"the sheet {title!r} is a chart")
+        # Some programs write a wrong extent of the sheet, which would cut it.
+        book[title].reset_dimensions()
+        for number, cells in enumerate(book[title].iter_rows(values_only=True), start=1):
+            if number > _XLSX_ROWS:
+                raise ValueError(f"more than {_XLSX_ROWS:,} rows")
+            line = list(cells)
+            while line and line[-1] is None:
+                line.pop()
+            lines.append(line)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _formulas_without_result(
+    path: Path, name: str, sheet: str | None, lines: list[list[Any]]
+) -> int:
+    """Return how many cells of a sheet hold formulas that no program has calculated yet."""
+    with zipfile.ZipFile(path) as parts:
+        # Few tables have formulas at all; without any, the sheet need not be read again.
+        sheets = [part for part in parts.namelist() if part.startswith("xl/worksheets/")]
+        if not any(re.search(rb"<(?:\w+:)?f[ >/]", parts.read(part)) for part in sheets):
+            return 0
+    return sum(
+        isinstance(cell, str)
+        and cell.startswith("=")
+        and (index >= len(values) or values[index] is None)
+        for stated, values in zip_longest(
+            _xlsx_lines(path, name, sheet, formulas=True), lines, fillvalue=()
+        )
+        for index, cell in enumerate(stated)
+    )
 
 
 def _read_parquet(path: Path, name: str, with_points: bool) -> Observations:
     """Read a Parquet file, and the primary geometry of a GeoParquet file."""
-    try:
+    with _reading(name, "Parquet"):
         table = pq.read_table(path, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(name, "Parquet", error) from error
+        # Text is not checked when it is read.
+        table.validate(full=True)
+        geometry = _primary_geometry(table)
     _check_column_names(table.column_names, name)
     rows = list(range(1, table.num_rows + 1))
-    geo = json.loads((table.schema.metadata or {}).get(b"geo", b"{}"))
-    geometry = geo.get("primary_column")
+    points = crs = None
     if with_points:
         import geopandas
 
         if geometry is None:
             raise _without_geometry(name)
-        points = geopandas.read_parquet(path, columns=[geometry]).geometry
-        crs = _crs_text(points.crs, name)
-        plain = table.drop_columns([geometry])
-        return Observations(_plain(plain), rows, points=list(points), crs=crs)
-    return Observations(_plain(table if geometry is None else table.drop_columns([geometry])), rows)
+        with _reading(name, "GeoParquet"):
+            geometries = geopandas.read_parquet(path, columns=[geometry]).geometry
+        points, crs = list(geometries), _crs_text(geometries.crs, name)
+    with _reading(name, "Parquet"):
+        plain = _plain(table if geometry is None else table.drop_columns([geometry]))
+    return Observations(plain, rows, points=points, crs=crs)
+
+
+def _primary_geometry(table: pa.Table) -> str | None:
+    """Return the column that a GeoParquet file says is its geometry; None for other files.
+
+    Raises
+    ------
+    ValueError
+        It says so in no way that can be understood.
+    """
+    stated = (table.schema.metadata or {}).get(b"geo")
+    if stated is None:
+        return None
+    geo = json.loads(stated)
+    geometry = geo.get("primary_column") if isinstance(geo, dict) else None
+    if geometry not in table.column_names:
+        raise ValueError("its metadata 'geo' name no column of it as the geometry")
+    return geometry
 
 
 def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) -> Observations:
     """Read a layer of a GeoPackage, or a GeoJSON file."""
     import pyogrio
     import shapely
-    from pyogrio.errors import DataSourceError
 
-    try:
+    kind = _FORMATS[path.suffix.lower()]
+    with _reading(name, kind):
         layers = [str(layer) for layer, _ in pyogrio.list_layers(path)]
-        layer = _choose(sheet, layers, "layer", name)
+    layer = _choose(sheet, layers, "layer", name)
+    with _reading(name, kind):
         meta, table = pyogrio.read_arrow(path, layer=layer)
-    except DataSourceError as error:
-        raise _unreadable(name, path.suffix, error) from error
+        table.validate(full=True)
     geometry = meta["geometry_name"] or "wkb_geometry"
     _check_column_names(table.column_names, name)
     rows = list(range(1, table.num_rows + 1))
@@ -232,10 +412,11 @@ def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) ->
             raise _without_geometry(name)
         return Observations(_plain(table), rows)
     encoded = table[geometry].to_pylist()
-    table = _plain(table.drop_columns([geometry]))
-    if not with_points:
-        return Observations(table, rows)
-    points = [None if wkb is None else shapely.from_wkb(wkb) for wkb in encoded]
+    with _reading(name, kind):
+        table = _plain(table.drop_columns([geometry]))
+        if not with_points:
+            return Observations(table, rows)
+        points = [None if wkb is None else shapely.from_wkb(wkb) for wkb in encoded]
     return Observations(table, rows, points=points, crs=_crs_text(meta["crs"], name))
 
 
@@ -268,11 +449,11 @@ def _check_column_names(names: list[str], name: str) -> None:
         )
 
 
-def _column(cells: list[Any]) -> pa.Array:
+def _column(cells: list[Any], is_identifier: bool) -> pa.Array:
     """Return the cells of one XLSX column as the plainest Arrow type that holds all of them."""
     kinds = {type(cell) for cell in cells if cell is not None}
-    if str in kinds and len(kinds) > 1:
-        # Among numbers or dates, NA and its kin are missing values.
+    if str in kinds and len(kinds) > 1 and not is_identifier:
+        # Among numbers or dates, NA and its kin are missing values; a site may have that name.
         missing = [isinstance(cell, str) and cell in _NULL_TEXTS for cell in cells]
         without = [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
         if str not in {type(cell) for cell in without}:
@@ -325,6 +506,14 @@ def _without_empty_rows(table: pa.Table) -> Observations:
     )
 
 
+def _value(cell: pa.Scalar) -> Any:
+    """Return a cell as a Python value, or None where Python has none for it."""
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _crs_text(crs: object, name: str) -> str:
     """Return a CRS by authority and code, or as WKT if it has none."""
     from pyproj import CRS
@@ -336,7 +525,8 @@ def _crs_text(crs: object, name: str) -> str:
             "a file that says in which CRS its points are",
             "Set the CRS in the file, or name columns with coordinates and set sites.crs.",
         )
-    crs = CRS.from_user_input(crs)
+    with _reading(name, "a file with a known CRS"):
+        crs = CRS.from_user_input(crs)
     authority = crs.to_authority()
     return ":".join(authority) if authority else crs.to_wkt()
 
@@ -358,13 +548,25 @@ def _without_geometry(name: str) -> TableError:
     )
 
 
-def _unreadable(name: str, kind: str, error: Exception) -> TableError:
-    """Return the problem of a file that a reader refused."""
-    reason = str(error).strip().split("\n", maxsplit=1)[0]
+def _not_utf8(name: str, place: str) -> TableError:
+    """Return the problem of a CSV file in another encoding."""
     return TableError(
         name,
-        f"a file that cannot be read as {kind} ({reason})",
-        f"a {kind} file",
+        f"text that is not UTF-8{place}",
+        "a CSV file in UTF-8",
+        "Save the table again in this encoding (spreadsheet programs call it CSV UTF-8).",
+    )
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> TableError:
+    """Return the problem of a file that a reader refused."""
+    # Some readers quote the file, whatever is in it.
+    words = "".join(sign if sign.isprintable() else " " for sign in str(error)).split()
+    reason = " ".join(words) or type(error).__name__
+    return TableError(
+        name,
+        f"a file that cannot be read as {kind} ({textwrap.shorten(reason, 200, placeholder=' …')})",
+        f"{'an' if kind == 'XLSX' else 'a'} {kind} file",
         "Open it in the program that wrote it and save it again.",
     )
 

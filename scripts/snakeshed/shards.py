@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from snakeshed.delineate import Site
+from snakeshed.delineate import Site, near_a_tile
 from snakeshed.dem import TerrainIndex, tiles_under, transformer
+from snakeshed.errors import TerrainError
 from snakeshed.patches import PatchPyramid, shard_name, shard_of
 
 COLUMNS = {
@@ -69,6 +70,53 @@ def split(
     return result
 
 
+def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> int:
+    """Refuse a DEM that not one site lies on or near.
+
+    Parameters
+    ----------
+    sites : pandas.DataFrame
+        ``sites.parquet``: site_id, lon, lat, x, y, crs.
+    index : TerrainIndex
+        Of the whole DEM.
+    radius_m : float
+        ``snap.radius_m``: how far from a site its outlet may be.
+
+    Returns
+    -------
+    int
+        Number of sites within reach of the DEM; the others will be rows with ``outside_dem``.
+
+    Raises
+    ------
+    TerrainError
+        There is none, although there are sites.
+    """
+    reached = sum(
+        _reaches(index, site.site_id, site.x, site.y, site.crs, radius_m)
+        for site in sites.itertuples()
+    )
+    if reached or sites.empty:
+        return reached
+    swapped = any(
+        abs(site.lon) <= 90
+        and _reaches(index, site.site_id, site.lat, site.lon, "EPSG:4326", radius_m)
+        for site in sites.itertuples()
+    )
+    count = "the only site not" if len(sites) == 1 else f"not one of {len(sites)} sites"
+    lons, lats = sites["lon"].tolist(), sites["lat"].tolist()
+    raise TerrainError(
+        "sites.path and dem.path",
+        f"{count} within {radius_m:g} m of the DEM: "
+        f"sites in {_told((min(lons), min(lats), max(lons), max(lats)))}, DEM in "
+        f"{_told(_extent(index))}",
+        "sites on the DEM",
+        "Some would be on it with longitude and latitude exchanged: check sites.columns.x and y."
+        if swapped
+        else "Check sites.crs (or sites.utm and the zones), and that this is the DEM of the place.",
+    )
+
+
 def sites_of(table: pd.DataFrame) -> list[Site]:
     """The sites of a shard's table."""
     return [
@@ -82,6 +130,36 @@ def sites_of(table: pd.DataFrame) -> list[Site]:
         )
         for row in table.itertuples()
     ]
+
+
+def _reaches(
+    index: TerrainIndex, site_id: str, x: float, y: float, crs: str, radius_m: float
+) -> bool:
+    """Tell whether the DEM has a tile within reach of a site."""
+    x, y = transformer(crs, index.lattice.crs).transform(x, y)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return False
+    return near_a_tile(index, Site(site_id, x, y, 0), radius_m)
+
+
+def _extent(index: TerrainIndex) -> tuple[float, float, float, float] | None:
+    """Return west, south, east and north of a DEM in degrees, None if it has no such box."""
+    source, tiles = index.source, index.tiles
+    west, north = source.corner(min(t.row for t in tiles), min(t.col for t in tiles))
+    east, south = source.corner(
+        max(t.row + t.height for t in tiles), max(t.col + t.width for t in tiles)
+    )
+    way = transformer(source.crs, "EPSG:4326")
+    extent = way.transform_bounds(west, south, east, north, errcheck=False)
+    return extent if all(map(math.isfinite, extent)) else None
+
+
+def _told(extent: tuple[float, float, float, float] | None) -> str:
+    """Return a box in degrees in words; four decimals are some 10 m."""
+    if extent is None:
+        return "a place without longitude and latitude"
+    west, south, east, north = (f"{degrees:.4f}" for degrees in extent)
+    return f"longitude {west} to {east}, latitude {south} to {north}"
 
 
 def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> pd.DataFrame:

@@ -7,9 +7,11 @@ no site depends on the order of the rows.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from pyproj import Geod
 from snakeshed.coordinates import Place, Refusal, places_of
 from snakeshed.errors import SeveralProblems, TableError
 from snakeshed.observations import Observations, is_missing, number_in, read_observations, shown
-from snakeshed.tables import write_csv, write_table
+from snakeshed.tables import atomic, write_csv, write_table
 
 SITE_DESCRIPTIONS = {
     "site_id": "identifier of the site, from the site table or from its coordinates",
@@ -79,19 +81,28 @@ class PreparedSites:
     rejected: pd.DataFrame
     warnings: list[str]
 
-    def write(self, sites: str | Path, observations: str | Path, rejected: str | Path) -> None:
-        """Write the three tables: two as Parquet, the rejected rows as CSV.
+    def write(
+        self,
+        sites: str | Path,
+        observations: str | Path,
+        rejected: str | Path,
+        warnings: str | Path,
+    ) -> None:
+        """Write two tables as Parquet, the rejected rows as CSV, the warnings as JSON.
 
         Parameters
         ----------
-        sites, observations, rejected : str or Path
-            The files; each appears atomically.
+        sites, observations, rejected, warnings : str or Path
+            The files; each appears atomically. The last one has a list of texts.
         """
         write_table(self.sites, sites, SITE_DESCRIPTIONS)
         descriptions = dict.fromkeys(self.observations.column_names, "as in the site table")
         descriptions |= {"site_id": SITE_DESCRIPTIONS["site_id"], "row": ROW_DESCRIPTION}
         write_table(self.observations, observations, descriptions)
         write_csv(self.rejected, rejected)
+        with atomic(warnings) as part:
+            text = json.dumps(self.warnings, indent=1, ensure_ascii=False)
+            part.write_text(f"{text}\n", encoding="utf-8")
 
 
 def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
@@ -129,7 +140,9 @@ def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
     )
     _check_columns(given.table.column_names, columns, name)
 
-    warnings = [f"{name}: {given.empty_rows} empty rows were left out"] if given.empty_rows else []
+    warnings = list(given.remarks)
+    if given.empty_rows:
+        warnings.append(f"{name}: {given.empty_rows} empty rows were left out")
     places, told = places_of(given, settings)
     warnings += told
     ids = _site_ids(given, columns["site_id"], places)
@@ -152,10 +165,11 @@ def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
 
     rejected = _rejected(given, ids, refused)
     if not records:
-        raise _all_rejected(name, rejected)
+        raise _all_rejected(name, rejected, given)
     sites = pd.DataFrame(records, columns=list(SITE_DESCRIPTIONS)).astype(
         {"site_id": "str", "crs": "str", "reported_area_km2": "float64", "observations": "int64"}
     )
+    warnings += _look_alikes(sites["site_id"].tolist(), name)
     warnings += _unit_warnings(sites["reported_area_km2"], settings["area_unit"], name)
     observations = _observations(given, ids, refused, columns["site_id"], warnings, name)
     return PreparedSites(sites, observations, rejected, warnings)
@@ -187,7 +201,7 @@ def _site_ids(
 ) -> list[str | None]:
     """Return the identifier of each row: from its cell, or else from its place."""
     if column is not None:
-        return [_identifier(cell) for cell in given.table[column].to_pylist()]
+        return [_identifier(cell) for cell in given.cells(column)]
     return [None if isinstance(place, Refusal) else place.name for place in places]
 
 
@@ -205,7 +219,7 @@ def _areas(given: Observations, column: str | None, unit: str) -> list[float | R
     if column is None:
         return [None] * len(given.rows)
     areas: list[float | Refusal | None] = []
-    for cell in given.table[column].to_pylist():
+    for cell in given.cells(column):
         area = number_in(cell)
         if is_missing(cell):
             areas.append(None)
@@ -293,20 +307,45 @@ def _rejected(
     )
 
 
-def _all_rejected(name: str, rejected: pd.DataFrame) -> TableError:
+def _all_rejected(name: str, rejected: pd.DataFrame, given: Observations) -> TableError:
     """Return the problem of a table without one usable row."""
-    reasons = Counter(rejected["reason"]).most_common(3)
-    examples = {reason: rejected[rejected["reason"] == reason].iloc[0] for reason, _ in reasons}
+    # Rows without a place are the problem; a remark on an area would add none.
+    whole = rejected[rejected["action"] == _REJECTED]
+    reasons = Counter(whole["reason"]).most_common(3)
+    examples = {reason: whole[whole["reason"] == reason].iloc[0] for reason, _ in reasons}
     told = "; ".join(
         f"{count} x {reason} (row {examples[reason]['row']}: {examples[reason]['found']})"
         for reason, count in reasons
     )
+    if given.remarks:
+        next_step = f"{given.remarks[0].removeprefix(f'{name}: ')}."
+    elif given.points is not None:
+        next_step = "Check that this is the layer of the sites, as points, and its CRS."
+    else:
+        next_step = "Check sites.columns, and sites.crs or sites.utm."
     return TableError(
         name,
-        f"not one usable row among {len(rejected)}: {told}",
+        f"not one usable row among {len(given.rows)}: {told}",
         "at least one site",
-        "Check sites.columns, and sites.crs or sites.utm.",
+        next_step,
     )
+
+
+def _look_alikes(sites: list[str], name: str) -> list[str]:
+    """Return a warning for each pair of identifiers that a reader cannot tell apart.
+
+    They stay two sites: an identifier that was changed could not be joined with its table again.
+    """
+    first: dict[str, str] = {}
+    warnings = []
+    for site in sites:
+        other = first.setdefault(unicodedata.normalize("NFC", site), site)
+        if other != site:
+            warnings.append(
+                f"{name}: the site {site!r} is there twice, with its accents written in two ways "
+                "(Unicode normal forms); they are taken for two sites"
+            )
+    return warnings
 
 
 def _unit_warnings(areas: pd.Series, unit: str, name: str) -> list[str]:

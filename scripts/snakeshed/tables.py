@@ -6,6 +6,7 @@ in a file tells when or where it was written.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -216,7 +217,20 @@ def write_csv(frame: pd.DataFrame | pa.Table, path: str | Path) -> None:
         if pd.api.types.is_object_dtype(frame[name]):
             frame[name] = [_cell(value) for value in frame[name]]
     with atomic(path) as part:
-        frame.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+        frame.to_csv(
+            part, index=False, lineterminator="\n", encoding="utf-8", quoting=_quoting(frame)
+        )
+
+
+def _quoting(frame: pd.DataFrame) -> int:
+    """Return how to quote cells: all text, if a single one needs it that Python would not quote.
+
+    Before 3.13 its writer leaves a carriage return bare, which readers take for the end of a row.
+    """
+    texts = frame.select_dtypes(exclude="number")
+    cells = [*frame.columns, *(cell for name in texts for cell in texts[name])]
+    bare = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+    return csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
 
 
 def write_geopackage(path_in: str | Path, path_out: str | Path) -> None:

@@ -102,7 +102,8 @@ class TestRefusedCoordinates:
     @pytest.mark.parametrize("cell", [None, "", "34.5 N", "1,5", "1_0"])
     def test_text_and_gaps(self, cell):
         ((found,), _) = places([(cell, "34.5")])
-        assert found.reason == "the coordinates are not finite numbers"
+        comma = ": they need a point where these have a comma" if cell == "1,5" else ""
+        assert found.reason == f"the coordinates are not finite numbers{comma}"
         assert found.found.startswith("x = ")
         assert "y = " not in found.found
 
@@ -122,12 +123,51 @@ class TestRefusedCoordinates:
     @pytest.mark.parametrize("pair", [(241.9, 34.2), (-118.0, 134.2), (402193.0, 3787647.0)])
     def test_what_is_no_longitude_and_latitude(self, pair):
         reason = place(*pair).reason
-        assert reason == "longitude and latitude beyond 180 and 90 degrees"
+        assert reason == (
+            "longitude and latitude beyond 180 and 90 degrees: if they are lengths, sites.crs has "
+            "to be the CRS that they are in"
+        )
 
     @pytest.mark.parametrize("pair", [(402.193, 3787.647), (0.0, 0.0), (-9999.0, -9999.0)])
     def test_what_is_far_from_where_the_crs_is_made_for(self, pair):
         assert place(*pair, "EPSG:26911").reason == "outside the area for which EPSG:26911 is made"
         assert zone(11, pair).reason.startswith("not plausible as UTM coordinates")
+
+    @pytest.mark.parametrize("crs", ["EPSG:32611", "EPSG:26911", "EPSG:2229", "EPSG:5070"])
+    @pytest.mark.parametrize("pair", [(LON, LAT), (LAT, LON), (LON + 360, LAT)])
+    def test_degrees_in_a_projected_crs_are_named_as_such(self, crs, pair):
+        unit = "US survey foot" if crs == "EPSG:2229" else "metre"
+        assert place(*pair, crs) == Refusal(
+            f"the coordinates look like degrees, but {crs} counts in units of {unit}: for "
+            "longitude and latitude, set sites.crs to EPSG:4326",
+            f"{pair[0]!r}, {pair[1]!r}",
+        )
+
+    def test_degrees_in_a_zone_are_named_as_such(self):
+        reason = zone(11, (LON, LAT)).reason
+        assert reason.startswith("the coordinates look like degrees, but EPSG:26911 counts in")
+        assert reason.endswith("remove sites.utm and set sites.crs to EPSG:4326")
+
+    def test_degrees_in_a_file_of_lengths_are_named_as_such(self):
+        given = Observations(pa.table({}), [1], points=[shapely.Point(LON, LAT)], crs="EPSG:26911")
+        settings = {"path": "a.gpkg", "columns": {}, "crs": None, "utm": None}
+        ((found,), _) = places_of(given, settings)
+        assert found.reason == (
+            "the coordinates look like degrees, but the file's CRS, EPSG:26911, counts in units of "
+            "metre"
+        )
+
+    def test_a_grid_made_for_one_place_may_have_small_numbers(self):
+        local = pyproj.CRS.from_proj4("+proj=laea +lat_0=34 +lon_0=-118 +datum=WGS84").to_wkt()
+        settings = {"path": "a.gpkg", "columns": {}, "crs": None, "utm": None}
+
+        def at(x, y):
+            points = [shapely.Point(x, y)]
+            return places_of(Observations(pa.table({}), [1], points=points, crs=local), settings)
+
+        # 80 m east and 60 m north of the origin; the other pair is the place itself in degrees.
+        assert at(80.0, 60.0)[0][0].lat == pytest.approx(34.00054, abs=1e-5)
+        assert at(LON, LAT)[0][0].reason.startswith("the coordinates look like degrees")
 
     def test_a_place_in_the_next_zone_is_fine(self):
         # Sacramento is in zone 10; tables of California often use zone 11 throughout.

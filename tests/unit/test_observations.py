@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import os
+import tracemalloc
 import zipfile
 
 import geopandas
@@ -37,6 +40,17 @@ def save_xlsx(path, **sheets):
             sheet.append(line)
     book.save(path)
     return path
+
+
+def rewrite(path, *changes):
+    """Replace bytes in all parts of an XLSX file."""
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    with zipfile.ZipFile(path, "w") as book:
+        for name, part in parts.items():
+            for old, new in zip(changes[::2], changes[1::2], strict=True):
+                part = part.replace(old, new)
+            book.writestr(name, part)
 
 
 def save_csv(path, *lines, encoding="utf-8"):
@@ -91,13 +105,32 @@ class TestCsv:
         path = save_csv(tmp_path / "a.csv", "id;x", "a;1,5")
         message = problem(path)
         assert "found columns separated by semicolons; expected columns separated by" in message
+        assert "points in decimal numbers" in message
         path = save_csv(tmp_path / "b.csv", "id\tx", "a\t1")
         assert "found columns separated by tabs" in problem(path)
+        path = save_csv(tmp_path / "c.csv", "id|x|y", "a|1|1")
+        assert "found columns separated by vertical bars" in problem(path)
+        # A comma in a name makes it no table of commas.
+        path = save_csv(tmp_path / "d.csv", "id;x;y, north", "a;1;2")
+        assert "found columns separated by semicolons" in problem(path)
+        path = save_csv(tmp_path / "e.csv", "id,width;m,depth;m", "a,1,2")
+        assert read(path).rows == [1]
 
     def test_other_encodings_are_named(self, tmp_path):
         path = save_csv(tmp_path / "a.csv", "id,x", "Ñuñoa,1", encoding="latin-1")
         assert "not UTF-8 in the column 'id'" in problem(path)
-        assert "cannot be read as CSV" in problem(path, id_column="id")
+        message = "found text that is not UTF-8; expected a CSV file in UTF-8. Save the table again"
+        assert message in problem(path, id_column="id")
+        path = save_csv(tmp_path / "b.csv", "Ñame,x", "a,1", encoding="latin-1")
+        assert "found text that is not UTF-8 in the header" in problem(path)
+        path = save_csv(tmp_path / "c.csv", "id,x", "a,1", encoding="utf-16")
+        assert "found text that is not UTF-8: UTF-16" in problem(path)
+
+    def test_lines_may_end_as_on_any_system(self, tmp_path):
+        for name, end in (("a", "\r\n"), ("b", "\r")):
+            path = tmp_path / f"{name}.csv"
+            path.write_bytes(f"id,x{end}a,1{end}".encode())
+            assert read(path).table.to_pylist() == [{"id": "a", "x": 1}]
 
     def test_a_row_of_another_length_is_named(self, tmp_path):
         path = save_csv(tmp_path / "a.csv", "id,x", "a,1", "b,2,3")
@@ -147,18 +180,89 @@ class TestXlsx:
         assert given.rows == [1, 3]
         assert given.empty_rows == 1
 
-    def test_formula_results_are_not_needed_to_read_the_rest(self, tmp_path):
+    def test_formulas_that_nobody_has_calculated_are_empty_and_told(self, tmp_path):
         path = save_xlsx(tmp_path / "a.xlsx", Data=[["id", "x"], ["a", "=1+1"], ["b", 2]])
-        assert read(path).table["x"].to_pylist() == [None, 2]
+        given = read(path)
+        assert given.table["x"].to_pylist() == [None, 2]
+        (remark,) = given.remarks
+        assert remark.startswith("data/a.xlsx: 1 cells hold formulas without a stored result")
+        assert "open the file in a spreadsheet program and save it" in remark
+        assert read(save_xlsx(tmp_path / "b.xlsx", Data=self.LINES)).remarks == ()
+
+    def test_formulas_with_results_are_their_results(self, tmp_path):
+        path = save_xlsx(tmp_path / "a.xlsx", Data=[["id", "x"], ["a", "=1+1"]])
+        rewrite(path, b"<v/>", b"<v>2</v>", b"<v />", b"<v>2</v>")
+        given = read(path)
+        assert given.table["x"].to_pylist() == [2]
+        assert given.remarks == ()
+
+    def test_cells_that_were_merged_are_the_first_of_them(self, tmp_path):
+        book = Workbook()
+        for line in (["id", "x"], ["a", 1], [None, 2], [None, None], ["b", 3]):
+            book.active.append(line)
+        book.active.merge_cells("A2:A3")
+        book.active.merge_cells("A4:B4")
+        book.save(tmp_path / "a.xlsx")
+        given = read(tmp_path / "a.xlsx")
+        assert given.table["id"].to_pylist() == ["a", None, "b"]
+        assert (given.rows, given.empty_rows) == ([1, 2, 4], 1)
+
+    def test_a_title_above_the_header_is_named(self, tmp_path):
+        lines = [["Sites of 2008"], ["id", "x"], ["a", 1]]
+        message = problem(save_xlsx(tmp_path / "a.xlsx", Data=lines))
+        assert "found no name for column 2; expected a first row with a different name" in message
+
+    def test_old_and_protected_files_are_named(self, tmp_path):
+        path = tmp_path / "a.xlsx"
+        path.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1") + bytes(2000))
+        message = problem(path)
+        assert "found an old .xls file, or one that is protected by a password" in message
+        assert "save it as an Excel workbook (.xlsx) without a password" in message
+
+    def test_a_file_that_unpacks_to_too_much_is_refused_before_it_does(self, tmp_path):
+        path = save_xlsx(tmp_path / "a.xlsx", Data=self.LINES)
+        with (
+            zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as book,
+            book.open("xl/bomb.xml", "w") as part,
+        ):
+            for _ in range(1001):
+                part.write(bytes(1_000_000))
+        assert path.stat().st_size < 2_000_000
+        message = problem(path)
+        assert "found 1,001 MB of cells once unpacked; expected at most 1,000 MB" in message
+        assert "Save the sheet as CSV or Parquet" in message
+
+    def test_a_single_cell_in_the_last_corner_costs_no_memory(self, tmp_path):
+        book = Workbook()
+        for line in (["id", "x"], ["a", 1]):
+            book.active.append(line)
+        book.active["XFD1"] = "far"
+        book.active["A60000"] = "b"
+        book.save(tmp_path / "a.xlsx")
+        tracemalloc.start()
+        given = read(tmp_path / "a.xlsx")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert given.table.column_names == ["id", "x", "far"]
+        assert given.rows == [1, 59_999]
+        # As a rectangle it would have 983 million cells.
+        assert peak < 100e6
+
+    def test_a_row_beyond_the_last_is_refused(self, tmp_path):
+        path = save_xlsx(tmp_path / "a.xlsx", Data=[["id", "x"], ["a", 1]])
+        rewrite(path, b'r="2"', b'r="1500000000"')
+        assert "cannot be read as XLSX (more than 1,048,576 rows)" in problem(path)
+
+    def test_a_site_may_be_called_na(self, tmp_path):
+        path = save_xlsx(tmp_path / "a.xlsx", Data=[["id", "x"], [1, 1], ["NA", 2], ["nan", "NA"]])
+        given = read(path, id_column="id")
+        assert given.cells("id") == ["1", "NA", "nan"]
+        assert given.cells("x") == [1, 2, None]
 
     def test_huge_integers_are_text(self, tmp_path):
         path = save_xlsx(tmp_path / "a.xlsx", Data=[["id"], [123456789]])
         # The program that wrote this one knows more digits than openpyxl.
-        with zipfile.ZipFile(path) as book:
-            parts = {name: book.read(name) for name in book.namelist()}
-        with zipfile.ZipFile(path, "w") as book:
-            for name, part in parts.items():
-                book.writestr(name, part.replace(b"123456789", b"9223372036854775808"))
+        rewrite(path, b"123456789", b"9223372036854775808")
         assert read(path).table["id"].to_pylist() == ["9223372036854775808"]
 
 
@@ -187,6 +291,38 @@ class TestParquet:
         assert "found no geometry; expected points" in problem(
             tmp_path / "a.parquet", with_points=True
         )
+
+    @pytest.mark.parametrize("geo", [b"no JSON", b"[]", b"{}", b'{"primary_column": "shape"}'])
+    def test_metadata_that_name_no_geometry_are_named(self, tmp_path, geo):
+        table = pa.table({"x": [1.0]}).replace_schema_metadata({b"geo": geo})
+        pq.write_table(table, tmp_path / "a.parquet")
+        for with_points in (True, False):
+            message = problem(tmp_path / "a.parquet", with_points=with_points)
+            assert "a file that cannot be read as Parquet" in message
+
+    def test_text_that_is_not_utf8_is_named(self, tmp_path):
+        buffers = pa.array([b"\xff\xfe"]).buffers()
+        pq.write_table(
+            pa.table({"id": pa.Array.from_buffers(pa.string(), 1, buffers)}), tmp_path / "a.parquet"
+        )
+        assert "Invalid UTF8 sequence" in problem(tmp_path / "a.parquet")
+
+    def test_instants_beyond_all_calendars_are_empty_cells(self, tmp_path):
+        when = pa.array([0, 2**62], pa.timestamp("us"))
+        pq.write_table(pa.table({"id": when}), tmp_path / "a.parquet")
+        assert read(tmp_path / "a.parquet").cells("id") == [dt.datetime(1970, 1, 1), None]
+
+
+class TestGeoJson:
+    def test_without_features_there_are_no_rows(self, tmp_path):
+        path = tmp_path / "a.geojson"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+        assert "found no rows; expected at least one site" in problem(path, with_points=True)
+
+    def test_other_json_is_named(self, tmp_path):
+        path = tmp_path / "a.geojson"
+        path.write_text('{"sites": 1}')
+        assert "found a file that cannot be read as GeoJSON" in problem(path, with_points=True)
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
@@ -256,8 +392,26 @@ class TestAnyFile:
     @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
     def test_other_content_is_named(self, tmp_path, suffix):
         path = tmp_path / f"a{suffix}"
-        path.write_bytes(b"\x00\x01\x02 nothing of the kind" if suffix != ".csv" else b"")
-        assert "a file that cannot be read as" in problem(path, with_points=True)
+        path.write_bytes(b"\x00\x01\x02, nothing of the kind\n 1")
+        message = problem(path, with_points=True)
+        assert "found a file that cannot be read as " in message
+        assert "Open it in the program that wrote it" in message
+
+    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    def test_a_file_without_a_byte_is_named(self, tmp_path, suffix):
+        path = tmp_path / f"a{suffix}"
+        path.touch()
+        assert "found a file of 0 bytes; expected a table with a header" in problem(path)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    def test_a_file_without_read_permission_is_named(self, tmp_path, suffix, monkeypatch):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(b"id,x\na,1\n")
+        # Whoever runs the tests as root may read every file.
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        message = problem(path)
+        assert "found a file that may not be read; expected a file with read" in message
+        assert f"chmod u+r a{suffix}." in message
 
     def test_no_rows(self, tmp_path):
         empty = "found no rows; expected at least one site"

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasters import write_tiles
+from rasters import write_raster, write_tiles
 
 from snakeshed.delineate import Site
 from snakeshed.dem import TerrainIndex, index_terrain, tiles_under
+from snakeshed.errors import TerrainError
 from snakeshed.patches import PatchPyramid, shard_of
-from snakeshed.shards import COLUMNS, Shard, sites_of, split
+from snakeshed.shards import COLUMNS, Shard, check_reach, sites_of, split
 from snakeshed.tables import read_table, write_table
 
 LEFT, TOP, CELL = 500_000.0, 4_000_000.0, 10.0
@@ -141,6 +142,63 @@ def test_a_site_without_a_place_in_the_crs_is_kept(index, tmp_path):
     (site,) = (site for site in sites_of(back.reset_index()) if site.site_id == "lost")
     assert np.isnan(site.x)
     assert np.isnan(site.y)
+
+
+def lonlat(*places) -> pd.DataFrame:
+    """Sites by longitude and latitude."""
+    rows = [(f"s{k}", lon, lat, lon, lat, "EPSG:4326") for k, (lon, lat) in enumerate(places)]
+    return pd.DataFrame(rows, columns=["site_id", "lon", "lat", "x", "y", "crs"])
+
+
+# The DEM's north-western corner is at 117 degrees west, 36.1446 degrees north.
+ON_DEM = (-116.999, 36.143)
+
+
+def test_sites_within_reach_of_the_dem_are_counted(index):
+    # 0.001 degrees of longitude are 90 m here.
+    sites = lonlat(ON_DEM, (-117.001, 36.143), (-117.003, 36.143), (10.0, 45.0))
+    assert check_reach(sites, index, 100.0) == 2
+    assert check_reach(sites, index, 300.0) == 3
+    assert check_reach(sites.iloc[:0], index, 100.0) == 0
+
+
+def test_a_dem_of_another_place_is_refused_with_both_extents(index):
+    with pytest.raises(TerrainError) as caught:
+        check_reach(lonlat((10.0, 45.0), (11.25, 46.5)), index, 100.0)
+    assert str(caught.value) == (
+        "sites.path and dem.path: found not one of 2 sites within 100 m of the DEM: sites in "
+        "longitude 10.0000 to 11.2500, latitude 45.0000 to 46.5000, DEM in longitude -117.0000 to "
+        "-116.9933, latitude 36.1393 to 36.1447; expected sites on the DEM. Check sites.crs (or "
+        "sites.utm and the zones), and that this is the DEM of the place."
+    )
+
+
+def test_a_wrong_zone_is_refused(index):
+    sites = table([("a", 5, 5, None)], crs="EPSG:32612").assign(lon=-111.0, lat=36.14)
+    with pytest.raises(TerrainError, match="the only site not within 100 m of the DEM"):
+        check_reach(sites, index, 100.0)
+
+
+def test_swapped_coordinates_that_are_both_possible_are_named(tmp_path):
+    # 10 degrees east, 45 degrees north: the reverse is in Arabia.
+    path = write_raster(
+        tmp_path / "dem.tif",
+        np.zeros((60, 60), np.float32),
+        left=10,
+        top=45,
+        dx=0.001,
+        crs="EPSG:4326",
+    )
+    dem = index_terrain([path])
+    assert check_reach(lonlat((10.01, 44.99)), dem, 100.0) == 1
+    with pytest.raises(TerrainError, match="longitude and latitude exchanged: check sites.columns"):
+        check_reach(lonlat((44.99, 10.01)), dem, 100.0)
+
+
+def test_a_site_without_a_place_in_the_crs_of_the_dem_is_not_within_reach(index):
+    assert check_reach(lonlat(ON_DEM, (-27.0, 0.0)), index, 100.0) == 1
+    with pytest.raises(TerrainError, match="not one of 2 sites"):
+        check_reach(lonlat((-27.0, 0.0), (-27.0, 0.0)), index, 100.0)
 
 
 def test_sites_come_back_from_the_table_of_a_shard(index, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import random
 from pathlib import Path
@@ -41,6 +43,36 @@ def save(folder, rows, columns=("name", "lon", "lat", "area")):
 def refused(prepared) -> dict:
     return {row: (action, reason) for row, _, action, reason, _ in prepared.rejected.to_numpy()}
 
+
+# Paths, markup, spreadsheets' and other programs' special values, signs that are easily lost.
+STRANGE = [
+    "../../etc/passwd",
+    "..",
+    "a/b\\c",
+    "a.b",
+    "'q\"q'",
+    "<script>alert(1)</script>",
+    "&amp;",
+    "x" * 300,
+    "line\nbreak",
+    "tab\tstop",
+    "one\rtwo",
+    "nan",
+    "NA",
+    "null",
+    "None",
+    "1e5",
+    "007",
+    "1.50",
+    "-",
+    "%s{shard}",
+    "Ñuñoa",
+    "東京",
+    "القدس",
+    "\U0001f600",
+    "zero\u200bwidth",
+    "=1+1",
+]
 
 GOOD = [
     ("a", -118.1, 34.1, 0.5),
@@ -138,6 +170,53 @@ class TestIdentifiers:
         prepared = prepare(tmp_path, f"sites{suffix}")
         assert prepared.sites["site_id"][0] == "11"
         assert prepared.observations["site_id"][0].as_py() == "11"
+
+    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    def test_any_text_is_an_identifier_and_stays_as_it_is(self, tmp_path, suffix):
+        # What begins with = is a formula in XLSX, and XML has one kind of line break.
+        names = STRANGE if suffix != ".xlsx" else [name for name in STRANGE if name[0] != "="]
+        expected = names if suffix != ".xlsx" else [name.replace("\r", "\n") for name in names]
+        frame = pd.DataFrame({"name": names, "lon": -118.0, "lat": 34.0, "area": 1.0})
+        path = tmp_path / f"sites{suffix}"
+        if suffix in {".gpkg", ".geojson"}:
+            points = geopandas.points_from_xy(frame["lon"], frame["lat"])
+            geopandas.GeoDataFrame(frame, geometry=points, crs="EPSG:4326").to_file(path)
+        elif suffix == ".csv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                frame.to_csv(file, index=False, quoting=csv.QUOTE_ALL)
+        else:
+            {".xlsx": frame.to_excel, ".parquet": frame.to_parquet}[suffix](path, index=False)
+        prepared = prepare(tmp_path, path.name)
+        assert prepared.rejected.empty
+        assert prepared.observations["site_id"].to_pylist() == expected
+        written = [tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")]
+        prepared.write(*written)
+        assert read_table(written[0])["site_id"].tolist() == sorted(expected)
+        assert read_table(written[1])["site_id"].tolist() == expected
+        # No path is built from an identifier.
+        assert sorted(tmp_path.iterdir()) == sorted([path, *written])
+
+    def test_identifiers_of_rejected_rows_stay_as_they_are(self, tmp_path):
+        frame = pd.DataFrame({"name": [*STRANGE, "good"], "lon": "?", "lat": 34.0, "area": 1.0})
+        frame.loc[len(STRANGE), "lon"] = "-118"
+        frame.to_parquet(tmp_path / "sites.parquet")
+        prepared = prepare(tmp_path, "sites.parquet")
+        prepared.write(*(tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")))
+        with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+            found = [row["site_id"] for row in csv.DictReader(file)]
+        assert found == STRANGE
+
+    def test_normal_forms_of_one_name_are_two_sites_and_told(self, tmp_path):
+        names = ["Ca\u00f1on", "Can\u0303on"]
+        prepared = prepare(save(tmp_path, [(name, -118, 34, 1) for name in names]))
+        assert prepared.sites["site_id"].tolist() == sorted(names)
+        (warning,) = prepared.warnings
+        assert "'Ca\u00f1on' is there twice, with its accents written in two ways" in warning
+
+    def test_two_names_of_one_place_are_two_sites(self, tmp_path):
+        prepared = prepare(save(tmp_path, [("a", -118, 34, 1), ("b", -118, 34, 2)]))
+        assert prepared.sites["reported_area_km2"].tolist() == [1, 2]
+        assert prepared.warnings == []
 
     def test_a_row_without_identifier_is_refused(self, tmp_path):
         prepared = prepare(save(tmp_path, [*GOOD, ("", -118, 34, 1), ("  ", -118, 34, 1)]))
@@ -262,6 +341,9 @@ class TestReportedAreas:
         (warning,) = prepare(save(tmp_path, rows)).warnings
         assert "half of the reported areas are above 435990 km2" in warning
         assert warning.endswith("are they in m2?")
+        # The warnings are a file, for the summary of the run.
+        prepare(tmp_path).write(*(tmp_path / name for name in ("s.parquet", "o", "r", "w.json")))
+        assert json.loads((tmp_path / "w.json").read_text(encoding="utf-8")) == [warning]
         rows = [(f"s{k}", -118, 34, 0.4 + k) for k in range(9)]
         (warning,) = prepare(save(tmp_path, rows), area_unit="m2").warnings
         assert "below 4.4e-06 km2 with sites.area_unit m2: are they in km2" in warning
@@ -352,6 +434,42 @@ class TestFiles:
         assert "Did you mean 'Longitude'? Correct sites.columns.x." in messages[1]
         assert "Did you mean 'Area_km2'? Correct sites.columns.area." in messages[2]
 
+    @pytest.mark.parametrize(
+        "shape", [shapely.LineString([(0, 0), (1, 1)]), shapely.box(0, 0, 1, 1)]
+    )
+    def test_lines_and_polygons_are_refused_with_what_to_check(self, tmp_path, shape):
+        frame = geopandas.GeoDataFrame({"name": ["a"]}, geometry=[shape], crs="EPSG:4326")
+        frame.to_file(tmp_path / "sites.gpkg")
+        with pytest.raises(TableError) as caught:
+            prepare(tmp_path, "sites.gpkg", columns={"site_id": "name"}, crs=None)
+        message = str(caught.value)
+        assert f"1 x the geometry is not one point (row 1: a {shape.geom_type})" in message
+        assert "Check that this is the layer of the sites, as points, and its CRS." in message
+
+    def test_a_table_of_formulas_says_how_to_get_their_results(self, tmp_path):
+        frame = pd.DataFrame({"name": ["a"], "lon": ["=-118"], "lat": ["=34"], "area": 1.0})
+        frame.to_excel(tmp_path / "sites.xlsx", index=False)
+        with pytest.raises(TableError, match="open the file in a spreadsheet program and save it"):
+            prepare(tmp_path, "sites.xlsx")
+
+    def test_a_table_in_degrees_with_a_projected_crs_is_refused(self, tmp_path):
+        with pytest.raises(TableError) as caught:
+            prepare(save(tmp_path, GOOD), crs="EPSG:32611")
+        message = str(caught.value)
+        assert "not one usable row among 3: 3 x the coordinates look like degrees" in message
+        assert "for longitude and latitude, set sites.crs to EPSG:4326" in message
+
+    def test_a_row_in_degrees_among_metres_is_refused(self, tmp_path):
+        rows = [("a", 400_000, 3_787_000, 1), ("b", -118.1, 34.2, 1)]
+        prepared = prepare(save(tmp_path, rows), crs="EPSG:32611")
+        assert prepared.sites["site_id"].tolist() == ["a"]
+        (reason,) = prepared.rejected["reason"]
+        assert reason.startswith("the coordinates look like degrees")
+
+    def test_a_table_in_metres_called_degrees_is_refused(self, tmp_path):
+        with pytest.raises(TableError, match="if they are lengths, sites.crs has to be the CRS"):
+            prepare(save(tmp_path, [("a", 400_000, 3_787_000, 1)]))
+
     def test_a_table_without_a_usable_row_is_refused_with_the_reasons(self, tmp_path):
         rows = [("a", 34.1, -118.1, 1), ("b", 34.2, -118.1, 1), ("c", "", 34, 1)]
         with pytest.raises(TableError) as caught:
@@ -367,7 +485,7 @@ class TestFiles:
 
     def test_what_is_written_can_be_read_and_says_what_it_means(self, tmp_path):
         prepared = prepare(save(tmp_path, [*GOOD, ("c", '"x,\ny"', 34, 1), ("d", -118, 34, "?")]))
-        paths = [tmp_path / name for name in ("s.parquet", "o.parquet", "rejected.csv")]
+        paths = [tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")]
         prepared.write(*paths)
         pd.testing.assert_frame_equal(read_table(paths[0]), prepared.sites)
         assert read_table(paths[1])["row"].tolist() == [1, 2, 3, 5]
@@ -379,8 +497,9 @@ class TestFiles:
 
     def test_a_table_without_problems_has_an_empty_list_of_them(self, tmp_path):
         prepare(save(tmp_path, GOOD)).write(
-            tmp_path / "s.parquet", tmp_path / "o.parquet", tmp_path / "rejected.csv"
+            *(tmp_path / name for name in ("s.parquet", "o.parquet", "rejected.csv", "w.json"))
         )
+        assert (tmp_path / "w.json").read_text() == "[]\n"
         assert (tmp_path / "rejected.csv").read_text() == "row,site_id,action,reason,found\n"
 
 
