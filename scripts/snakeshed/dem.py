@@ -120,10 +120,15 @@ class Tile:
     vertical_unit_m: float
 
     @property
+    def stored_float_dtype(self) -> np.dtype:
+        """Float type that holds the stored numbers without loss."""
+        return np.dtype(np.float32 if self.dtype in _EXACT_IN_FLOAT32 else np.float64)
+
+    @property
     def exact_dtype(self) -> np.dtype:
         """Float type that holds the tile's elevations in metres without loss."""
         as_stored = (self.scale, self.offset, self.vertical_unit_m) == (1.0, 0.0, 1.0)
-        return np.dtype(np.float32 if as_stored and self.dtype in _EXACT_IN_FLOAT32 else np.float64)
+        return self.stored_float_dtype if as_stored else np.dtype(np.float64)
 
 
 @dataclass(frozen=True)

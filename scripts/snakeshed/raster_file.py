@@ -7,13 +7,16 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
 
 from snakeshed.errors import SnakeshedError, TerrainError
 from snakeshed.lattice import CrsFacts, crs_facts
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
 
 # Nobody has cells of less than this many metres or feet; a "projected" raster that has, within the
 # range of longitudes and latitudes, is one in degrees.
@@ -186,7 +189,7 @@ def read_header(
         ) from fault
 
 
-def _header(path: str, raster: Any) -> Header:
+def _header(path: str, raster: DatasetReader) -> Header:
     from rasterio.enums import ColorInterp
 
     bands = raster.count
@@ -431,25 +434,18 @@ def _require_complete(file: str, where: str, raster: str, error: type[SnakeshedE
         )
 
 
-def open_raster(path: str) -> Any:
-    """Open a raster lazily through rioxarray; cells without data will be read as NaN.
-
-    Returns
-    -------
-    xarray.DataArray
-        As :func:`rioxarray.open_rasterio` makes it, nothing cached.
+def open_raster(path: str) -> DatasetReader:
+    """Open a raster.
 
     Raises
     ------
     TerrainError
-        The file cannot be opened as one raster.
+        The file cannot be opened.
     """
-    import rioxarray
+    import rasterio
 
     try:
-        raster = rioxarray.open_rasterio(
-            path, masked=True, cache=False, parse_coordinates=False, decode_times=False
-        )
+        return rasterio.open(path)
     except gdal_faults() as error:
         raise TerrainError(
             path,
@@ -457,14 +453,6 @@ def open_raster(path: str) -> Any:
             "a raster that GDAL reads",
             "Check that it exists and is complete; fetch it again if not.",
         ) from error
-    if not hasattr(raster, "dims") or getattr(raster, "ndim", 0) != 3:
-        raise TerrainError(
-            path,
-            "several datasets in one file",
-            "one raster with one band",
-            "Extract the elevations with gdal_translate.",
-        )
-    return raster
 
 
 def _vrt_sources(path: str) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snakeshed.dem import TerrainIndex, Tile, overlap, transformer
 from snakeshed.errors import TerrainError
 from snakeshed.raster_file import gdal_faults, open_raster
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
 
 # Bits of `Ground.border`.
 CUT = 1
@@ -66,7 +69,7 @@ class Terrain:
     def __init__(self, index: TerrainIndex, max_void_cells: int) -> None:
         self.index = index
         self.max_void_cells = max_void_cells
-        self._rasters: dict[str, Any] = {}
+        self._rasters: dict[str, DatasetReader] = {}
         self._transformer = (
             None if index.is_native else transformer(index.lattice.crs, index.source.crs)
         )
@@ -144,12 +147,10 @@ class Terrain:
         TerrainError
             They cannot be read, or hold what is no elevation.
         """
-        rows = slice(first_row - tile.row, end_row - tile.row)
-        cols = slice(first_col - tile.col, end_col - tile.col)
+        rows = first_row - tile.row, end_row - tile.row
+        cols = first_col - tile.col, end_col - tile.col
         try:
-            # The variable below the DataArray: the same lazy array without the coordinates'
-            # bookkeeping.
-            values = self._raster(tile).variable[0, rows, cols].values
+            stored = self._raster(tile).read(1, window=(rows, cols), masked=True)
         except gdal_faults() as error:
             raise TerrainError(
                 tile.path,
@@ -157,6 +158,9 @@ class Terrain:
                 "a complete raster",
                 "The file is damaged or truncated: fetch it again.",
             ) from error
+        values = stored.data.astype(tile.stored_float_dtype, copy=False)
+        if stored.mask.any():
+            values[stored.mask] = np.nan
         low, high = _range(values)
         if math.isinf(low) or math.isinf(high):
             values[np.isinf(values)] = np.nan
@@ -181,15 +185,15 @@ class Terrain:
             i, j = np.argwhere(differ)[0]
             self._refuse_contradiction(other, [(one, share)], share[0] + int(i), share[2] + int(j))
 
-    def _raster(self, tile: Tile) -> Any:
+    def _raster(self, tile: Tile) -> DatasetReader:
         raster = self._rasters.get(tile.path)
         if raster is None:
             raster = open_raster(tile.path)
-            if raster.shape != (1, tile.height, tile.width):
+            if (raster.count, *raster.shape) != (1, tile.height, tile.width):
                 raise TerrainError(
                     tile.path,
-                    f"a raster of shape {raster.shape}",
-                    f"{(1, tile.height, tile.width)}, as when the DEM was indexed",
+                    f"{raster.height} x {raster.width} cells in {raster.count} bands",
+                    f"{tile.height} x {tile.width} in one, as when the DEM was indexed",
                     "The file has changed: let the workflow index the DEM again.",
                 )
             self._rasters[tile.path] = raster
