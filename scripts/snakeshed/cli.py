@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakeshed import __version__
+from snakeshed.errors import SeveralProblems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     add = commands.add_parser("compile", help="compile the kernels, so that no run waits for it")
     add.set_defaults(run=_compile)
+    add = commands.add_parser("check", help="what is wrong with a study, or what a run would do")
+    add.add_argument("config", type=Path, help="its configuration, such as config/mine.yaml")
+    add.set_defaults(run=_check)
     add = commands.add_parser("summary", help="what a person wants to know first of a study")
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
@@ -49,6 +53,18 @@ def _compile(_: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
         precompile(folder)
     print(f"snakeshed: kernels ready after {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from snakeshed.check import check_study, preview_text
+
+    try:
+        print(preview_text(check_study(chosen.config)))
+    except SeveralProblems as several:
+        for problem in several.problems:
+            print(problem, file=sys.stderr)
+        return 1
     return 0
 
 

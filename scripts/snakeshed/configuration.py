@@ -24,6 +24,17 @@ _WITHOUT_GEOMETRY = {".csv", ".xlsx"}
 # Formats that hold several tables in one file.
 _WITH_SHEETS = {".xlsx", ".gpkg"}
 
+# More than any study has. YAML can name a value inside itself, and so be endless.
+_MOST_LEVELS = 20
+_MOST_VALUES = 100_000
+# What a message quotes of a value.
+_LONGEST_QUOTE = 200
+# Codes of classes, as rasters can hold them.
+_CODE = re.compile(r"[+-]?[0-9]{1,18}")
+# Signs that no name of a file or a column has: line breaks, above all, which YAML's | leaves at
+# the end.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
 _KINDS = {
     "object": "keys with values",
     "array": "a list",
@@ -82,12 +93,13 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
 
     if not isinstance(schema, Mapping):
         schema = load_schema(schema)
+    _check_size(raw, source)
     problems = [
         problem
         for error in Draft202012Validator(schema).iter_errors(raw)
         for problem in _explain(error, raw, schema, source)
     ]
-    problems += _not_finite(raw, (), schema, source)
+    problems += _unusable(raw, (), schema, source)
     wrong = {problem.where for problem in problems}
 
     if isinstance(raw, Mapping):
@@ -116,6 +128,125 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
         if layer["type"] == "classes":
             layer["classes"] = {int(code): label for code, label in layer["classes"].items()}
     return filled
+
+
+def read_study(path: str | Path) -> Any:
+    """Read the file of a study as YAML.
+
+    Snakemake reads it too, but keeps the last of two equal keys without a word, and ends with a
+    traceback where the file is no YAML.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    object
+        What it says; for `complete`.
+
+    Raises
+    ------
+    SeveralProblems
+        The file is not there, is no YAML, or has keys twice: one `ConfigurationError` per problem,
+        with its line and column.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        loader = yaml.SafeLoader(text)
+        tree = loader.get_single_node()
+        problems = list(_repeated_keys(tree, str(path)))
+        value = None if tree is None else loader.construct_document(tree)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+        found = error.problem if error.context is None else f"{error.problem} {error.context}"
+        problems = [
+            ConfigurationError(
+                f"{path}{place}",
+                f"no YAML: {found}",
+                "keys with values, one in a line, such as study: mine",
+                "Mend this line or the one above: indentation, a tab, quotes or brackets that are "
+                "not closed, no blank after a colon.",
+            )
+        ]
+    except OSError as error:
+        problems = [
+            ConfigurationError(
+                str(path),
+                f"a file that cannot be read ({error.strerror or error})",
+                "the configuration of a study",
+                f"Correct the path; it is relative to {Path.cwd()}.",
+            )
+        ]
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        # Signs that YAML does not allow, other encodings, dates and numbers that do not exist.
+        reason = " ".join(str(error).split())
+        problems = [
+            ConfigurationError(
+                str(path),
+                f"no YAML ({_shortened(reason)})",
+                "text in UTF-8 with keys and values",
+                "Save it as plain text, and put what is no number or date in quotes.",
+            )
+        ]
+    if problems:
+        raise SeveralProblems(problems)
+    return value
+
+
+def _repeated_keys(tree: yaml.Node | None, source: str) -> Iterator[ConfigurationError]:
+    """Yield every key that a mapping of a YAML file has for the second time, in their order."""
+    waiting, seen = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        # A node may be named in several places, even within itself.
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        waiting += [value for _, value in reversed(node.value)]
+        first: dict[tuple[str, str], yaml.ScalarNode] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            before = first.setdefault((key.tag, key.value), key)
+            if before is not key:
+                yield ConfigurationError(
+                    f"{source}, line {key.start_mark.line + 1}, column {key.start_mark.column + 1}",
+                    f"the key {key.value!r} again (first in line {before.start_mark.line + 1})",
+                    "every key once",
+                    "Remove one of them: of two, Snakemake would take the last without a word.",
+                )
+
+
+def _check_size(raw: Any, source: str) -> None:
+    """Refuse a configuration that is nested without end."""
+    waiting, values = [(raw, 1)], 0
+    while waiting:
+        value, level = waiting.pop()
+        values += 1
+        if level > _MOST_LEVELS or values > _MOST_VALUES:
+            most = (
+                f"more than {_MOST_LEVELS} levels of values within values"
+                if level > _MOST_LEVELS
+                else f"more than {_MOST_VALUES:,} values"
+            )
+            problem = ConfigurationError(
+                f"{source}: the whole file",
+                most,
+                "a few of them",
+                "Look for a YAML anchor (&name) that is used within itself, or far too often.",
+            )
+            raise SeveralProblems([problem])
+        if isinstance(value, Mapping):
+            waiting += [(item, level + 1) for item in value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += [(item, level + 1) for item in value]
 
 
 def _filled(value: Any, schema: Mapping) -> Any:
@@ -198,6 +329,15 @@ def _check_sites(sites: Mapping) -> Iterator[tuple[str, str, str, str]]:
             "a zone only together with its datum",
             "Set sites.utm.datum and remove sites.crs, or remove this key.",
         )
+    meanings: dict[str, str] = {}
+    for key in ("x", "y", "utm_zone", "area"):
+        if columns[key] is not None and meanings.setdefault(columns[key], key) != key:
+            yield (
+                f"sites.columns.{key}",
+                f"the column {columns[key]!r}, which is sites.columns.{meanings[columns[key]]} too",
+                "another column",
+                "Correct one of the two.",
+            )
     if utm is not None and utm["hemisphere"] == "south" and utm["datum"] != "WGS84":
         yield (
             "sites.utm.hemisphere",
@@ -264,11 +404,11 @@ def _check_codes(layer: Mapping) -> Iterator[tuple[str, str, str, str]]:
     seen: set[int] = set()
     for code in layer.get("classes", {}):
         whole = isinstance(code, int) and not isinstance(code, bool)
-        if not whole and not (isinstance(code, str) and re.fullmatch(r"[+-]?[0-9]+", code)):
+        if not (whole or isinstance(code, str)) or not _CODE.fullmatch(_text_of(code)):
             yield (
                 f"layers[{layer['name']}].classes",
                 f"the code {_shown(code)}",
-                "whole numbers as codes",
+                "whole numbers of at most 18 digits as codes",
                 "Write the classes as code: label, such as 3: high.",
             )
         elif int(code) in seen:
@@ -315,7 +455,7 @@ def _unknown_key(
 ) -> ConfigurationError:
     """Return the problem of a key that the schema does not have, with the likeliest known one."""
     known = list(of_section["properties"])
-    near = difflib.get_close_matches(str(key).lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_shortened(_text_of(key)).lower(), known, n=1, cutoff=0.6)
     elsewhere = [place for place in _all_keys(schema) if place.split(".")[-1] == key]
     if near:
         next_step = f"Did you mean {_key([*path, near[0]], raw)}?"
@@ -336,24 +476,34 @@ def _all_keys(schema: Mapping, parent: str = "") -> Iterator[str]:
         yield from _all_keys(of_key.get("items", {}), f"{parent}{key}[].")
 
 
-def _not_finite(
+def _unusable(
     value: Any, path: tuple, schema: Mapping, source: str, root: Any = None
 ) -> Iterator[ConfigurationError]:
-    """Yield every number that is NaN or infinite: JSON Schema's comparisons let NaN pass."""
+    """Yield every number and every text of which JSON Schema sees no harm, but Python does."""
     root = value if root is None else root
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _not_finite(item, (*path, key), schema, source, root)
-    elif isinstance(value, list):
+            yield from _unusable(item, (*path, key), schema, source, root)
+        return
+    if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _not_finite(item, (*path, index), schema, source, root)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield ConfigurationError(
-            f"{source}: {_key(list(path), root)}",
-            _shown(value),
-            "a finite number",
-            _meaning(_described_schema(path, schema), ""),
-        )
+            yield from _unusable(item, (*path, index), schema, source, root)
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        expected, advice = "a finite number", ""
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        expected, advice = "a number of at most 18 digits", ""
+    elif isinstance(value, str) and _CONTROL.search(value):
+        expected = "text in one line, without tabs"
+        advice = "Write it without | or >, which keep line breaks, and without \\n and \\t."
+    else:
+        return
+    yield ConfigurationError(
+        f"{source}: {_key(list(path), root)}",
+        _shown(value),
+        expected,
+        _meaning(_described_schema(path, schema), advice),
+    )
 
 
 def _is_within(where: str, source: str, section: object) -> bool:
@@ -378,7 +528,7 @@ def _key(path: Sequence, raw: Any) -> str:
             # People count from one.
             name += f"[{label if isinstance(label, str) else part + 1}]"
         else:
-            name += f".{part}" if name else str(part)
+            name += f".{_text_of(part)}" if name else _text_of(part)
         raw = inner
     return name or "the whole file"
 
@@ -390,12 +540,26 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"keys ({', '.join(map(str, value)) or 'none'})"
+        return f"keys ({_shortened(', '.join(map(_text_of, value))) or 'none'})"
     if isinstance(value, list) and not value:
         return "an empty list"
     if isinstance(value, str):
-        return f"the text {value!r}"
-    return repr(value)
+        return f"the text {_shortened(repr(value))}"
+    if isinstance(value, int):
+        return _text_of(value)
+    return _shortened(repr(value))
+
+
+def _text_of(value: Any) -> str:
+    """Return a key or a number as text; Python writes no number of thousands of digits."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    return str(value)
+
+
+def _shortened(text: str) -> str:
+    """Return the beginning of a text that is too long to be quoted."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} …"
 
 
 def _kinds(schema: Mapping) -> list[str]:
@@ -440,15 +604,16 @@ def _advice(value: Any, schema: Mapping) -> str:
     kinds = _kinds(schema)
     if isinstance(value, str) and {"number", "integer"} & set(kinds):
         try:
-            return f"Write {float(value):g}, without quotes."
+            number = float(value)
         except ValueError:
             return ""
+        return f"Write {number:g}, without quotes." if math.isfinite(number) else ""
     if (
         "string" in kinds
         and isinstance(value, int | float)
-        and re.search(schema.get("pattern", ""), str(value))
+        and re.search(schema.get("pattern", ""), _text_of(value))
     ):
-        return f'Write it in quotes: "{value}".'
+        return f'Write it in quotes: "{_text_of(value)}".'
     return ""
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from snakeshed.configuration import complete, load_schema
+from snakeshed.configuration import complete, load_schema, read_study
 from snakeshed.errors import ConfigurationError, SeveralProblems
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -247,6 +247,13 @@ class TestValues:
         [
             ({"study": "a/b"}, "study", "the text 'a/b'", "of the form"),
             ({"study": 2016}, "study", "2016", 'Write it in quotes: "2016"'),
+            ({"study": "mine\n"}, "study", r"'mine\n'", "text in one line"),
+            ({"study": ".."}, "study", "the text '..'", "of the form"),
+            ({"study": ""}, "study", "the text ''", "of the form"),
+            ({"study": "Ñuñoa"}, "study", "the text 'Ñuñoa'", "of the form"),
+            ({"dem": {"path": "a\tb"}}, "dem.path", r"'a\tb'", "Write it without |"),
+            ({"snap": {"radius_m": 10**400}}, "snap.radius_m", "more than 40", "at most 18 digits"),
+            ({"snap": {"radius_m": "nan"}}, "snap.radius_m", "the text 'nan'", "a number greater"),
             ({"shards": 0}, "shards", "0", "a whole number at least 1"),
             ({"shards": 2.5}, "shards", "2.5", "a whole number"),
             ({"shards": True}, "shards", "true", "a whole number"),
@@ -278,6 +285,23 @@ class TestValues:
         assert found in problem.found
         assert expected in f"{problem.expected}. {problem.next_step}"
         assert "It means: " in problem.next_step
+
+    def test_a_long_value_is_quoted_by_its_beginning(self):
+        _, message = only_problem_of(study(study="!" * 100_000))
+        assert "found the text '!!!" in message
+        assert len(message) < 1000
+
+    def test_values_without_end_are_refused(self):
+        endless: list = []
+        endless.append(endless)
+        where, message = only_problem_of(study(layers=endless))
+        assert where == "the whole file"
+        assert "found more than 20 levels of values within values" in message
+        assert "YAML anchor" in message
+        many = [0] * 10
+        for _ in range(8):
+            many = [many] * 10
+        assert "found more than 100,000 values" in only_problem_of(study(layers=many))[1]
 
     def test_a_missing_key_is_named_and_explained(self):
         raw = study(sites={"crs": "EPSG:4326"})
@@ -353,6 +377,16 @@ class TestContradictions:
                 "found south with the datum NAD27",
             ),
             (
+                {"path": "a.csv", "columns": {"x": "E", "y": "E"}, "crs": "EPSG:4326"},
+                "sites.columns.y",
+                "found the column 'E', which is sites.columns.x too; expected another column",
+            ),
+            (
+                {"path": "a.csv", "columns": XY | {"area": "N"}, "crs": "EPSG:4326"},
+                "sites.columns.area",
+                "found the column 'N', which is sites.columns.y too",
+            ),
+            (
                 {"path": "a.csv", "sheet": "Data", "columns": XY, "crs": "EPSG:4326"},
                 "sites.sheet",
                 "found 'Data' for a table in .csv",
@@ -405,12 +439,102 @@ class TestContradictions:
     def test_codes_are_whole_numbers_and_unique(self):
         _, message = only_problem_of(study(layers=[layer(type="classes", classes={1.5: "low"})]))
         assert "found the code 1.5; expected whole numbers" in message
+        for code in ("1" * 19, 10**19, True, None):
+            with pytest.raises(
+                SeveralProblems, match="expected whole numbers of at most 18 digits"
+            ):
+                complete(study(layers=[layer(type="classes", classes={code: "low"})]), SCHEMA, "a")
         raw = study(layers=[layer(type="classes", classes={1: "low", "01": "high"})])
         assert "found the code 1 twice" in only_problem_of(raw)[1]
 
     def test_a_section_with_a_wrong_key_is_not_judged_as_a_whole(self):
         where, _ = only_problem_of(study(sites={"path": "a.csv", "column": {"x": "E", "y": "N"}}))
         assert where == "sites.column"
+
+
+class TestFile:
+    """The file of a study, read without Snakemake."""
+
+    def problems(self, path) -> list[str]:
+        with pytest.raises(SeveralProblems) as caught:
+            read_study(path)
+        assert all(isinstance(problem, ConfigurationError) for problem in caught.value.problems)
+        return [str(problem).removeprefix(str(path)) for problem in caught.value.problems]
+
+    def problems_of_text(self, tmp_path, text: str | bytes) -> list[str]:
+        path = tmp_path / "mine.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return self.problems(path)
+
+    def test_it_is_what_yaml_says(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("\ufeffstudy: mine\nbase: &b {x: 1, y: 2}\nown: {<<: *b, x: 3}\n", "utf-8")
+        assert read_study(path) == {
+            "study": "mine",
+            "base": {"x": 1, "y": 2},
+            "own": {"x": 3, "y": 2},
+        }
+        path.write_text("# nothing yet\n")
+        assert read_study(path) is None
+
+    def test_a_missing_file_and_a_folder_are_named(self, tmp_path):
+        (message,) = self.problems(tmp_path / "mine.yaml")
+        assert message.startswith(": found a file that cannot be read (No such file or directory)")
+        assert f"Correct the path; it is relative to {Path.cwd()}." in message
+        (message,) = self.problems(tmp_path)
+        assert "Is a directory" in message
+
+    @pytest.mark.parametrize(
+        ("text", "place", "found"),
+        [
+            ("study: a\n\tshards: 3\n", "line 2, column 1", "'\\t' that cannot start any token"),
+            ("study: a\nsites: {path: b\ndem: c\n", "line 3, column 4", "expected ',' or '}'"),
+            ("study: 'a\n", "line 2, column 1", "unexpected end of stream"),
+            ("study:\n  a: 1\n b: 2\n", "line 3, column 2", "expected <block end>"),
+            ("study: a: b\n", "line 1, column 9", "mapping values are not allowed here"),
+            ("study: *a\n", "line 1, column 8", "undefined alias 'a'"),
+            ("study: !!python/name:os.system x\n", "line 1, column 8", "could not determine"),
+            ("? [a]\n: 1\n", "line 1, column 3", "unhashable key"),
+            ("a: 1\n---\nb: 2\n", "line 2, column 1", "but found another document"),
+        ],
+    )
+    def test_what_is_no_yaml_is_named_with_line_and_column(self, tmp_path, text, place, found):
+        (message,) = self.problems_of_text(tmp_path, text)
+        assert message.startswith(f", {place}: found no YAML: ")
+        assert found in message
+        assert "Mend this line or the one above" in message
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            (b"\xff\xfes", "'utf-8' codec can't decode"),
+            (b"study: \x00", "special characters are not allowed"),
+            (b"study: 2008-13-45", "month must be in 1..12"),
+            (b"study: " + b"1" * 5000, "Exceeds the limit"),
+            (b"[" * 5000, "maximum recursion depth exceeded"),
+        ],
+    )
+    def test_what_is_no_text_number_or_date_is_named(self, tmp_path, text, found):
+        (message,) = self.problems_of_text(tmp_path, text)
+        assert message.startswith(": found no YAML (")
+        assert found in message
+        assert "put what is no number or date in quotes" in message
+
+    def test_every_repeated_key_is_named_with_both_lines(self, tmp_path):
+        text = "study: a\nsites: {path: b, path: c}\nlayers:\n- {name: k, name: l}\nstudy: d\n"
+        messages = self.problems_of_text(tmp_path, text)
+        assert len(messages) == 3
+        assert messages[0].startswith(
+            ", line 5, column 1: found the key 'study' again (first in line 1); expected every key"
+        )
+        assert messages[1].startswith(", line 2, column 18: found the key 'path' again (first in")
+        assert messages[2].startswith(", line 4, column 13: found the key 'name' again")
+
+    def test_a_value_within_itself_is_read_and_then_refused(self, tmp_path):
+        path = tmp_path / "mine.yaml"
+        path.write_text("study: &a [*a]\n")
+        with pytest.raises(SeveralProblems, match="used within itself"):
+            complete(read_study(path), SCHEMA, "mine.yaml")
 
 
 def test_it_starts_fast_because_it_imports_little():
