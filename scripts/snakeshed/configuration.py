@@ -27,6 +27,7 @@ _WITH_SHEETS = {".xlsx", ".gpkg"}
 # More than any study has. YAML can name a value inside itself, and so be endless.
 _MOST_LEVELS = 20
 _MOST_VALUES = 100_000
+_LARGEST = 10**40
 # What a message quotes of a value.
 _LONGEST_QUOTE = 200
 # Codes of classes, as rasters can hold them.
@@ -225,26 +226,31 @@ def _repeated_keys(tree: yaml.Node | None, source: str) -> Iterator[Configuratio
 
 
 def _check_size(raw: Any, source: str) -> None:
-    """Refuse a configuration that is nested without end."""
+    """Refuse a configuration that is nested without end, or has numbers without end."""
     waiting, values = [(raw, 1)], 0
     while waiting:
         value, level = waiting.pop()
         values += 1
-        if level > _MOST_LEVELS or values > _MOST_VALUES:
-            most = (
-                f"more than {_MOST_LEVELS} levels of values within values"
-                if level > _MOST_LEVELS
-                else f"more than {_MOST_VALUES:,} values"
-            )
+        found = next_step = ""
+        if level > _MOST_LEVELS:
+            found = f"more than {_MOST_LEVELS} levels of values within values"
+        elif values > _MOST_VALUES:
+            found = f"more than {_MOST_VALUES:,} values"
+        elif isinstance(value, int) and abs(value) >= _LARGEST:
+            # Python does not even write numbers of thousands of digits.
+            found = "a number of more than 40 digits"
+            next_step = "If it is a name, put it in quotes."
+        if found:
             problem = ConfigurationError(
                 f"{source}: the whole file",
-                most,
-                "a few of them",
-                "Look for a YAML anchor (&name) that is used within itself, or far too often.",
+                found,
+                "a study, which has a few of them" if not next_step else "numbers that are meant",
+                next_step
+                or "Look for a YAML anchor (&name) that is used within itself, or far too often.",
             )
             raise SeveralProblems([problem])
         if isinstance(value, Mapping):
-            waiting += [(item, level + 1) for item in value.values()]
+            waiting += [(item, level + 1) for pair in value.items() for item in pair]
         elif isinstance(value, list | tuple | set):
             waiting += [(item, level + 1) for item in value]
 
@@ -404,7 +410,7 @@ def _check_codes(layer: Mapping) -> Iterator[tuple[str, str, str, str]]:
     seen: set[int] = set()
     for code in layer.get("classes", {}):
         whole = isinstance(code, int) and not isinstance(code, bool)
-        if not (whole or isinstance(code, str)) or not _CODE.fullmatch(_text_of(code)):
+        if not (whole or isinstance(code, str)) or not _CODE.fullmatch(str(code)):
             yield (
                 f"layers[{layer['name']}].classes",
                 f"the code {_shown(code)}",
@@ -455,7 +461,7 @@ def _unknown_key(
 ) -> ConfigurationError:
     """Return the problem of a key that the schema does not have, with the likeliest known one."""
     known = list(of_section["properties"])
-    near = difflib.get_close_matches(_shortened(_text_of(key)).lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_shortened(str(key)).lower(), known, n=1, cutoff=0.6)
     elsewhere = [place for place in _all_keys(schema) if place.split(".")[-1] == key]
     if near:
         next_step = f"Did you mean {_key([*path, near[0]], raw)}?"
@@ -528,7 +534,7 @@ def _key(path: Sequence, raw: Any) -> str:
             # People count from one.
             name += f"[{label if isinstance(label, str) else part + 1}]"
         else:
-            name += f".{_text_of(part)}" if name else _text_of(part)
+            name += f".{part}" if name else str(part)
         raw = inner
     return name or "the whole file"
 
@@ -540,21 +546,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return f"keys ({_shortened(', '.join(map(_text_of, value))) or 'none'})"
+        return f"keys ({_shortened(', '.join(map(str, value))) or 'none'})"
     if isinstance(value, list) and not value:
         return "an empty list"
     if isinstance(value, str):
         return f"the text {_shortened(repr(value))}"
-    if isinstance(value, int):
-        return _text_of(value)
     return _shortened(repr(value))
-
-
-def _text_of(value: Any) -> str:
-    """Return a key or a number as text; Python writes no number of thousands of digits."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
-        return "a number of more than 40 digits"
-    return str(value)
 
 
 def _shortened(text: str) -> str:
@@ -590,6 +587,8 @@ def _expectation(schema: Mapping, rule: str | None = None) -> str:
         text += ", such as " + " or ".join(schema["examples"])
     if rule == "minLength":
         text = "text that is not empty"
+    if rule == "maxLength":
+        text = f"at most {schema['maxLength']} signs"
     if rule == "minItems":
         text = f"a list with at least {schema['minItems']} entry"
     if rule == "uniqueItems":
@@ -611,9 +610,9 @@ def _advice(value: Any, schema: Mapping) -> str:
     if (
         "string" in kinds
         and isinstance(value, int | float)
-        and re.search(schema.get("pattern", ""), _text_of(value))
+        and re.search(schema.get("pattern", ""), str(value))
     ):
-        return f'Write it in quotes: "{_text_of(value)}".'
+        return f'Write it in quotes: "{value}".'
     return ""
 
 

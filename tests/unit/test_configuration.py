@@ -249,10 +249,11 @@ class TestValues:
             ({"study": 2016}, "study", "2016", 'Write it in quotes: "2016"'),
             ({"study": "mine\n"}, "study", r"'mine\n'", "text in one line"),
             ({"study": ".."}, "study", "the text '..'", "of the form"),
+            ({"study": "a" * 101}, "study", "the text 'aaa", "at most 100 signs"),
             ({"study": ""}, "study", "the text ''", "of the form"),
             ({"study": "Ñuñoa"}, "study", "the text 'Ñuñoa'", "of the form"),
             ({"dem": {"path": "a\tb"}}, "dem.path", r"'a\tb'", "Write it without |"),
-            ({"snap": {"radius_m": 10**400}}, "snap.radius_m", "more than 40", "at most 18 digits"),
+            ({"snap": {"radius_m": 10**20}}, "snap.radius_m", "00000", "at most 18 digits"),
             ({"snap": {"radius_m": "nan"}}, "snap.radius_m", "the text 'nan'", "a number greater"),
             ({"shards": 0}, "shards", "0", "a whole number at least 1"),
             ({"shards": 2.5}, "shards", "2.5", "a whole number"),
@@ -302,6 +303,11 @@ class TestValues:
         for _ in range(8):
             many = [many] * 10
         assert "found more than 100,000 values" in only_problem_of(study(layers=many))[1]
+        for raw in (study(shards=10**5000), study(layers=[{-(10**5000): 1}])):
+            message = only_problem_of(raw)[1]
+            assert (
+                "found a number of more than 40 digits; expected numbers that are meant" in message
+            )
 
     def test_a_missing_key_is_named_and_explained(self):
         raw = study(sites={"crs": "EPSG:4326"})
