@@ -31,7 +31,7 @@ SCHEMA = Path(__file__).parents[2] / "config" / "schema" / "study.schema.yaml"
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preview:
     """What a run of a study would do.
 
@@ -104,9 +104,10 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
 
     problems = _Problems()
     problems.of(check_inputs, study)
-    problems.of(declared_columns, study["features"], study["layers"])
-    table = study["sites"]["path"]
     # A file that is missing has been named by now, with more advice than its reader has.
+    if all(_is_there(layer["table"]) for layer in study["layers"] if "table" in layer):
+        problems.of(declared_columns, study["features"], study["layers"])
+    table = study["sites"]["path"]
     prepared = problems.of(prepare_sites, study["sites"]) if Path(table).is_file() else None
     terrain = problems.of(_terrain, study["dem"])
     reached = None

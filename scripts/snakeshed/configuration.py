@@ -532,9 +532,9 @@ def _key(path: Sequence, raw: Any) -> str:
         if isinstance(part, int) and isinstance(raw, list):
             label = inner.get("name") if isinstance(inner, Mapping) else None
             # People count from one.
-            name += f"[{label if isinstance(label, str) else part + 1}]"
+            name += f"[{_shortened(label) if isinstance(label, str) else part + 1}]"
         else:
-            name += f".{part}" if name else str(part)
+            name += f".{_shortened(str(part))}" if name else _shortened(str(part))
         raw = inner
     return name or "the whole file"
 

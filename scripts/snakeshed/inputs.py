@@ -34,7 +34,7 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
     advice = f"Correct the path; it is relative to {Path.cwd()}."
     table = study["sites"]["path"]
     if table not in made and not Path(table).is_file():
-        yield TableError("sites.path", f"no file {table}", "a table of sites", advice)
+        yield TableError("sites.path", _instead_of_a_file(table), "a table of sites", advice)
     if study["dem"]["path"] not in made:
         try:
             dem_files(study["dem"]["path"])
@@ -48,4 +48,8 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
             if path and path not in made and not is_remote(path) and not Path(path).is_file():
                 where = f"layers[{layer['name']}].{key}"
                 expected = "a raster" if key == "path" else "the table of fuel models"
-                yield LayerError(where, f"no file {path}", expected, advice)
+                yield LayerError(where, _instead_of_a_file(path), expected, advice)
+
+
+def _instead_of_a_file(path: str) -> str:
+    return f"the folder {path}" if Path(path).is_dir() else f"no file {path}"

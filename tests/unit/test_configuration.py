@@ -288,9 +288,14 @@ class TestValues:
         assert "It means: " in problem.next_step
 
     def test_a_long_value_is_quoted_by_its_beginning(self):
-        _, message = only_problem_of(study(study="!" * 100_000))
-        assert "found the text '!!!" in message
-        assert len(message) < 1000
+        for raw in (
+            study(dem={"path": "a.tif", "vertical_unit": "!" * 100_000}),
+            study(layers=[layer(name="!" * 100_000)]),
+        ):
+            _, message = only_problem_of(raw)
+            assert "found the text '!!!" in message
+            assert len(message) < 1000
+        assert len(only_problem_of(study() | {"!" * 100_000: 1})[1]) < 1000
 
     def test_values_without_end_are_refused(self):
         endless: list = []

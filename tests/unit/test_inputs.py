@@ -37,6 +37,17 @@ def test_addresses_are_not_looked_for(study):
     check_inputs(study)
 
 
+def test_folders_in_place_of_files_are_named(study, tmp_path):
+    for name in ("sites.csv", "rain.tif"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    with pytest.raises(SeveralProblems) as error:
+        check_inputs(study)
+    table, layer = str(error.value).splitlines()
+    assert table.startswith("- sites.path: found the folder sites.csv; expected a table of sites.")
+    assert layer.startswith("- layers[rain].path: found the folder rain.tif; expected a raster.")
+
+
 def test_all_missing_files_are_named_at_once(study, tmp_path):
     for name in ("sites.csv", "dem.tif", "rain.tif", "models.csv"):
         (tmp_path / name).unlink()

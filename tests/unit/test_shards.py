@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasters import write_raster, write_tiles
 
+import split_shards
 from snakeshed.delineate import Site
 from snakeshed.dem import TerrainIndex, index_terrain, tiles_under
 from snakeshed.errors import TerrainError
@@ -199,6 +200,28 @@ def test_a_site_without_a_place_in_the_crs_of_the_dem_is_not_within_reach(index)
     assert check_reach(lonlat(ON_DEM, (-27.0, 0.0)), index, 100.0) == 1
     with pytest.raises(TerrainError, match="not one of 2 sites"):
         check_reach(lonlat((-27.0, 0.0), (-27.0, 0.0)), index, 100.0)
+
+
+def test_the_rule_stops_before_any_shard(index, tmp_path):
+    sites = lonlat((10.0, 45.0)).assign(reported_area_km2=np.nan)
+    sites.to_parquet(tmp_path / "sites.parquet")
+    (tmp_path / "terrain.json").write_text(index.to_json(), encoding="utf-8")
+    patches = {"core_m": 50.0, "buffer_m": 40.0, "levels": 2, "radius_factor": 0.5}
+    shards, terrains = ([str(tmp_path / f"{name}{k}") for k in range(2)] for name in ("s", "t"))
+    with pytest.raises(SystemExit) as stopped:
+        split_shards.main(
+            str(tmp_path / "sites.parquet"),
+            str(tmp_path / "terrain.json"),
+            patches,
+            100.0,
+            shards,
+            terrains,
+            str(tmp_path / "log"),
+        )
+    told = "sites.path and dem.path: found the only site not within 100 m of the DEM"
+    assert str(stopped.value).startswith(f"snakeshed: {told}")
+    assert told in (tmp_path / "log").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"sites.parquet", "terrain.json", "log"}
 
 
 def test_sites_come_back_from_the_table_of_a_shard(index, tmp_path):

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
+import prepare_sites as prepare_sites_rule
 from snakeshed.configuration import complete
 from snakeshed.errors import SeveralProblems, TableError
 from snakeshed.sites import AREA_UNITS_IN_M2, prepare_sites
@@ -404,6 +405,20 @@ class TestOrder:
 
 
 class TestFiles:
+    def test_the_rule_writes_warnings_in_words(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        save(tmp_path, [GOOD[0], ("", "", "", ""), GOOD[1]])
+        raw = {
+            "study": "test",
+            "dem": {"path": "dem.tif"},
+            "sites": {"path": "sites.csv", "columns": COLUMNS, "crs": "EPSG:4326"},
+        }
+        section = complete(raw, SCHEMA, "test.yaml")["sites"]
+        prepare_sites_rule.main(section, "s.parquet", "o.parquet", "r.csv", "w.json", "log")
+        expected = ["sites.csv: 1 empty rows were left out"]
+        assert json.loads((tmp_path / "w.json").read_text(encoding="utf-8")) == expected
+        assert expected[0] in (tmp_path / "log").read_text()
+
     def test_every_format_gives_the_same_sites(self, tmp_path):
         frame = pd.DataFrame(GOOD, columns=["name", "lon", "lat", "area"])
         points = shapely.points(frame["lon"], frame["lat"])
