@@ -71,10 +71,14 @@ def gathered_shards(wildcards):
     return expand(f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet", shard=SHARDS)
 
 
-def gathered_catchments(wildcards):
-    """The catchments of all shards; they wait for the checkpoint as `gathered_shards` do."""
-    checkpoints.split_shards.get()
-    return f"{RESULTS}/catchments.parquet"
+def gathered(table):
+    """A gathered table; it waits for the checkpoint as `gathered_shards` does."""
+
+    def path(wildcards):
+        checkpoints.split_shards.get()
+        return f"{RESULTS}/{table}.parquet"
+
+    return path
 
 
 def layer_files(wildcards):
@@ -84,7 +88,7 @@ def layer_files(wildcards):
 
 
 def print_summary():
-    from snakeshed.results import summary_text
+    from snakeshed.summary import summary_text
 
     path = Path(RESULTS, "summary.json")
     if path.is_file():

@@ -15,8 +15,11 @@ rule gather:
 
 rule summarise:
     input:
-        catchments=gathered_catchments,
+        catchments=gathered("catchments"),
+        features=gathered("features"),
         rejected=f"{RESULTS}/rejected.csv",
+        warnings=f"{RESULTS}/site_warnings.json",
+        terrain=f"{RESULTS}/terrain.json",
     output:
         summary=f"{RESULTS}/summary.json",
     log:
@@ -25,7 +28,9 @@ rule summarise:
         "../envs/environment.yaml"
     params:
         study=STUDY["study"],
-        library=library_digest("results"),
+        layers=STUDY["layers"],
+        area_unit=STUDY["sites"]["area_unit"],
+        library=library_digest("results", "summary"),
     script:
         "../scripts/summarise.py"
 

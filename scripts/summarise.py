@@ -1,24 +1,54 @@
 """Rule summarise: what a person wants to know first."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 
+from snakeshed.dem import TerrainIndex
 from snakeshed.job_log import job_log
-from snakeshed.results import CATCHMENTS, summarise, write_summary
+from snakeshed.layers import layer_of
+from snakeshed.results import CATCHMENTS
+from snakeshed.summary import Finished, summarise, write_summary
 from snakeshed.tables import read_table
 
 
-def main(study: str, catchments: str, rejected: str, summary: str, log: str) -> None:
+def main(
+    study: str,
+    layers: list[dict],
+    area_unit: str,
+    catchments: str,
+    features: str,
+    rejected: str,
+    warnings: str,
+    terrain: str,
+    summary: str,
+    log: str,
+) -> None:
     """Write the summary of a study."""
     with job_log(log, f"summarising {study}"):
-        table = read_table(catchments, columns=list(CATCHMENTS))
-        write_summary(summarise(study, table, pd.read_csv(rejected)), summary)
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        finished = Finished(
+            read_table(catchments, columns=list(CATCHMENTS)),
+            read_table(features),
+            pd.read_csv(rejected),
+            json.loads(Path(warnings).read_text(encoding="utf-8")),
+            index.assumptions,
+        )
+        declared = [layer_of(layer) for layer in layers]
+        write_summary(summarise(study, finished, declared, area_unit), summary)
 
 
 if __name__ == "__main__":
     main(
         snakemake.params.study,
+        snakemake.params.layers,
+        snakemake.params.area_unit,
         snakemake.input.catchments,
+        snakemake.input.features,
         snakemake.input.rejected,
+        snakemake.input.warnings,
+        snakemake.input.terrain,
         snakemake.output.summary,
         snakemake.log[0],
     )

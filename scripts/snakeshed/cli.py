@@ -73,7 +73,7 @@ def _summary(chosen: argparse.Namespace) -> int:
     if not path.is_file():
         print(f"snakeshed: no file {path}; run snakemake for this study first", file=sys.stderr)
         return 1
-    from snakeshed.results import summary_text
+    from snakeshed.summary import summary_text
 
     print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results))
     return 0

@@ -1,20 +1,16 @@
-"""The tables that a study ends in: their columns, and what a person wants to know first."""
+"""The tables that a study ends in, and their columns."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
 from snakeshed.columns import BEFORE_FEATURES, Column
 from snakeshed.delineate import STATUSES, Catchment
-from snakeshed.tables import atomic, write_table
+from snakeshed.tables import write_table
 
 _TEXT, _REAL, _WHOLE, _TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -130,92 +126,3 @@ def _table(rows: Sequence[Mapping], columns: Mapping[str, tuple[pa.DataType, str
         ]
     )
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-
-
-def summarise(study: str, catchments: pd.DataFrame, rejected: pd.DataFrame) -> dict:
-    """What a person wants to know first of a study.
-
-    Parameters
-    ----------
-    study : str
-    catchments : pandas.DataFrame
-        Of all sites; without geometry.
-    rejected : pandas.DataFrame
-        ``rejected.csv``.
-
-    Returns
-    -------
-    dict
-        Plain values, the same for the same tables.
-    """
-    done = catchments[catchments["status"] == "ok"]
-    ratio = done["area_ratio"].dropna()
-    statuses = Counter(catchments["status"])
-    return {
-        "study": study,
-        "sites": len(catchments),
-        "status": {status: statuses[status] for status in STATUSES if statuses[status]},
-        "rows_rejected": int((rejected["action"] == "rejected").sum()),
-        "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
-        "confidence": dict(sorted(Counter(done["confidence"]).items())),
-        "area_ratio_median": _rounded(ratio.median()),
-        "area_within_10_percent": _rounded(ratio.between(1 / 1.1, 1.1).mean()),
-        "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
-        "touches_edge": int(done["touches_edge"].sum()),
-        "touches_nodata": int(done["touches_nodata"].sum()),
-        "needs_larger_window": sorted(done.loc[done["needs_larger_window"], "site_id"]),
-        "pool_at_rim": sorted(done.loc[done["pool_at_rim"], "site_id"]),
-        "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
-    }
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)
-
-
-def write_summary(summary: Mapping, path: str | Path) -> None:
-    """Write ``summary.json``."""
-    with atomic(path) as part:
-        part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def summary_text(summary: Mapping, folder: str | Path) -> str:
-    """The summary as a person reads it at the end of a run."""
-    failed = {status: n for status, n in summary["status"].items() if status != "ok"}
-    not_ok = ", ".join(f"{n} {status}" for status, n in failed.items()) or "none"
-    lines = [
-        f"Study {summary['study']}: {summary['sites']} sites, "
-        f"{summary['status'].get('ok', 0)} delineated; not delineated: {not_ok}.",
-    ]
-    if summary["area_ratio_median"] is not None:
-        lines.append(
-            f"Area against reported area: median ratio {summary['area_ratio_median']:.3f}, "
-            f"{summary['area_within_10_percent']:.0%} within 10 %."
-        )
-    if summary["confidence"]:
-        classes = ", ".join(f"{n} {name}" for name, n in summary["confidence"].items())
-        lines.append(f"Confidence: {classes}.")
-    if summary["needs_larger_window"]:
-        lines.append(
-            "Cut by, or too large for, the top patch level: "
-            + _named(summary["needs_larger_window"])
-        )
-    if summary["pool_at_rim"]:
-        lines.append("Beside a depression that the patch cuts: " + _named(summary["pool_at_rim"]))
-    if summary["rows_rejected"] or summary["rows_with_remarks"]:
-        lines.append(
-            f"Rows of the site table rejected: {summary['rows_rejected']}, kept with a remark: "
-            f"{summary['rows_with_remarks']}; see {folder}/rejected.csv."
-        )
-    lines += [
-        "Open:",
-        f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
-        f"  {folder}/features.parquet    one row of features per site",
-        f"  {folder}/summary.json        this summary",
-    ]
-    return "\n".join(lines)
-
-
-def _named(site_ids: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(site_ids) - most} more" if len(site_ids) > most else ""
-    return ", ".join(site_ids[:most]) + more + "."

@@ -83,6 +83,10 @@ def test_summary_of_a_study(tmp_path, capsys):
         "pool_at_rim": ["a"],
         "rows_rejected": 0,
         "rows_with_remarks": 0,
+        "layers": {},
+        "unknown_codes": {},
+        "assumptions": [],
+        "warnings": [],
     }
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert main(["summary", str(tmp_path)]) == 0
