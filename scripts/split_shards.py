@@ -24,8 +24,7 @@ def main(
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         pyramid = PatchPyramid(index.lattice, **patches)
         table = read_table(sites)
-        reached = check_reach(table, index, radius_m)
-        logger.info("%d of %d sites are within reach of the DEM", reached, len(table))
+        check_reach(table, index, radius_m)
         shards = split(table, index, pyramid, len(shard_sites))
         for shard, part_table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
             write_table(shard.sites, part_table, COLUMNS)

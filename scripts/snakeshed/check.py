@@ -22,7 +22,7 @@ from snakeshed.layer_index import index_layers
 from snakeshed.layers import declared_columns
 from snakeshed.patches import PatchPyramid
 from snakeshed.raster_file import is_remote, short_crs
-from snakeshed.shards import check_reach, split
+from snakeshed.shards import check_reach, split, within_reach
 from snakeshed.sites import PreparedSites, prepare_sites
 from snakeshed.terrain_check import check_cells
 
@@ -102,6 +102,8 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     """
     study = complete(read_study(path), schema, str(path))
 
+    radius_m = study["snap"]["radius_m"]
+
     problems = _Problems()
     problems.of(check_inputs, study)
     # A file that is missing has been named by now, with more advice than its reader has.
@@ -110,15 +112,14 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     table = study["sites"]["path"]
     prepared = problems.of(prepare_sites, study["sites"]) if Path(table).is_file() else None
     terrain = problems.of(_terrain, study["dem"])
-    reached = None
     if terrain is not None:
         layers = [layer for layer in study["layers"] if _is_there(layer["path"])]
         problems.of(index_layers, layers, terrain)
         if prepared is not None:
-            radius_m = study["snap"]["radius_m"]
-            reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
+            problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
 
+    reached = sum(within_reach(prepared.sites, terrain, radius_m))
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
     shards = split(prepared.sites, terrain, pyramid, study["shards"])
     with_sites = sum(not shard.sites.empty for shard in shards)

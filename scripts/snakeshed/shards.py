@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +71,28 @@ def split(
     return result
 
 
-def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> int:
+def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> Iterator[bool]:
+    """Tell of one site after the other whether the DEM has a tile within a radius of it.
+
+    Parameters
+    ----------
+    sites : pandas.DataFrame
+        ``sites.parquet``: site_id, x, y, crs.
+    index : TerrainIndex
+        Of the whole DEM.
+    radius_m : float
+        ``snap.radius_m``: how far from a site its outlet may be.
+
+    Yields
+    ------
+    bool
+        False for a site that will be a row with ``outside_dem``.
+    """
+    for site in sites.itertuples():
+        yield _reaches(index, site.site_id, site.x, site.y, site.crs, radius_m)
+
+
+def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> None:
     """Refuse a DEM that not one site lies on or near.
 
     Parameters
@@ -80,30 +102,18 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> in
     index : TerrainIndex
         Of the whole DEM.
     radius_m : float
-        ``snap.radius_m``: how far from a site its outlet may be.
-
-    Returns
-    -------
-    int
-        Number of sites within reach of the DEM; the others will be rows with ``outside_dem``.
+        ``snap.radius_m``.
 
     Raises
     ------
     TerrainError
-        There is none, although there are sites.
+        There is none within reach, although there are sites.
     """
-    reached = sum(
-        _reaches(index, site.site_id, site.x, site.y, site.crs, radius_m)
-        for site in sites.itertuples()
-    )
-    if reached or sites.empty:
-        return reached
-    swapped = any(
-        abs(site.lon) <= 90
-        and _reaches(index, site.site_id, site.lat, site.lon, "EPSG:4326", radius_m)
-        for site in sites.itertuples()
-    )
-    count = "the only site not" if len(sites) == 1 else f"not one of {len(sites)} sites"
+    if sites.empty or any(within_reach(sites, index, radius_m)):
+        return
+    exchanged = sites[sites["lon"].abs() <= 90]
+    exchanged = exchanged.assign(x=exchanged["lat"], y=exchanged["lon"], crs="EPSG:4326")
+    count = "the only site not" if len(sites) == 1 else f"not one of {len(sites):,} sites"
     lons, lats = sites["lon"].tolist(), sites["lat"].tolist()
     raise TerrainError(
         "sites.path and dem.path",
@@ -112,7 +122,7 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> in
         f"{_told(_extent(index))}",
         "sites on the DEM",
         "Some would be on it with longitude and latitude exchanged: check sites.columns.x and y."
-        if swapped
+        if any(within_reach(exchanged, index, radius_m))
         else "Check sites.crs (or sites.utm and the zones), and that this is the DEM of the place.",
     )
 

@@ -14,7 +14,7 @@ from snakeshed.delineate import Site
 from snakeshed.dem import TerrainIndex, index_terrain, tiles_under
 from snakeshed.errors import TerrainError
 from snakeshed.patches import PatchPyramid, shard_of
-from snakeshed.shards import COLUMNS, Shard, check_reach, sites_of, split
+from snakeshed.shards import COLUMNS, Shard, check_reach, sites_of, split, within_reach
 from snakeshed.tables import read_table, write_table
 
 LEFT, TOP, CELL = 500_000.0, 4_000_000.0, 10.0
@@ -155,12 +155,14 @@ def lonlat(*places) -> pd.DataFrame:
 ON_DEM = (-116.999, 36.143)
 
 
-def test_sites_within_reach_of_the_dem_are_counted(index):
+def test_which_sites_are_within_reach_of_the_dem(index):
     # 0.001 degrees of longitude are 90 m here.
     sites = lonlat(ON_DEM, (-117.001, 36.143), (-117.003, 36.143), (10.0, 45.0))
-    assert check_reach(sites, index, 100.0) == 2
-    assert check_reach(sites, index, 300.0) == 3
-    assert check_reach(sites.iloc[:0], index, 100.0) == 0
+    assert list(within_reach(sites, index, 100.0)) == [True, True, False, False]
+    assert list(within_reach(sites, index, 300.0)) == [True, True, True, False]
+    check_reach(sites, index, 100.0)
+    check_reach(sites.iloc[1:2], index, 100.0)
+    check_reach(sites.iloc[:0], index, 100.0)
 
 
 def test_a_dem_of_another_place_is_refused_with_both_extents(index):
@@ -191,13 +193,13 @@ def test_swapped_coordinates_that_are_both_possible_are_named(tmp_path):
         crs="EPSG:4326",
     )
     dem = index_terrain([path])
-    assert check_reach(lonlat((10.01, 44.99)), dem, 100.0) == 1
+    check_reach(lonlat((10.01, 44.99)), dem, 100.0)
     with pytest.raises(TerrainError, match="longitude and latitude exchanged: check sites.columns"):
         check_reach(lonlat((44.99, 10.01)), dem, 100.0)
 
 
 def test_a_site_without_a_place_in_the_crs_of_the_dem_is_not_within_reach(index):
-    assert check_reach(lonlat(ON_DEM, (-27.0, 0.0)), index, 100.0) == 1
+    assert list(within_reach(lonlat(ON_DEM, (-27.0, 0.0)), index, 100.0)) == [True, False]
     with pytest.raises(TerrainError, match="not one of 2 sites"):
         check_reach(lonlat((-27.0, 0.0), (-27.0, 0.0)), index, 100.0)
 
