@@ -24,7 +24,7 @@ from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.downstream import spread_downstream
-from snakeshed.kernels.pools import pools_at_rim
+from snakeshed.kernels.pools import backwater, pools_at_rim
 from snakeshed.lattice import Lattice, RowGeometry
 from snakeshed.outlines import outline
 from snakeshed.patches import Patch, PatchPyramid
@@ -38,7 +38,7 @@ STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream")
 """The closed list: delineated, or the one reason why not."""
 
 POOL = 8
-"""Flag beside `snakeshed.terrain.CUT`, EDGE and NODATA: a pool at the rim, or a cell beside one."""
+"""Flag beside `snakeshed.terrain.CUT`, EDGE and NODATA: water at the rim may reach the cell."""
 
 
 @dataclass(frozen=True)
@@ -284,14 +284,15 @@ def delineate_patch(
     row, column, height, width = pyramid.window(patch)
     ground = terrain.read(row, column, height, width)
     read = time.perf_counter()
-    routed = _Routed.of(ground, lattice, row, column)
+    routed = _Routed.of(ground, lattice, row, column, pyramid.backwater_m)
     last_level = patch.level + 1 >= pyramid.levels
     promoted: list[Site] = []
     chosen: list[tuple[Site, _Box, Snap]] = []
     for site in inside:
         box = routed.box_around(site, rule.snap.radius_m)
         choice = snap(box.near, site.reported_area_km2, rule.snap)
-        if not choice.final and not last_level:
+        certain = choice.final and not routed.pool_reaches(box, choice)
+        if not certain and not last_level:
             promoted.append(replace(site, level=site.level + 1))
         elif choice.outlet is None:
             final.append(_without_outlet(site, patch, terrain.index, choice, rule))
@@ -318,7 +319,9 @@ class _Routed:
     flags: np.ndarray
 
     @classmethod
-    def of(cls, ground: Ground, lattice: Lattice, row: int, column: int) -> _Routed:
+    def of(
+        cls, ground: Ground, lattice: Lattice, row: int, column: int, backwater_m: float
+    ) -> _Routed:
         geometry = lattice.rows(row - 1, ground.z.shape[0] + 2)
         view = ViewFinder(
             affine=lattice.affine(row, column),
@@ -340,6 +343,7 @@ class _Routed:
         if cut.any():
             raw = np.pad(ground.z, 1, constant_values=np.nan)
             pools = pools_at_rim(raw, drainage.filled, drainage.directions, cut)
+            pools |= backwater(drainage.filled, drainage.directions, cut, backwater_m)
             flags[pools] |= POOL
         spread_downstream(drainage.directions, flags)
         return cls(lattice, row - 1, column - 1, geometry, drainage, areas, flags)
@@ -392,7 +396,7 @@ class _Routed:
         rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
         flags = self._flags_of(box, outlet)
         cut = bool(flags & CUT)
-        pool = bool(flags & POOL) or (rival is not None and bool(self._flags_of(box, rival) & POOL))
+        pool = self.pool_reaches(box, choice)
         mask, top, left = self._mask_of(cells)
         rows = slice(top, top + mask.shape[0])
         longest, channel, basin = flow_lengths(
@@ -441,6 +445,11 @@ class _Routed:
             channel_length_km=channel / 1000,
             geometry=outline(mask, self.lattice, self.row + top, self.column + left),
         )
+
+    def pool_reaches(self, box: _Box, choice: Snap) -> bool:
+        """Whether water at the rim may reach the catchment of the outlet, or of the runner-up."""
+        candidates = [each for each in (choice.outlet, choice.runner_up) if each is not None]
+        return any(self._flags_of(box, candidate) & POOL for candidate in candidates)
 
     def _flags_of(self, box: _Box, candidate: Candidate) -> int:
         """What the catchment of a candidate touches."""
@@ -527,7 +536,7 @@ def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
         remarks.append("the reported area asks for a larger window than the top patch level")
     if pool:
         remarks.append(
-            "a depression or flat beside it, or beside the runner-up, reaches the rim of the patch"
+            "water at the rim of the top patch level may reach the catchment, or the runner-up's"
         )
     return "; ".join(remarks) or None
 

@@ -59,6 +59,9 @@ class PatchPyramid:
         Number of levels.
     radius_factor : float
         A site with a reported area of A km2 needs a buffer of ``radius_factor * sqrt(A)`` km.
+    backwater_m : float
+        A site goes one level up if water that is dammed beyond the rim of its patch would reach
+        its catchment by rising at most this much; zero or more.
     """
 
     lattice: Lattice
@@ -66,12 +69,15 @@ class PatchPyramid:
     buffer_m: float
     levels: int
     radius_factor: float
+    backwater_m: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("core_m", "buffer_m", "radius_factor"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, not a positive number")
+        if not (math.isfinite(self.backwater_m) and self.backwater_m >= 0):
+            raise ValueError(f"backwater_m is {self.backwater_m}, not zero or a positive number")
         if self.levels < 1:
             raise ValueError(f"a pyramid of {self.levels} levels")
 

@@ -56,8 +56,8 @@ CATCHMENTS = STATUS | {
     "touches_nodata": (_TRUTH, "The catchment contains a cell beside nodata of the DEM."),
     "pool_at_rim": (
         _TRUTH,
-        "The catchment, or that of the runner-up, contains or lies beside a depression or flat "
-        "that reaches the patch's rim: a larger patch might give other values.",
+        "At the top patch level: a depression that the patch's rim cuts, or water dammed beyond "
+        "it, may reach the catchment or that of the runner-up.",
     ),
     "needs_larger_window": (
         _TRUTH,

@@ -168,7 +168,9 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
             + _named(summary["needs_larger_window"])
         )
     if summary["pool_at_rim"]:
-        lines.append("Beside a depression that the patch cuts: " + _named(summary["pool_at_rim"]))
+        lines.append(
+            "Water at the rim of the top patch level may reach: " + _named(summary["pool_at_rim"])
+        )
     lines += _layer_lines(summary)
     if summary["rows_rejected"] or summary["rows_with_remarks"]:
         lines.append(

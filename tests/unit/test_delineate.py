@@ -237,6 +237,40 @@ def test_a_catchment_that_the_rim_cuts_moves_to_the_level_that_holds_it(ramp):
     assert done.confidence == "high"
 
 
+def dammed_valley(fall: float) -> np.ndarray:
+    """A valley that begins at a divide and falls to the south, with a dam across it at row 70.
+
+    At row 36 a pass 3 m above its floor leads to the east: the dam turns the water that way.
+    """
+    rows, columns = np.arange(90)[:, None], np.arange(30)[None, :]
+    floor = np.where(rows <= 32, 130.0 - 8.0 * (32 - rows), 100.0 - fall * (rows - 33))
+    z = floor + 5.0 * np.abs(columns - 15)
+    z[36, 16:] = floor[36] + 3.0 - 0.2 * (columns[0, 16:] - 16)
+    z[70] += 37 * fall + 6.0
+    return z
+
+
+@pytest.mark.parametrize(("fall", "turned"), [(0.1, True), (2.0, False)])
+def test_a_dam_beyond_the_rim_that_could_turn_the_water_takes_a_larger_patch(
+    tmp_path, fall, turned
+):
+    index = index_of(tmp_path, dammed_valley(fall))
+    site = site_at(40, 15, area=0.02)
+    # The window of level 0 ends at row 59.
+    unaware = only(run([site], index))
+    aware = only(run([site], index, replace(patches_of(index), backwater_m=10.0)))
+    assert unaware.patch_level == 0
+    assert unaware.area_ratio == pytest.approx(1.0, abs=0.25)
+    if turned:
+        larger = only(run([replace(site, level=aware.patch_level)], index))
+        assert replace(aware, pool_at_rim=larger.pool_at_rim, reason=larger.reason) == larger
+        assert aware.patch_level > 0
+        assert aware.area_km2 != unaware.area_km2
+    else:
+        # It would have to rise by 38 m.
+        assert aware == unaware
+
+
 def test_what_the_top_level_cuts_is_said(ramp):
     done = only(run([site_at(65, 15, area=0.2)], ramp, patches_of(ramp, levels=2)))
     assert (done.status, done.patch_level) == ("ok", 1)

@@ -177,8 +177,8 @@ def test_what_a_person_reads():
         "Area against reported area: median ratio 1.100, 100% within 10 %.",
         "Confidence: 10 high, 1 low.",
         "Cut by, or too large for, the top patch level: t.",
-        "Beside a depression that the patch cuts: s00, s01, s02, s03, s04, s05, s06, s07 and 2 "
-        "more.",
+        "Water at the rim of the top patch level may reach: s00, s01, s02, s03, s04, s05, s06, s07 "
+        "and 2 more.",
         "Rows of the site table rejected: 1, kept with a remark: 1; see results/mine/rejected.csv.",
         "Assumed: elevations in metres",
         "Warning: sites.csv: odd",

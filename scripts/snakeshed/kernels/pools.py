@@ -1,11 +1,11 @@
-"""Pools at the rim: filled depressions and flats that a window's rim cuts."""
+"""Water at the rim: pools that a window's rim cuts, and backwater from beyond it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import NODATA, neighbour_offsets
+from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
 
 
 def pools_at_rim(
@@ -44,6 +44,64 @@ def pools_at_rim(
         marked.ravel(),
     )
     return marked
+
+
+def backwater(
+    filled: np.ndarray, directions: np.ndarray, cut: np.ndarray, rise: float
+) -> np.ndarray:
+    """Mark the cells that water dammed beyond the rim would cover, or spill into.
+
+    Where water leaves the window at a cut cell, something beyond it that the window does not see
+    may hold the water back. If it rises there by at most `rise`, it covers cells that drain to
+    that cell, and spills over whatever lies beside them below its level.
+
+    Parameters
+    ----------
+    filled : numpy.ndarray, (h + 2, w + 2), float32 or float64
+        Elevations after conditioning, with a ring of NaN.
+    directions : numpy.ndarray, (h + 2, w + 2), uint8
+        Drainage directions of the filled surface.
+    cut : numpy.ndarray, (h + 2, w + 2), bool
+        Cells with data beyond the window.
+    rise : float
+        In the unit of the elevations; not negative.
+
+    Returns
+    -------
+    numpy.ndarray, (h + 2, w + 2), bool
+
+    Notes
+    -----
+    Upstream from the cut cells without a direction, as the surface never falls that way: linear
+    in the number of cells that are covered.
+    """
+    marked = np.zeros(filled.shape, np.bool_)
+    _back_up(
+        filled.ravel(),
+        directions.ravel(),
+        np.flatnonzero(cut & (directions == OUTSIDE)),
+        neighbour_offsets(filled.shape[1]),
+        float(rise),
+        marked.ravel(),
+    )
+    return marked
+
+
+@compiled
+def _back_up(filled, directions, exits, offsets, rise, marked):
+    stack = []
+    for leaving in exits:
+        level = np.float64(filled[leaving]) + rise
+        stack.append(leaving)
+        while stack:
+            cell = stack.pop()
+            marked[cell] = True
+            for k in range(1, 9):
+                beside = cell + offsets[k]
+                if filled[beside] <= level:  # never where there is no data
+                    marked[beside] = True
+                    if directions[beside] == ((k + 3) & 7) + 1:
+                        stack.append(beside)
 
 
 @compiled
