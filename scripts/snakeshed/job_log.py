@@ -17,8 +17,9 @@ log = logging.getLogger("snakeshed")
 def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     """Send the library's log to a file while a job runs.
 
-    An error that the user can mend ends the process with its message and status 1, without a
-    traceback; any other error passes, its traceback in the log too.
+    An error ends the process with status 1 and nothing on the screen: Snakemake shows what the
+    log says. That is the message alone of an error that the user can mend, the traceback of any
+    other.
 
     Parameters
     ----------
@@ -38,10 +39,10 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
         log.error("%s", error)
-        sys.exit(f"snakeshed: {error}")
+        sys.exit(1)
     except Exception:
         log.exception("failed after %.2f s", time.perf_counter() - started)
-        raise
+        sys.exit(1)
     finally:
         log.removeHandler(handler)
         handler.close()
