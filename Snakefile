@@ -22,6 +22,10 @@ include: "rules/gather.smk"
 user_error(check_inputs, STUDY, rules.make_demo.output)
 
 
+if workflow.is_main_process:
+    logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
+
+
 rule all:
     default_target: True
     input:
@@ -33,4 +37,4 @@ rule all:
 
 
 onsuccess:
-    print_summary()
+    logger.info(last_words())

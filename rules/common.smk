@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
@@ -87,10 +88,10 @@ def layer_files(wildcards):
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
 
 
-def print_summary():
+def last_words():
+    """What a person wants to know first, and how long the run took."""
     from snakeshed.summary import summary_text
 
     path = Path(RESULTS, "summary.json")
-    if path.is_file():
-        print(summary_text(json.loads(path.read_text()), RESULTS))
-        print(f"{time.monotonic() - STARTED:.0f} s in all.")
+    text = f"{summary_text(json.loads(path.read_text()), RESULTS)}\n" if path.is_file() else ""
+    return f"{text}{time.monotonic() - STARTED:.0f} s in all."

@@ -14,6 +14,7 @@ def main(layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None
     with job_log(log, f"indexing {len(layers)} layers") as logger:
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         files = index_layers(layers, index)
+        logger.info("%d layers", len(files))
         for file in files:
             logger.info("%s: %d x %d cells, CRS %s", file.name, file.height, file.width, file.crs)
         with atomic(output) as part:

@@ -11,7 +11,7 @@ def main(
     with job_log(log, f"preparing the sites of {settings['path']}") as logger:
         prepared = prepare_sites(settings)
         for warning in prepared.warnings:
-            logger.warning("%s", warning)
+            logger.warning("warning: %s", warning)
         logger.info("%d sites, %d remarks on rows", len(prepared.sites), len(prepared.rejected))
         prepared.write(sites, observations, rejected, warnings)
 

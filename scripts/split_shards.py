@@ -26,6 +26,8 @@ def main(
         table = read_table(sites)
         check_reach(table, index, radius_m)
         shards = split(table, index, pyramid, len(shard_sites))
+        filled = sum(len(shard.sites) > 0 for shard in shards)
+        logger.info("%d sites in %d of %d shards", len(table), filled, len(shards))
         for shard, part_table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
             write_table(shard.sites, part_table, COLUMNS)
             with atomic(part_index) as part:

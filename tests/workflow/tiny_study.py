@@ -46,20 +46,21 @@ def copy_workflow(folder: Path, origin: Path = CHECKOUT) -> Path:
 
 @dataclass
 class Run:
-    """What one call of Snakemake did."""
+    """What one call of Snakemake showed, what it wrote into its own log, and so which jobs ran."""
 
     code: int
     text: str
+    log: str
     seconds: float
     jobs: Counter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.jobs = Counter(STARTED.findall(self.text))
+        self.jobs = Counter(STARTED.findall(self.log))
         del self.jobs["all"]
 
     def shards(self, rule: str) -> set[str]:
         """Shards for which a rule was run."""
-        jobs = re.split(r"^(?=(?:local)?(?:rule|checkpoint) \w+:$)", self.text, flags=re.MULTILINE)
+        jobs = re.split(r"^(?=(?:local)?(?:rule|checkpoint) \w+:$)", self.log, flags=re.MULTILINE)
         own = [job for job in jobs if re.match(rf"(?:local)?rule {rule}:", job)]
         return {shard for job in own for shard in SHARD.findall(job.split("\n\n")[0])}
 
@@ -164,15 +165,21 @@ class TinyStudy:
         ) as raster:
             raster.write(cells, 1)
 
-    def run(self, *arguments: str) -> Run:
-        """Run Snakemake in the study's folder."""
+    def command(self, *arguments: str) -> list[str]:
+        """What a user types to run the study, with targets or options of it."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", self.workflow / "Snakefile"]
         command += ["--workflow-profile", self.workflow / "profiles/default"]
         # In this order, since --configfile takes all that follows up to the next option.
         command += ["--configfile", "study.yaml", "--cores", "2", *arguments]
+        return list(map(str, command))
+
+    def run(self, *arguments: str) -> Run:
+        """Run Snakemake in the study's folder."""
+        logs = self.folder / ".snakemake/log"
+        before = set(logs.glob("*"))
         started = time.monotonic()
         done = subprocess.run(
-            list(map(str, command)),
+            self.command(*arguments),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -180,7 +187,9 @@ class TinyStudy:
             env=os.environ | {"NUMBA_NUM_THREADS": "1"},
         )
         seconds = time.monotonic() - started
-        return Run(done.returncode, done.stdout + done.stderr, seconds)
+        new = sorted(set(logs.glob("*")) - before)
+        log = "".join(path.read_text() for path in new)
+        return Run(done.returncode, done.stdout + done.stderr, log, seconds)
 
     def contents(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of all result files, logs left out."""

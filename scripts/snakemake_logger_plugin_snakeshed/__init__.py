@@ -1,0 +1,211 @@
+"""How far a run is, on the screen: ``snakemake --logger snakeshed``, set in profiles/default.
+
+A logger plugin of Snakemake
+(https://github.com/snakemake/snakemake-interface-logger-plugins). It shows what a person wants to
+see of a run of this workflow, each error once, and leaves Snakemake's own account to the file in
+``.snakemake/log``. With ``--verbose``, ``--debug-dag`` or ``--dry-run`` that is shown instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from logging import ERROR, WARNING, LogRecord
+
+from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+from snakemake.settings.enums import Quietness
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
+from snakemake_logger_plugin_snakeshed.progress import Progress
+from snakemake_logger_plugin_snakeshed.screen import Screen
+
+# What Snakemake tells of itself during a run, by how it begins.
+_CHATTER = (
+    "Assuming unrestricted shared filesystem",
+    "Building DAG of jobs",
+    "Using shell:",
+    "Provided c",
+    "Provided nodes",
+    "Provided resources",
+    "Rules claiming more threads",
+    "Conda environments: ignored",
+    "Group jobs:",
+    "Select jobs to execute",
+    "Updating checkpoint dependencies",
+    "DAG of jobs will be updated",
+    "Removing output files of failed job",
+    "Shutting down, this might take",
+    "Exiting because a job execution failed",
+    "Elapsed time:",
+    "Using workflow specific profile",
+    "Using profile",
+    "host: ",
+)
+_LOG_FILE = "Complete log(s): "
+_NOTHING = "Nothing to be done"
+_FAILED = "At least one job did not complete successfully"
+# Snakemake's exceptions that stand for a job's end, which JOB_ERROR tells as well.
+_JOB_EXCEPTIONS = ("RuleException", "CalledProcessError", "SpawnedJobError")
+
+
+class LogHandler(LogHandlerBase):
+    """Shows the events of a run."""
+
+    def __post_init__(self) -> None:
+        settings = self.common_settings
+        stream = sys.stdout if settings.stdout else sys.stderr
+        self._screen = Screen(stream)
+        self._progress = Progress()
+        self._quiet = bool({Quietness.ALL, Quietness.PROGRESS} & set(settings.quiet or ()))
+        self._jobs: dict[int, LogRecord] = {}
+        self._failed: dict[int, str] = {}
+        self._told: set[tuple[int, str]] = set()
+        self._exceptions: list[str] = []
+        self._log_file = ""
+        self._snakemake = None
+        if settings.verbose or settings.debug_dag or settings.dryrun:
+            self._snakemake = _as_without_plugin(settings, stream)
+
+    def emit(self, record: LogRecord) -> None:
+        """Show a record, or take note of it; nothing that goes wrong here ends a run."""
+        try:
+            if self._snakemake is None:
+                self._show(record)
+            elif all(each.filter(record) for each in self._snakemake.filters):
+                self._snakemake.emit(record)
+        except Exception:  # noqa: BLE001 - see above
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Show what was held back, and leave the screen in order."""
+        for text in self._exceptions:
+            self._screen.line(text)
+        self._exceptions.clear()
+        self._screen.close()
+        super().close()
+
+    def _show(self, record: LogRecord) -> None:
+        event = getattr(record, "event", None)
+        if event == LogEvent.RUN_INFO:
+            self._progress.plan(record.stats)
+        elif event == LogEvent.JOB_INFO:
+            self._jobs[record.jobid] = record
+            self._progress.started(record.rule_name)
+        elif event == LogEvent.JOB_FINISHED:
+            self._failed.pop(record.job_id, None)
+            self._finished(self._jobs.pop(record.job_id, None))
+        elif event == LogEvent.PROGRESS:
+            self._progress.steps(record.total)
+            done, total = self._progress.shard_jobs
+            if not self._quiet:
+                self._screen.status(self._progress, last=done == total)
+        elif event == LogEvent.JOB_ERROR:
+            self._job_failed(record)
+        elif event == LogEvent.ERROR and record.exception in _JOB_EXCEPTIONS:
+            self._exceptions.append(record.getMessage())
+        elif event is None or event in {LogEvent.ERROR, LogEvent.GROUP_ERROR}:
+            self._message(record)
+
+    def _finished(self, job: LogRecord | None) -> None:
+        if job is None or job.rule_name == "all":
+            return
+        shard = "shard" in dict(job.wildcards or {})
+        self._progress.finished(job.rule_name, shard, list(job.output))
+        if not shard and not self._quiet:
+            if said := outcome(job.log):
+                self._screen.line(f"{job.rule_name}: {said}")
+            for warning in warnings_in(job.log):
+                self._screen.line(f"warning: {warning}")
+
+    def _job_failed(self, record: LogRecord) -> None:
+        exception = self._exceptions.pop(0) if self._exceptions else ""
+        reason = reason_of(record.log, exception)
+        wildcards = dict(getattr(self._jobs.get(record.jobid), "wildcards", None) or {})
+        name = " ".join([record.rule_name, *(f"{k} {v}" for k, v in wildcards.items())])
+        self._failed[record.jobid] = name
+        # Snakemake tells all errors once more at the end.
+        if (record.jobid, reason) in self._told:
+            return
+        self._told.add((record.jobid, reason))
+        self._screen.line(f"{name} failed: {reason}")
+        aux = getattr(record, "aux", None) or {}
+        for key, value in aux.items():
+            self._screen.line(f"  {key}: {value}")
+        if record.log:
+            self._screen.line(f"  log: {', '.join(record.log)}")
+
+    def _message(self, record: LogRecord) -> None:
+        text = record.getMessage()
+        if text in {"", "None"}:
+            return
+        if text.startswith(_LOG_FILE):
+            self._log_file = text.removeprefix(_LOG_FILE)
+        elif _FAILED in text and self._failed:
+            self._screen.line(self._what_failed())
+        elif text.startswith(_NOTHING):
+            self._screen.line("Nothing to be done: all files are up to date.")
+        elif record.levelno >= ERROR and not text.startswith(_CHATTER):
+            self._screen.line(_without_place(text))
+        elif record.levelno == WARNING or not text.lstrip().startswith(_CHATTER):
+            self._screen.line(text)
+
+    def _what_failed(self) -> str:
+        names = sorted(set(self._failed.values()))
+        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        lines = [
+            f"{len(names)} of the jobs failed: {listed}.",
+            "What does not depend on them is done. Mend the cause and run the same command again.",
+        ]
+        if self._log_file:
+            lines.append(f"Snakemake's own log: {self._log_file}")
+        return "\n".join(lines)
+
+    @property
+    def writes_to_stream(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        """It does not."""
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        """All records come here."""
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        """Records are formatted here."""
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        """It does not."""
+        return False
+
+
+def _as_without_plugin(settings, stream) -> ColorizingTextHandler:
+    """Return the handler that Snakemake has by default."""
+    return ColorizingTextHandler(
+        nocolor=settings.nocolor,
+        stream=stream,
+        formatter=DefaultFormatter(settings.quiet, settings.show_failed_logs),
+        filter=DefaultFilter(
+            settings.quiet,
+            settings.debug_dag,
+            settings.verbose,
+            settings.dryrun,
+            settings.printshellcmds,
+        ),
+    )
+
+
+def _without_place(text: str) -> str:
+    """An error of the workflow without the lines of the workflow that noticed it."""
+    first, _, rest = text.partition("\n")
+    if not (first.startswith("WorkflowError in file ") and rest):
+        return text
+    return "\n".join(line for line in rest.splitlines() if not line.startswith('  File "'))

@@ -1,0 +1,70 @@
+"""Lines on a terminal with a status below them, or plain lines where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+# Without a terminal the status is a line of its own, at most this often (s).
+_PLAIN_EVERY_S = 10.0
+_CLEAR = "\r\x1b[2K"
+
+
+class Screen:
+    """Where a run is shown.
+
+    Parameters
+    ----------
+    stream : text file
+    clock : callable
+        Seconds, from any beginning.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._live = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._status = ""
+        self._shown_at = clock()
+        self._shown = ""
+
+    def line(self, text: str) -> None:
+        """Show text for good."""
+        if self._live and self._status:
+            self._stream.write(_CLEAR)
+        self._stream.write(text + "\n")
+        self._draw()
+        self._stream.flush()
+
+    def status(self, text: object, last: bool = False) -> None:
+        """Show how far the run is, in place of what was shown before; the last time for good."""
+        text = str(text)
+        if last:
+            self._status = ""
+            if text != self._shown:
+                self.line(_CLEAR + text if self._live else text)
+            self._shown = text
+            return
+        self._status = text
+        if self._live:
+            self._draw()
+        elif text != self._shown and self._clock() - self._shown_at >= _PLAIN_EVERY_S:
+            self._plain()
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the last status on the screen."""
+        if self._status:
+            self.status(self._status, last=True)
+
+    def _plain(self) -> None:
+        self._stream.write(self._status + "\n")
+        self._shown, self._shown_at = self._status, self._clock()
+
+    def _draw(self) -> None:
+        if self._live and self._status:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write(_CLEAR + self._status[:width])

@@ -1,0 +1,308 @@
+"""What a run shows of itself, from recorded events of Snakemake."""
+
+from __future__ import annotations
+
+import io
+import logging
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+import snakemake_logger_plugin_snakeshed as plugin
+from snakemake_logger_plugin_snakeshed import LogHandler
+from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
+from snakemake_logger_plugin_snakeshed.progress import Progress
+from snakemake_logger_plugin_snakeshed.screen import Screen
+
+DONE = "08:00:00 preparing\n08:00:01 warning: odd\n08:00:01 716 sites\n08:00:02 done in 1.50 s\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def settings(**changed) -> SimpleNamespace:
+    usual = dict.fromkeys(("nocolor", "debug_dag", "verbose", "stdout", "dryrun"), False)
+    usual |= {"quiet": None, "printshellcmds": False, "show_failed_logs": True}
+    return SimpleNamespace(**(usual | changed))
+
+
+@pytest.fixture
+def shown(monkeypatch) -> io.StringIO:
+    stream = io.StringIO()
+    monkeypatch.setattr(plugin, "sys", SimpleNamespace(stderr=stream, stdout=io.StringIO()))
+    return stream
+
+
+def tell(handler, message=None, level=logging.INFO, **event) -> None:
+    handler.emit(logging.makeLogRecord({"msg": message, "levelno": level} | event))
+
+
+def job(number: int, rule: str, log="", shard="", output=()) -> dict:
+    return {
+        "event": LogEvent.JOB_INFO,
+        "jobid": number,
+        "rule_name": rule,
+        "wildcards": {"shard": shard} if shard else {},
+        "output": list(output),
+        "log": [str(log)] if log else [],
+    }
+
+
+def failed(number: int, rule: str, log="", **more) -> dict:
+    return job(number, rule, log) | {"event": LogEvent.JOB_ERROR, "level": logging.ERROR} | more
+
+
+def test_snakemake_finds_the_plugin():
+    assert LoggerPluginRegistry().is_installed("snakeshed")
+
+
+def test_a_run_in_a_few_lines(shown, tmp_path):
+    log, table = tmp_path / "prepare.log", tmp_path / "catchments.parquet"
+    log.write_text(DONE)
+    pq.write_table(pa.table({"status": ["ok", "ok", "outside_dem"]}), table)
+    handler = LogHandler(settings(), None)
+    tell(handler, "Building DAG of jobs...")
+    tell(handler, "Job stats: ...", event=LogEvent.RUN_INFO, stats={"all": 1, "total": 4})
+    tell(handler, **job(1, "prepare_sites", log))
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=1)
+    tell(handler, event=LogEvent.PROGRESS, done=1, total=4)
+    for number, rule in ((2, "delineate"), (3, "extract_features")):
+        tell(handler, **job(number, rule, shard="00", output=[str(table)]))
+        tell(handler, event=LogEvent.JOB_FINISHED, job_id=number)
+        # The shards' jobs are known since the checkpoint.
+        tell(handler, event=LogEvent.PROGRESS, done=number, total=6)
+    tell(handler, "Study mine: 3 sites.")
+    tell(handler, "Complete log(s): /tmp/x.log")
+    handler.close()
+    assert shown.getvalue().splitlines() == [
+        "prepare_sites: 716 sites, 1.50 s",
+        "warning: odd",
+        "jobs of shards: 2 of 2; sites: 2 delineated, 1 outside_dem",
+        "Study mine: 3 sites.",
+    ]
+
+
+def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
+    log = tmp_path / "07.log"
+    log.write_text(
+        "08:00:00 delineating\n08:00:01 dem.tif: found a hole; expected none. Mend it.\n"
+    )
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    raised = "RuleException:\nCalledProcessError in file rules/delineate.smk, line 20:\nCommand ..."
+    error = {"event": LogEvent.ERROR, "exception": "RuleException", "level": logging.ERROR}
+    tell(handler, raised, **error)
+    tell(handler, **failed(5, "delineate", log))
+    tell(handler, "Exiting because a job execution failed.", logging.ERROR)
+    tell(handler, **failed(5, "delineate", log))
+    tell(handler, "Complete log(s): /work/x.log")
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    handler.close()
+    assert shown.getvalue().splitlines() == [
+        "delineate shard 07 failed: dem.tif: found a hole; expected none. Mend it.",
+        f"  log: {log}",
+        "1 of the jobs failed: delineate shard 07.",
+        "What does not depend on them is done. Mend the cause and run the same command again.",
+        "Snakemake's own log: /work/x.log",
+    ]
+
+
+def test_a_job_that_was_done_after_a_retry_has_not_failed(shown):
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "gather"))
+    tell(handler, **failed(5, "gather"))
+    tell(handler, "Trying to restart job 5.")
+    tell(handler, **job(5, "gather"))
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=5)
+    assert "Trying to restart job 5." in shown.getvalue()
+    assert not handler._failed
+
+
+@pytest.mark.parametrize(
+    ("message", "level", "lines"),
+    [
+        ("Select jobs to execute...", logging.INFO, []),
+        ("Unknown to this plugin.", logging.INFO, ["Unknown to this plugin."]),
+        ("Building DAG of jobs is slow", logging.WARNING, ["Building DAG of jobs is slow"]),
+        (
+            "WorkflowError in file Snakefile, line 3:\nstudy.yaml: bad.\n"
+            '  File "rules/common.smk", line 31, in <module>',
+            logging.ERROR,
+            ["study.yaml: bad."],
+        ),
+        (
+            "MissingRuleException:\nNo rule to produce x.",
+            logging.ERROR,
+            ["MissingRuleException:", "No rule to produce x."],
+        ),
+        (
+            "Nothing to be done (all requested files are present and up to date).",
+            logging.INFO,
+            ["Nothing to be done: all files are up to date."],
+        ),
+        (None, logging.INFO, []),
+    ],
+)
+def test_messages(shown, message, level, lines):
+    event = LogEvent.ERROR if level == logging.ERROR else None
+    handler = LogHandler(settings(), None)
+    tell(handler, message, level, event=event, exception="WorkflowError")
+    assert shown.getvalue().splitlines() == lines
+
+
+def test_an_exception_without_a_failed_job_is_not_lost(shown):
+    handler = LogHandler(settings(), None)
+    error = {"event": LogEvent.ERROR, "exception": "RuleException"}
+    tell(handler, "RuleException:\nno job of this", logging.ERROR, **error)
+    handler.close()
+    assert "no job of this" in shown.getvalue()
+
+
+def test_verbose_is_as_without_the_plugin(shown):
+    handler = LogHandler(settings(verbose=True), None)
+    tell(handler, "Select jobs to execute...")
+    assert "Select jobs to execute..." in shown.getvalue()
+
+
+def test_quiet_shows_no_progress_but_errors(shown, tmp_path):
+    from snakemake.settings.enums import Quietness
+
+    log = tmp_path / "a.log"
+    log.write_text(DONE)
+    handler = LogHandler(settings(quiet={Quietness.PROGRESS}), None)
+    tell(handler, **job(1, "prepare_sites", log))
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=1)
+    assert shown.getvalue() == ""
+    tell(handler, **failed(2, "gather"))
+    assert "gather failed: no reason is known." in shown.getvalue()
+
+
+def test_what_goes_wrong_in_the_plugin_ends_no_run(shown, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    handler = LogHandler(settings(), None)
+    tell(handler, event=LogEvent.PROGRESS)  # without its numbers
+    tell(handler, "Still here.")
+    assert shown.getvalue() == "Still here.\n"
+
+
+# ---- how jobs end ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (DONE, "716 sites, 1.50 s"),
+        ("08:00:00 summarising\n08:00:00 done in 0.01 s\n", ""),
+        ("08:00:00 preparing\n08:00:01 716 sites\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_outcome_of_a_job(tmp_path, text, expected):
+    log = tmp_path / "job.log"
+    log.write_text(text)
+    assert outcome([str(log)]) == expected
+    assert outcome([str(tmp_path / "absent.log")]) == ""
+    assert warnings_in([str(log)]) == (["odd"] if text == DONE else [])
+
+
+KILLED = "Command 'python x.py' died with <Signals.SIGKILL: 9>."
+LACK = (
+    "its process was ended from outside (SIGKILL), most likely for want of memory: run with fewer "
+    "--cores, or where there is more."
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "exception", "reason"),
+    [
+        ("08:00:00 a\n08:00:01 - x: bad.\n- y: worse.\n", "", "- x: bad.\n- y: worse."),
+        ("08:00:00 a\n08:00:01 patch L0\n", KILLED, LACK),
+        ("08:00:00 a\n", "exit status 137", LACK),
+        ("", "died with <Signals.SIGTERM: 15>", "its process was ended from outside (SIGTERM)."),
+        ("08:00:00 a\n08:00:01 done in 1.00 s\n", "cannot rename", "cannot rename"),
+        ("08:00:00 a\n", "ModuleNotFoundError: x", "ModuleNotFoundError: x"),
+        (None, "", "no reason is known."),
+    ],
+)
+def test_why_a_job_failed(tmp_path, text, exception, reason):
+    log = tmp_path / "job.log"
+    if text is not None:
+        log.write_text(text)
+    assert reason_of([str(log)], exception) == reason
+
+
+def test_a_crash_shows_the_end_of_its_traceback(tmp_path):
+    log = tmp_path / "job.log"
+    frames = "".join(f'  File "{k}.py"\n' for k in range(30))
+    log.write_text(f"08:00:00 a\n08:00:01 failed after 0.10 s\nTraceback:\n{frames}KeyError: 'z'\n")
+    told = reason_of([str(log)], "").splitlines()
+    assert told[-1] == "KeyError: 'z'"
+    assert len(told) == 6
+
+
+# ---- how far a run is ------------------------------------------------------------------------
+
+
+def test_rate_and_time_left(tmp_path):
+    now = [0.0]
+    progress = Progress(lambda: now[0])
+    table = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"status": ["ok"] * 5}), table)
+    progress.plan({"delineate": 10, "extract_features": 10, "total": 24})
+    assert str(progress) == ""
+    progress.started("delineate")
+    for k in range(1, 5):
+        now[0] = 10.0 * k
+        progress.finished("delineate", True, [str(table)])
+        progress.steps(24)
+    assert str(progress) == (
+        "jobs of shards: 4 of 20; sites: 20 delineated; 0.5 sites/s; about 3 min left"
+    )
+    for _ in range(16):
+        progress.finished("extract_features", True, [])
+    assert str(progress) == "jobs of shards: 20 of 20; sites: 20 delineated"
+
+
+def test_a_table_that_cannot_be_read_counts_nothing(tmp_path):
+    progress = Progress()
+    (tmp_path / "c.parquet").write_bytes(b"no table")
+    progress.finished("delineate", True, [str(tmp_path / "c.parquet"), str(tmp_path / "absent")])
+    assert progress.shard_jobs == (1, 1)
+    assert not progress.sites
+
+
+# ---- the screen ------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_the_status_is_a_line_now_and_then():
+    now, stream = [0.0], io.StringIO()
+    screen = Screen(stream, lambda: now[0])
+    for second in range(31):
+        now[0] = second
+        screen.status(f"{second} done")
+    screen.status("all done", last=True)
+    screen.close()
+    assert stream.getvalue().splitlines() == ["10 done", "20 done", "30 done", "all done"]
+
+
+def test_on_a_terminal_the_status_stays_below_the_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Terminal()
+    screen = Screen(stream)
+    screen.status("a status that is longer than the terminal is wide")
+    screen.line("a line")
+    clear = "\r\x1b[2K"
+    status = "a status that is lo"
+    assert stream.getvalue() == f"{clear}{status}{clear}a line\n{clear}{status}"
+    monkeypatch.setenv("TERM", "dumb")
+    dumb = Terminal()
+    Screen(dumb).status("nothing yet")
+    assert dumb.getvalue() == ""
