@@ -23,11 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from workflow import write_table
 
 ROOT = Path(__file__).parents[1]
 SEED = 201
 CELL_M = 10.0
-BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
 TARGETS = {"chain": 60.0, "memory": 40.0}
 """Most that the chain may take: nanoseconds and bytes per cell."""
 
@@ -175,13 +175,6 @@ def table_of(result: dict) -> str:
     return "\n".join(lines)
 
 
-def write_readme(table: str) -> None:
-    """Put the table between its marks in benchmarks/README.md."""
-    path = ROOT / "benchmarks" / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-
-
 def main() -> None:
     """Run the benchmark; the exit status is 1 if the kernels miss a target."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -209,7 +202,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if options.readme:
-        write_readme(table)
+        write_table("kernels", table)
     ours = [row for row in rows if row["side"] == "snakeshed"]
     sys.exit(
         any(

@@ -35,9 +35,8 @@ import pandas as pd
 import rasterio
 import yaml
 from kernels import CELL_M, ROOT, SEED, machine, memory
-from workflow import STUDY
+from workflow import STUDY, write_table
 
-BEGIN, END = "<!-- {name}: begin -->", "<!-- {name}: end -->"
 MADE_CELLS, MADE_SITES = 4000, 240
 MADE_SQUARE_KM = 25.0
 """Side of the square in the middle of made terrain where the sites are."""
@@ -420,14 +419,6 @@ def write_dem(path: Path, z: np.ndarray, crs: object, transform: rasterio.Affine
         raster.write(z, 1)
 
 
-def write_readme(name: str, table: str) -> None:
-    """Put a table between its marks in benchmarks/README.md."""
-    path = ROOT / "benchmarks" / "README.md"
-    begin, end = BEGIN.format(name=name), END.format(name=name)
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    path.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
-
-
 def name_of(study: dict) -> str:
     """What the benchmark ran on."""
     with rasterio.open(study["dem"]["path"]) as raster:
@@ -485,7 +476,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if options.readme:
-        write_readme(named, text)
+        write_table(named, text)
 
 
 if __name__ == "__main__":

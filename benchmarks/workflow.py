@@ -1,10 +1,10 @@
 """Time of a whole run over the 716 sites of Staley et al. (2016), and where it goes.
 
-    python benchmarks/workflow.py STALEY.xlsx DEM.tif [--cores 2] [--json FILE]
+    python benchmarks/workflow.py STALEY.xlsx DEM.tif [--cores 2] [--json FILE] [--readme]
 
 The table is USGS Open-File Report 2016-1106, appendix 1; the DEM any that covers some of its
-sites. "Work" is what a job does after its imports, as its log says; the rest of the cores' time is
-start-up of Python and Snakemake, scheduling, and waiting.
+sites. "Work" is what a job does after its imports, as its log says; its start-up is the rest of the
+time from start to end that Snakemake notes of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,19 @@ def seconds_in(pattern: re.Pattern, logs: list[Path]) -> float:
     return sum(float(found) for log in logs for found in pattern.findall(log.read_text()))
 
 
+def jobs_of(folder: Path) -> list[tuple[str, float, float]]:
+    """Rule, seconds and seconds of work of each job, by Snakemake's notes and the jobs' logs."""
+    jobs = {}
+    for path in (folder / ".snakemake/metadata").rglob("*"):
+        if path.is_file():
+            note = json.loads(path.read_text(encoding="utf-8"))
+            (log,) = note["log"]
+            jobs[log] = (note["rule"], note["endtime"] - note["starttime"])
+    return [
+        (rule, seconds, seconds_in(WORK, [folder / log])) for log, (rule, seconds) in jobs.items()
+    ]
+
+
 def measure(table: Path, dem: Path, cores: int) -> dict:
     """Time a first run and a run that has nothing to do."""
     with tempfile.TemporaryDirectory() as name:
@@ -83,6 +97,7 @@ def measure(table: Path, dem: Path, cores: int) -> dict:
             delineate - work["delineate: reading the DEM"]
         )
         summary = json.loads((folder / "results/benchmark/summary.json").read_text())
+        jobs = jobs_of(folder)
     return {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -94,8 +109,24 @@ def measure(table: Path, dem: Path, cores: int) -> dict:
         "wall_s": round(first, 1),
         "no_op_wall_s": round(nothing, 1),
         "work_s": {part: round(seconds, 1) for part, seconds in work.items()},
-        "start_up_and_waiting_s": round(cores * first - sum(work.values()), 1),
+        "jobs": len(jobs),
+        "start_up_s": round(sum(seconds - done for _, seconds, done in jobs), 1),
+        "start_up_of_a_shard_s": round(
+            statistics.median(
+                seconds - done for rule, seconds, done in jobs if rule == "delineate"
+            ),
+            2,
+        ),
+        "waiting_s": round(cores * first - sum(seconds for _, seconds, _ in jobs), 1),
     }
+
+
+def write_table(name: str, table: str) -> None:
+    """Put a table between its marks in benchmarks/README.md."""
+    path = ROOT / "benchmarks" / "README.md"
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    path.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def table_of(result: dict) -> str:
@@ -109,8 +140,9 @@ def table_of(result: dict) -> str:
         "| part | core-seconds |",
         "|---|---|",
         *(f"| {part} | {seconds} |" for part, seconds in result["work_s"].items()),
-        "| start-up of 39 jobs and of Snakemake, scheduling, waiting | "
-        f"{result['start_up_and_waiting_s']} |",
+        f"| start-up of {result['jobs']} jobs, {result['start_up_of_a_shard_s']} s for one "
+        f"of a shard | {result['start_up_s']} |",
+        f"| Snakemake, and cores that wait for it or for another job | {result['waiting_s']} |",
     ]
     return "\n".join(lines)
 
@@ -122,11 +154,14 @@ def main() -> None:
     parser.add_argument("dem", type=Path)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
     arguments = parser.parse_args()
     result = measure(arguments.table, arguments.dem, arguments.cores)
     print(table_of(result))
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if arguments.readme:
+        write_table("workflow", table_of(result))
 
 
 if __name__ == "__main__":
