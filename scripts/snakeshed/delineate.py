@@ -16,9 +16,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 import rasterio
-import shapely
 
 from snakeshed.backends import Backend
+from snakeshed.catchment import Catchment
 from snakeshed.dem import TerrainIndex, overlap, tiles_under, transformer
 from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.accumulation import accumulate
@@ -33,9 +33,6 @@ from snakeshed.snap import Candidate, Neighbourhood, Snap, SnapRule, confidence,
 from snakeshed.terrain import CUT, EDGE, NODATA, Ground, Terrain
 
 log = logging.getLogger(__name__)
-
-STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream")
-"""The closed list: delineated, or the one reason why not."""
 
 POOL = 8
 """Flag beside `snakeshed.terrain.CUT`, EDGE and NODATA: water at the rim may reach the cell."""
@@ -72,47 +69,6 @@ class DelineationRule:
     snap: SnapRule
     max_void_cells: int
     channel_km2: float
-
-
-@dataclass(frozen=True)
-class Catchment:
-    """What is known of a site after delineation; the columns of ``catchments.parquet``.
-
-    `snakeshed.results.CATCHMENTS` describes them. What was not reached is None.
-    """
-
-    site_id: str
-    status: str
-    reason: str | None
-    site_x: float | None
-    site_y: float | None
-    reported_area_km2: float | None
-    patch: str | None
-    patch_level: int | None
-    outlet_x: float | None = None
-    outlet_y: float | None = None
-    outlet_lon: float | None = None
-    outlet_lat: float | None = None
-    area_km2: float | None = None
-    area_ratio: float | None = None
-    cells: int | None = None
-    snap_distance_m: float | None = None
-    snap_cost: float | None = None
-    confidence: str | None = None
-    runner_up_x: float | None = None
-    runner_up_y: float | None = None
-    runner_up_area_km2: float | None = None
-    runner_up_distance_m: float | None = None
-    runner_up_cost: float | None = None
-    touches_edge: bool | None = None
-    touches_nodata: bool | None = None
-    pool_at_rim: bool | None = None
-    needs_larger_window: bool | None = None
-    perimeter_km: float | None = None
-    longest_flow_path_km: float | None = None
-    basin_length_km: float | None = None
-    channel_length_km: float | None = None
-    geometry: shapely.Geometry | None = None
 
 
 @dataclass(frozen=True)

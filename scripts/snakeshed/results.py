@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from snakeshed.catchment import STATUSES, Catchment
 from snakeshed.columns import BEFORE_FEATURES, Column
-from snakeshed.delineate import STATUSES, Catchment
 from snakeshed.tables import write_table
 
 _TEXT, _REAL, _WHOLE, _TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()

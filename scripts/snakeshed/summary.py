@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snakeshed.catchment import STATUSES
 from snakeshed.layers import Layer, unknown_codes
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def summarise(
     dict
         Plain values, the same for the same tables.
     """
-    from snakeshed.delineate import STATUSES
-
     catchments, rejected = finished.catchments, finished.rejected
     done = catchments[catchments["status"] == "ok"]
     ratio = done["area_ratio"].dropna()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from rasters import write_raster
 
 from snakeshed.backends import Backend
-from snakeshed.delineate import STATUSES, Catchment, DelineationRule, Site, delineate
+from snakeshed.catchment import STATUSES, Catchment
+from snakeshed.delineate import DelineationRule, Site, delineate
 from snakeshed.dem import TerrainIndex, index_terrain, transformer
 from snakeshed.errors import TerrainError
 from snakeshed.outlines import cells_within

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from snakeshed.catchment import Catchment
 from snakeshed.columns import BEFORE_FEATURES, Column
-from snakeshed.delineate import Catchment
 from snakeshed.results import CATCHMENTS, write_catchments, write_features
 from snakeshed.tables import read_descriptions, read_table
 
