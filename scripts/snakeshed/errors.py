@@ -1,4 +1,4 @@
-"""The errors that a user can cause.
+"""The errors that a user can cause or mend.
 
 Each names where the problem is (a file, a site or a key), what was found there, what was
 expected, and what to do next, so that its text alone is enough to mend the input.
@@ -47,6 +47,14 @@ class TerrainError(SnakeshedError):
 
 class LayerError(SnakeshedError):
     """A layer cannot be summarised over catchments."""
+
+
+class MachineError(SnakeshedError):
+    """A disk, the memory or the rights of the machine do not let a job do its work."""
+
+
+class RunningError(SnakeshedError):
+    """Another run is at work on the same study."""
 
 
 class SeveralProblems(SnakeshedError):
