@@ -1,4 +1,4 @@
-"""The files that a study names: whether they are there, before anything runs."""
+"""The files that a study names: whether they can be found, before anything runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from snakeshed.dem import dem_files
-from snakeshed.errors import LayerError, SeveralProblems, SnakeshedError, TableError, TerrainError
+from snakeshed.errors import (
+    ConfigurationError,
+    LayerError,
+    SeveralProblems,
+    SnakeshedError,
+    TableError,
+    TerrainError,
+)
 from snakeshed.raster_file import is_remote
 
 
 def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:
-    """Find the files of a study that do not exist.
+    """Find the files of a study that do not exist, or that Snakemake cannot name.
 
     Parameters
     ----------
@@ -23,9 +30,9 @@ def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:
     Raises
     ------
     SeveralProblems
-        Files that are missing, all of them at once.
+        All of them at once.
     """
-    problems = list(_missing(study, made))
+    problems = [*_missing(study, made), *_with_braces(study)]
     if problems:
         raise SeveralProblems(problems)
 
@@ -49,6 +56,24 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
                 where = f"layers[{layer['name']}].{key}"
                 expected = "a raster" if key == "path" else "the table of fuel models"
                 yield LayerError(where, _instead_of_a_file(path), expected, advice)
+
+
+def _with_braces(study: Mapping) -> Iterator[SnakeshedError]:
+    """Yield the paths in which Snakemake would see wildcards."""
+    dem = study["dem"]["path"]
+    patterns = [dem] if isinstance(dem, str) else list(dem)
+    paths = [("sites.path", study["sites"]["path"]), *(("dem.path", each) for each in patterns)]
+    for layer in study["layers"]:
+        named = ((key, layer.get(key)) for key in ("path", "table"))
+        paths += [(f"layers[{layer['name']}].{key}", path) for key, path in named if path]
+    for key, path in paths:
+        if "{" in path or "}" in path:
+            yield ConfigurationError(
+                key,
+                f"the path {path}",
+                "one without braces, which Snakemake takes for wildcards",
+                "Rename the file or its folder.",
+            )
 
 
 def _instead_of_a_file(path: str) -> str:

@@ -63,3 +63,17 @@ def test_all_missing_files_are_named_at_once(study, tmp_path):
         "- layers[fuel].table: found no file models.csv; expected the table of fuel models. "
         + advice
     )
+
+
+def test_braces_in_paths_are_named(study, tmp_path):
+    (tmp_path / "a{b}").mkdir()
+    for section, name in ((study["sites"], "sites.csv"), (study["layers"][0], "rain.tif")):
+        (tmp_path / name).rename(tmp_path / "a{b}" / name)
+        section["path"] = f"a{{b}}/{name}"
+    with pytest.raises(SeveralProblems) as error:
+        check_inputs(study)
+    assert str(error.value).splitlines() == [
+        f"- {key}: found the path a{{b}}/{name}; expected one without braces, which Snakemake "
+        "takes for wildcards. Rename the file or its folder."
+        for key, name in (("sites.path", "sites.csv"), ("layers[rain].path", "rain.tif"))
+    ]
