@@ -36,5 +36,9 @@ rule all:
         f"{RESULTS}/summary.json",
 
 
+onstart:
+    user_error(claim_results)
+
+
 onsuccess:
     logger.info(last_words())

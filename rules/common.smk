@@ -14,8 +14,10 @@ from snakeshed.digest import library_digest
 from snakeshed.errors import SnakeshedError
 from snakeshed.inputs import check_inputs
 from snakeshed.layers import declared_columns
+from snakeshed.machine import check_writable, machine_error
 from snakeshed.patches import shard_name
 from snakeshed.raster_file import files_behind
+from snakeshed.run_lock import RunLock
 
 STARTED = time.monotonic()
 
@@ -26,6 +28,10 @@ def user_error(function, *arguments):
         return function(*arguments)
     except SnakeshedError as error:
         raise WorkflowError(str(error)) from None
+    except OSError as error:
+        if told := machine_error(error, "reading what the study names"):
+            raise WorkflowError(str(told)) from None
+        raise
 
 
 STUDY = user_error(
@@ -37,6 +43,7 @@ STUDY = user_error(
 # Two columns of the same name are found before anything runs.
 user_error(declared_columns, STUDY["features"], STUDY["layers"])
 RESULTS = f"results/{STUDY['study']}"
+RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"])
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
 
 
@@ -86,6 +93,19 @@ def layer_files(wildcards):
     """The files that declared layers are read from, tables included."""
     files = [layer["path"] for layer in STUDY["layers"]]
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
+
+
+def claim_results():
+    """Have the study's folder for this run alone, and free of what a killed one left half-written."""
+    from snakeshed.tables import remove_parts
+
+    if not RUN_LOCK.take():
+        logger.warning(
+            f"The file system of {Path.cwd()} has no locks (flock): "
+            f"see to it that no other run of study {STUDY['study']} is at work."
+        )
+    check_writable(RESULTS)
+    remove_parts(RESULTS)
 
 
 def last_words():

@@ -10,6 +10,7 @@ _TOOK = re.compile(r"^done in ([\d.]+ s)$")
 _CRASH = re.compile(r"^failed after [\d.]+ s")
 _SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): \d+>|exit status (137)\b")
 _WARNING = "warning: "
+_ERROR = "error: "
 # Lines of a traceback's end that are worth a screen.
 _LAST_LINES = 6
 
@@ -57,9 +58,8 @@ def reason_of(logs: Iterable[str], exception: str) -> str:
     last = records[-1] if records else ""
     if _CRASH.match(last):
         return "\n".join(last.splitlines()[-_LAST_LINES:])
-    # The only record of a job that could not even begin is what it was to do.
-    if len(records) > 1 and not _TOOK.match(last):
-        return last
+    if last.startswith(_ERROR):
+        return last.removeprefix(_ERROR)
     return exception or "no reason is known."
 
 

@@ -6,9 +6,10 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from snakeshed.errors import SnakeshedError
+from snakeshed.machine import machine_error
 
 log = logging.getLogger("snakeshed")
 
@@ -18,8 +19,8 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     """Send the library's log to a file while a job runs.
 
     An error ends the process with status 1 and nothing on the screen: Snakemake shows what the
-    log says. That is the message alone of an error that the user can mend, the traceback of any
-    other.
+    log says. That is the message alone of an error that the user can mend or that the machine
+    caused, the traceback of any other. Where the log cannot be written, standard error is.
 
     Parameters
     ----------
@@ -28,8 +29,7 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     title : str
         What the job does, for the first line.
     """
-    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler = _handler(path, title)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     started = time.perf_counter()
@@ -38,11 +38,49 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
         yield log
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
-        log.error("%s", error)
+        log.error("error: %s", error)
         sys.exit(1)
-    except Exception:
-        log.exception("failed after %.2f s", time.perf_counter() - started)
+    except Exception as error:
+        if told := machine_error(error, title):
+            log.error("error: %s", told)
+        else:
+            log.exception("failed after %.2f s", time.perf_counter() - started)
         sys.exit(1)
     finally:
         log.removeHandler(handler)
-        handler.close()
+        # What could not be written was told when it was logged.
+        with suppress(OSError):
+            handler.close()
+
+
+def _handler(path: str, title: str) -> logging.Handler:
+    try:
+        handler = _LogFile(path, title)
+    except OSError as error:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setLevel(logging.ERROR)
+        handler.setFormatter(logging.Formatter(f"{title}: %(message)s"))
+        handler.handle(_complaint(error, path))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    return handler
+
+
+class _LogFile(logging.FileHandler):
+    """A log file; errors that it cannot take go to standard error."""
+
+    def __init__(self, path: str, title: str) -> None:
+        super().__init__(path, mode="w", encoding="utf-8")
+        self._bare = logging.Formatter(f"{title}: %(message)s")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
+        """Show an error where the log has no room for it; progress may be lost."""
+        if record.levelno >= logging.ERROR:
+            sys.stderr.write(f"{self._bare.format(record)}\n")
+
+
+def _complaint(error: OSError, path: str) -> logging.LogRecord:
+    told = machine_error(error, path) or f"{path}: {error}"
+    return logging.makeLogRecord(
+        {"levelno": logging.ERROR, "levelname": "ERROR", "msg": f"error: {told}"}
+    )

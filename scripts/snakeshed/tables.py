@@ -7,8 +7,10 @@ in a file tells when or where it was written.
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from collections import Counter
@@ -22,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from snakeshed.errors import TableError
+from snakeshed.errors import SnakeshedError, TableError
 
 if TYPE_CHECKING:
     import geopandas
@@ -35,6 +37,9 @@ DESCRIPTION = b"description"
 _ROW_GROUP = 1_048_576
 # GDAL stamps a GeoPackage with the time of writing; a fixed time keeps its bytes reproducible.
 _GEOPACKAGE_DATE = "2000-01-01T00:00:00.000Z"
+_PART = re.compile(r"\.[0-9a-f]{12}\.part(\.|$)")
+# A disk with less room than this takes no table.
+_FULL_BYTES = 65536
 
 
 @contextmanager
@@ -59,14 +64,63 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
     try:
-        yield part
-        os.replace(part, path)
-    except BaseException:
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
+        try:
+            yield part
+            _onto_disk(part)
+            os.replace(part, path)
+        except Exception as error:
+            # GDAL and SQLite say that a write has failed, not that there was no room for it.
+            known = isinstance(error, SnakeshedError | MemoryError) or getattr(error, "errno", None)
+            if not known and _is_full(path.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
+        finally:
+            _remove(part)
+    except OSError as error:
+        if error.filename in {None, str(part), part}:
+            error.filename = str(path)
         raise
+
+
+def remove_parts(folder: str | Path) -> int:
+    """Remove what `atomic` left half-written in a folder, and below it, when it was killed.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Nobody else writes in it.
+
+    Returns
+    -------
+    int
+        Number of files and folders removed.
+    """
+    parts = [part for part in Path(folder).rglob(".*.part*") if _PART.search(part.name)]
+    for part in parts:
+        _remove(part)
+    return len(parts)
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink(missing_ok=True)
+
+
+def _onto_disk(part: Path) -> None:
+    """Have the disk hold a file before it gets its name, so that a power cut leaves no torn one.
+
+    Network file systems tell only here that a disk is full.
+    """
+    if part.is_file():
+        with part.open("rb") as file:
+            os.fsync(file)
+
+
+def _is_full(folder: Path) -> bool:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _FULL_BYTES or 0 == disk.f_favail < disk.f_files
 
 
 def write_table(

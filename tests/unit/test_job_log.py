@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +34,7 @@ def test_an_error_of_the_user_ends_the_job_with_its_message_alone(tmp_path, caps
     with pytest.raises(SystemExit) as end, job_log(str(path), "extracting"):
         raise error
     assert end.value.code == 1
-    assert lines(path) == ["extracting", "layer kf: found no CRS; expected one. Assign it."]
+    assert lines(path) == ["extracting", "error: layer kf: found no CRS; expected one. Assign it."]
     assert capsys.readouterr().err == ""
 
 
@@ -44,6 +46,43 @@ def test_any_other_error_leaves_its_traceback_in_the_log(tmp_path):
     assert "failed after " in text
     assert "ZeroDivisionError: division by zero" in text
     assert "Traceback" in text
+
+
+def test_an_error_of_the_machine_is_told_in_a_sentence(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit, match="1"), job_log(str(path), "gathering"):
+        raise OSError(errno.ENOSPC, "No space left on device", "features.parquet")
+    _, told = lines(path)
+    assert told.startswith("error: features.parquet: found no space left on its disk; expected")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit, match="1"), job_log(str(path), "gathering all"):
+        raise MemoryError
+    assert lines(path)[1].startswith("error: gathering all: found no memory left; expected enough")
+
+
+def test_a_log_that_cannot_be_opened_hides_no_error(tmp_path, capsys):
+    path = tmp_path / "folder"
+    path.mkdir()
+    with job_log(str(path), "extracting") as logger:
+        logger.info("3 sites")
+    told = capsys.readouterr().err
+    assert told == f"extracting: error: {path}: [Errno 21] Is a directory: '{path}'\n"
+    with pytest.raises(SystemExit, match="1"), job_log(str(path), "extracting"):
+        raise LayerError("layer kf", "no CRS", "one", "Assign it.")
+    *_, told = capsys.readouterr().err.splitlines()
+    assert told == "extracting: error: layer kf: found no CRS; expected one. Assign it."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
+def test_a_log_without_room_hides_no_error(capsys):
+    with pytest.raises(SystemExit, match="1"), job_log("/dev/full", "extracting") as logger:
+        logger.info("3 sites")
+        raise LayerError("layer kf", "no CRS", "one", "Assign it.")
+    told = capsys.readouterr().err
+    assert told == "extracting: error: layer kf: found no CRS; expected one. Assign it.\n"
+    with pytest.raises(SystemExit, match="1"), job_log("/dev/full", "extracting"):
+        1 / 0  # noqa: B018
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_one_job_does_not_write_into_the_log_of_another(tmp_path):

@@ -91,7 +91,7 @@ def test_a_run_in_a_few_lines(shown, tmp_path):
 def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
     log = tmp_path / "07.log"
     log.write_text(
-        "08:00:00 delineating\n08:00:01 dem.tif: found a hole; expected none. Mend it.\n"
+        "08:00:00 delineating\n08:00:01 error: dem.tif: found a hole; expected none. Mend it.\n"
     )
     handler = LogHandler(settings(), None)
     tell(handler, **job(5, "delineate", log, shard="07"))
@@ -222,7 +222,8 @@ LACK = (
 @pytest.mark.parametrize(
     ("text", "exception", "reason"),
     [
-        ("08:00:00 a\n08:00:01 - x: bad.\n- y: worse.\n", "", "- x: bad.\n- y: worse."),
+        ("08:00:00 a\n08:00:01 error: - x: bad.\n- y: worse.\n", "", "- x: bad.\n- y: worse."),
+        ("08:00:00 a\n08:00:01 patch L0\n", "status 1", "status 1"),
         ("08:00:00 a\n08:00:01 patch L0\n", KILLED, LACK),
         ("08:00:00 a\n", "exit status 137", LACK),
         ("", "died with <Signals.SIGTERM: 15>", "its process was ended from outside (SIGTERM)."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import subprocess
@@ -23,6 +24,7 @@ from snakeshed.tables import (
     concatenate,
     read_descriptions,
     read_table,
+    remove_parts,
     write_csv,
     write_geopackage,
     write_table,
@@ -359,6 +361,55 @@ def test_atomic_removes_a_half_written_folder(tmp_path):
         (part / "data").write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_names_the_file_that_is_not_written(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match="No space") as told, atomic(path):
+        # As Python, and as Arrow, which names no file.
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as told, atomic(path) as part:
+        part.read_text()
+    assert told.value.filename == str(path)
+    with pytest.raises(FileNotFoundError) as told, atomic(path):
+        (tmp_path / "b.txt").read_text()
+    assert told.value.filename == str(tmp_path / "b.txt")
+
+
+class _Full:
+    """What statvfs says of a full disk."""
+
+    f_bavail, f_frsize, f_favail, f_files = 0, 4096, 10, 10
+
+
+def test_atomic_tells_a_full_disk_from_other_failures(tmp_path, monkeypatch):
+    path = tmp_path / "a.gpkg"
+    with pytest.raises(RuntimeError, match="disk I/O error"), atomic(path):
+        raise RuntimeError("disk I/O error")
+    monkeypatch.setattr("os.statvfs", lambda _: _Full)
+    with pytest.raises(OSError, match="No space left") as told, atomic(path):
+        raise RuntimeError("disk I/O error")
+    assert told.value.filename == str(path)
+    with pytest.raises(TableError), atomic(path):
+        raise TableError("a", "b", "c", "d")
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "shards" / "00"
+    code = (
+        "import os, sys; from snakeshed.tables import atomic\n"
+        "with atomic(sys.argv[1]) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    for name in ("a.parquet", "bag"):
+        subprocess.run([sys.executable, "-c", code, folder / name], check=False)
+    kept = [folder / ".part.parquet", folder / "my.part.parquet", folder / ".a.0123.part.csv"]
+    for path in kept:
+        path.write_text("kept")
+    assert len(list(folder.iterdir())) == 5
+    assert remove_parts(tmp_path) == 2
+    assert sorted(folder.iterdir()) == sorted(kept)
 
 
 def test_importing_tables_does_not_import_geopandas():
