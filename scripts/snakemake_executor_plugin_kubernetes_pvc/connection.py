@@ -65,8 +65,10 @@ class Connection:
                 config.load_incluster_config(client_configuration=configuration)
                 self.namespace = POD_NAMESPACE.read_text(encoding="utf-8").strip()
             else:
-                config.load_kube_config(client_configuration=configuration)
-                _, context = config.list_kube_config_contexts()
+                # Named here, for the client reads the variable only when it is imported.
+                files = os.environ.get("KUBECONFIG") or "~/.kube/config"
+                config.load_kube_config(files, client_configuration=configuration)
+                _, context = config.list_kube_config_contexts(files)
                 self.namespace = context["context"].get("namespace") or "default"
         except (config.ConfigException, OSError) as error:
             raise WorkflowError(
