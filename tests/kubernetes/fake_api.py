@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
+
 TOKEN = "let-me-in"
 
 
@@ -110,7 +112,13 @@ class FakeApi:
                 pass
 
         self.lock = threading.RLock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *address: object) -> None:
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # some clients are killed
+                    super().handle_error(*address)
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
@@ -121,7 +129,7 @@ class FakeApi:
         for process in self.processes.values():
             _kill(process)
 
-    def write_kubeconfig(self, path: Path, token: str = TOKEN) -> Path:
+    def write_kubeconfig(self, path: Path, token: str = TOKEN, namespace: str = "here") -> Path:
         """Write the configuration that leads here."""
         server = f"http://127.0.0.1:{self.server.server_port}"
         path.write_text(
@@ -135,7 +143,7 @@ class FakeApi:
                     "contexts": [
                         {
                             "name": "fake",
-                            "context": {"cluster": "fake", "user": "me", "namespace": "here"},
+                            "context": {"cluster": "fake", "user": "me", "namespace": namespace},
                         }
                     ],
                 }
@@ -150,18 +158,13 @@ class FakeApi:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request, rightly or not."""
-        url = urlsplit(handler.path)
-        kind, name, log = _parse(url.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        kind, name, _ = _parse(handler.path)
         length = int(handler.headers.get("Content-Length") or 0)
         body = json.loads(handler.rfile.read(length) or "null")
         with self.lock:
             fault = self._fault(handler.command, kind)
         if fault is None or fault.done:
-            if handler.headers.get("Authorization") == f"Bearer {self.token}":
-                status, answer = self._act(handler.command, kind, name, log, query, body)
-            else:
-                status, answer = 401, _no("Unauthorized")
+            status, answer = self.carry_out(handler, body)
         if fault is not None:
             status, answer = fault.status, _no(fault.message)
         self.calls.append(Call(handler.command, kind, name, max(status, 0), time.monotonic()))
@@ -182,6 +185,14 @@ class FakeApi:
             handler.wfile.write(payload)
         except OSError:  # the client is gone: it may have been killed by its test
             handler.close_connection = True
+
+    def carry_out(self, handler: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
+        """Do what a request asks for, and return status and answer."""
+        if handler.headers.get("Authorization") != f"Bearer {self.token}":
+            return 401, _no("Unauthorized")
+        url = urlsplit(handler.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        return self._act(handler.command, *_parse(url.path), query, body)
 
     def _fault(self, method: str, kind: str) -> Fault | None:
         for fault in self.faults:
@@ -288,6 +299,18 @@ class FakeApi:
         self.pods.pop(pod, None)
 
 
+@dataclass
+class FaultyProxy(FakeApi):
+    """The same faults before a real API server; it is reached with the rights of `connection`."""
+
+    connection: Connection | None = None
+
+    def carry_out(self, handler: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
+        """Pass a request on."""
+        answer = self.connection.send(handler.command, handler.path, body=body)
+        return answer.status, answer.text
+
+
 def task(job: dict[str, Any]) -> str:
     """Rule and wildcards of a Job, from its labels."""
     labels = job["metadata"]["labels"]
@@ -297,8 +320,8 @@ def task(job: dict[str, Any]) -> str:
 
 def _parse(path: str) -> tuple[str, str, bool]:
     """Kind and name in a path, and whether it asks for a log."""
-    words = path.partition("/namespaces/here/")[2].split("/")
-    return words[0], words[1] if len(words) > 1 else "", words[-1] == "log"
+    _, kind, *rest = urlsplit(path).path.partition("/namespaces/")[2].split("/")
+    return kind, rest[0] if rest else "", rest[-1:] == ["log"]
 
 
 def _chosen(things: dict[str, dict[str, Any]], query: dict[str, str]) -> dict[str, dict[str, Any]]:

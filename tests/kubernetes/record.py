@@ -100,7 +100,7 @@ CASES = {
     ),
     "disk_full": Case(
         "dd if=/dev/zero of=/tmp/big bs=1M count=60; sleep 60",
-        seconds=110,
+        seconds=75,
         facts={"resources": {"disk_mb": 20}},
     ),
     "runtime_exceeded": Case(facts={"resources": {"runtime": 0.05}}, seconds=20),

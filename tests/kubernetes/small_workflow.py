@@ -22,13 +22,13 @@ rule all:
 rule piece:
     output: "piece/{piece}.txt"
     log: "log/{piece}.log"
-    resources: mem_mb=100, disk_mb=100
+    resources: mem_mb=lambda wildcards, attempt: 200 * attempt, disk_mb=100
     shell: "sh piece.sh {wildcards.piece} > {output} 2> {log}"
 
 rule join:
     input: expand("piece/{piece}.txt", piece=PIECES)
     output: "all.txt"
-    resources: mem_mb=100, disk_mb=100
+    resources: mem_mb=200, disk_mb=100
     shell: "cat {input} > {output}"
 """
 
@@ -77,6 +77,7 @@ class SmallWorkflow:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            umask=0,  # pods write there as another user
         )
 
     def run(self, *options: str, timeout_s: float = 120) -> Ran:
