@@ -103,9 +103,9 @@ def test_a_failure_is_shown_and_harms_no_other_job(cluster, workflow):
 
 
 def test_out_of_memory_is_named_and_the_next_attempt_has_more(cluster, workflow):
-    workflow.does("[ $1 = 0 ] || python -c 'bytearray(200_000_000)'; echo $1")
+    workflow.does("[ $1 = 0 ] || python -c \"b'x' * 200_000_000\" || exit 1; echo $1")
     ran = workflow.run("--retries", "1")
-    assert "OOMKilled, limit 200M" in ran.text
+    assert "OOMKilled, limit 200M" in ran.text, ran.text
     assert whole(workflow, ran)
 
 
