@@ -18,7 +18,9 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import CONTAINER
 UNAUTHORIZED = 401
 FORBIDDEN = 403
 NOT_FOUND = 404
-CONFLICT = 409
+EXISTS = "AlreadyExists"
+# Two creations met at the same quota.
+CONFLICT = "Conflict"
 BUSY = {408, 429, 500, 502, 503, 504}
 
 FIRST_DELAY_S = 1.0
@@ -42,13 +44,14 @@ class Refused(Exception):
     ----------
     status
         HTTP status.
-    message
-        What it said.
+    reason, message
+        What it said, in one word and in a sentence.
     """
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.message)
         self.status = answer.status
+        self.reason = answer.reason
         self.message = answer.message
 
     @property
@@ -122,7 +125,7 @@ class Api:
         try:
             self._call("create job", "POST", self._path("jobs"), body=manifest)
         except Refused as refusal:
-            if refusal.status != CONFLICT:
+            if refusal.reason != EXISTS:
                 raise
 
     def jobs(self, selector: str) -> list[dict[str, Any]]:
@@ -130,8 +133,9 @@ class Api:
         return self._list("list jobs", self._path("jobs"), {"labelSelector": selector})
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
-        """All pods with these labels."""
-        return self._list("list pods", self._path("pods"), {"labelSelector": selector})
+        """All pods with these labels but those that have succeeded: their Job tells it."""
+        query = {"labelSelector": selector, "fieldSelector": "status.phase!=Succeeded"}
+        return self._list("list pods", self._path("pods"), query)
 
     def warnings(self) -> list[dict[str, Any]]:
         """All events of type Warning in the namespace."""
@@ -214,7 +218,7 @@ class Api:
                         self._connection.renew()
                     except WorkflowError as error:  # being written at this moment, perhaps
                         trouble = str(error)
-                elif answer.status in BUSY:
+                elif answer.status in BUSY or answer.reason == CONFLICT:
                     trouble = f"{answer.status} {answer.message}"
                     pause_s = max(pause_s, _retry_after_s(answer))
                 else:

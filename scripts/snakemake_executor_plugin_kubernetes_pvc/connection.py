@@ -30,10 +30,18 @@ class Answer:
     @property
     def message(self) -> str:
         """What the API server says about a refusal."""
+        return self._word("message") or self.text.strip() or f"HTTP status {self.status}"
+
+    @property
+    def reason(self) -> str:
+        """One word for it, such as AlreadyExists."""
+        return self._word("reason")
+
+    def _word(self, key: str) -> str:
         try:
-            return json.loads(self.text)["message"]
-        except (ValueError, KeyError, TypeError):
-            return self.text.strip() or f"HTTP status {self.status}"
+            return json.loads(self.text).get(key, "")
+        except (ValueError, AttributeError):  # an answer of something before the API server
+            return ""
 
 
 class Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,8 @@ TELL_AFTER_S = 20
 EVENTS_EVERY_S = 30
 # A pod that Kubernetes deletes is given half a minute before it gets SIGKILL.
 CLOSING_PATIENCE_S = 20
+# Every look lists them all, those that are done too: in a long run only the last may stay.
+DONE_KEPT = 100
 
 
 @dataclass
@@ -140,9 +143,11 @@ class Executor(RemoteExecutor):
         )
         self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
         self._api: Api | None = None
-        self._numbers = 0
+        # Counted from two threads, in one step each.
+        self._numbers = itertools.count(1)
         # Names of Jobs that may be in the cluster and have not been seen to end.
         self._open: set[str] = set()
+        self._done: deque[str] = deque()
         self._told: set[str] = set()
         self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._warnings_due = 0.0
@@ -186,6 +191,8 @@ class Executor(RemoteExecutor):
             self._tell(view)
             if view.unexplained:
                 self._read_warnings()
+            while len(self._done) > DONE_KEPT:
+                self._api.delete_job(self._done.popleft())
         except Refused as refusal:
             raise _refusal(refusal) from refusal
         except Stopped:
@@ -225,15 +232,15 @@ class Executor(RemoteExecutor):
             self._stop,
             self.logger,
         )
+        if threading.current_thread() is threading.main_thread():
+            # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
+            # that wants its pod back, say, kills it half a minute later.
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             self._end_earlier_runs(api)
         except Refused as refusal:
             raise _refusal(refusal) from refusal
         self._api = api
-        if threading.current_thread() is threading.main_thread():
-            # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
-            # that wants its pod back, say, kills it half a minute later.
-            signal.signal(signal.SIGTERM, _terminate)
         self.logger.info(
             f"Jobs of this run: kubectl get jobs --namespace {api.namespace} "
             f"--selector {RUN}={self._run.run}"
@@ -281,8 +288,7 @@ class Executor(RemoteExecutor):
 
     def _manifest(self, facts: JobFacts) -> dict[str, Any]:
         """Make the manifest of a further Job."""
-        self._numbers += 1
-        return manifest(facts, self.executor_settings, self._run, self._numbers)
+        return manifest(facts, self.executor_settings, self._run, next(self._numbers))
 
     def _send(self, submission: Submission) -> str:
         """Create a Job for a submission, and return why the cluster does not want it, if so.
@@ -338,6 +344,7 @@ class Executor(RemoteExecutor):
         self._open.discard(submission.name)
         if isinstance(now, Succeeded):
             self.report_job_success(info)
+            self._done.append(submission.name)
         else:
             self._report_failure(info, submission.fate or now)
         return False
@@ -398,7 +405,8 @@ class Executor(RemoteExecutor):
 
     def _report_failure(self, info: SubmittedJobInfo, failed: Failed) -> None:
         """Tell Snakemake that a job has failed, with the last that its container said."""
-        message = f"{failed.reason} (Job {info.aux['submission'].name})\n"
+        info.external_jobid = info.aux["submission"].name
+        message = f"{failed.reason} (Job {info.external_jobid})\n"
         if failed.pod:
             try:
                 log = self._api.last_lines(failed.pod, LOG_LINES)

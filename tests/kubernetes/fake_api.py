@@ -59,6 +59,7 @@ class Fault:
     skip: int = 0
     times: int = 1
     message: str = "made for the test"
+    reason: str = ""
     retry_after: str | None = None
     done: bool = False
     hang_s: float = 0
@@ -166,7 +167,7 @@ class FakeApi:
         if fault is None or fault.done:
             status, answer = self.carry_out(handler, body)
         if fault is not None:
-            status, answer = fault.status, _no(fault.message)
+            status, answer = fault.status, _no(fault.message, fault.reason)
         self.calls.append(Call(handler.command, kind, name, max(status, 0), time.monotonic()))
         if status <= 0:
             time.sleep(fault.hang_s)
@@ -229,7 +230,7 @@ class FakeApi:
     def _create(self, job: dict[str, Any]) -> tuple[int, Any]:
         name = job["metadata"]["name"]
         if name in self.jobs:
-            return 409, _no(f'jobs.batch "{name}" already exists')
+            return 409, _no(f'jobs.batch "{name}" already exists', "AlreadyExists")
         self.created.append(job)
         job["status"] = {}
         self.jobs[name] = job
@@ -337,8 +338,8 @@ def _chosen(things: dict[str, dict[str, Any]], query: dict[str, str]) -> dict[st
     return chosen
 
 
-def _no(message: str) -> dict[str, Any]:
-    return {"kind": "Status", "status": "Failure", "message": message}
+def _no(message: str, reason: str = "") -> dict[str, Any]:
+    return {"kind": "Status", "status": "Failure", "message": message, "reason": reason}
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -53,6 +54,7 @@ TROUBLES = [
     Fault(503),
     Fault(504),
     Fault(429),
+    Fault(409, reason="Conflict"),
     Fault(RESET),
     Fault(HANG, hang_s=1),
 ]
@@ -61,7 +63,7 @@ TROUBLES = [
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda fault: str(fault.status))
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_a_job_is_created_once_whatever_the_server_answers_first(api, fake, job, trouble, done):
-    fake.faults = [Fault(trouble.status, "POST", "jobs", times=2, done=done, hang_s=trouble.hang_s)]
+    fake.faults = [dataclasses.replace(trouble, method="POST", times=2, done=done)]
     api.create_job(job)
     assert [one["metadata"]["name"] for one in fake.created] == [job["metadata"]["name"]]
     assert len(fake.calls) == 3
@@ -70,7 +72,7 @@ def test_a_job_is_created_once_whatever_the_server_answers_first(api, fake, job,
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda fault: str(fault.status))
 def test_lists_come_after_troubles(api, fake, job, trouble):
     api.create_job(job)
-    fake.faults = [Fault(trouble.status, "GET", times=2, hang_s=trouble.hang_s)]
+    fake.faults = [dataclasses.replace(trouble, method="GET", times=2)]
     (found,) = api.jobs("snakemake/run=run")
     assert found["metadata"]["name"] == job["metadata"]["name"]
 

@@ -90,6 +90,13 @@ def test_a_failure_is_shown_and_harms_no_other_job(fake, workflow):
     assert sent(fake) == Counter(["piece-0", "piece-1"])
 
 
+def test_a_group_is_one_job(fake, workflow):
+    ran = workflow.run("--groups", "piece=pair", "--group-components", "pair=2")
+    assert ran.code == 0, ran.text
+    assert len(fake.created) == 2
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+
+
 def test_retries_are_those_of_snakemake(fake, workflow):
     workflow.does("[ $1 = 0 -o -e once ] || { touch once; exit 1; }; echo $1")
     ran = workflow.run("--retries", "1")
@@ -301,6 +308,8 @@ def test_the_number_of_calls_does_not_grow_with_the_number_of_jobs(fake, workflo
     looks = Counter(call.kind for call in fake.calls if call.method == "GET")
     assert set(looks) == {"jobs", "pods"}
     assert 4 <= looks["jobs"] <= time.monotonic() - begin + 2
+    # Of those that are done only the last are kept, so that lists do not grow either.
+    assert len(fake.jobs) <= 101
 
 
 def test_a_dry_run_prints_what_would_be_sent(fake, workflow):
