@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import re
 import secrets
@@ -303,7 +304,7 @@ class Executor(RemoteExecutor):
         draft = self._manifest(submission.facts)
         submission.name = draft["metadata"]["name"]
         submission.sent, submission.refusal = False, ""
-        self.logger.debug(yaml.safe_dump(draft, sort_keys=False))
+        self.logger.debug(json.dumps(draft, indent=2))
         self._open.add(submission.name)
         try:
             self._api.create_job(draft)

@@ -246,6 +246,21 @@ def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(cluster, w
     assert sent(cluster) == EACH_ONCE
 
 
+def test_runs_in_two_folders_do_not_touch_each_other(cluster, workflow):
+    workflow.does("touch began-$1; sleep 15; echo $1")
+    first = workflow.start()
+    until(lambda: len(list(workflow.folder.glob("began-*"))) == 2)
+    other = SmallWorkflow(
+        workflow.folder / "other", workflow.kubeconfig, mount_path=cluster.folder, image=IMAGE
+    )
+    second = other.start()
+    until(lambda: sent(cluster)["piece-0"] == 2)
+    os.kill(second.pid, signal.SIGTERM)
+    ended(second)
+    assert whole(workflow, ended(first))
+    assert sent(cluster) == EACH_ONCE
+
+
 def test_finished_jobs_go_by_themselves(cluster, workflow):
     ran = workflow.run(
         "piece/0.txt", "--kubernetes-pvc-ttl", "5", "--kubernetes-pvc-api-patience", "5"

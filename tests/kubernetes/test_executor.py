@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -241,6 +242,15 @@ def test_a_run_that_is_stopped_while_the_api_is_away_does_not_hang(fake, workflo
     assert fake.jobs == {}
 
 
+def test_a_run_that_cannot_send_can_be_stopped(fake, workflow):
+    fake.faults = [Fault(503, "POST", times=9999)]
+    run = workflow.start()
+    until(lambda: fake.faults[0].times < 9999)
+    os.kill(run.pid, signal.SIGTERM)
+    assert ended(run, 20).code != 0
+    assert fake.jobs == {}
+
+
 def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, workflow):
     workflow.does("touch at-work-$1; sleep 100")
     run = workflow.start()
@@ -312,16 +322,31 @@ def test_the_number_of_calls_does_not_grow_with_the_number_of_jobs(fake, workflo
     assert len(fake.jobs) <= 101
 
 
-def test_a_dry_run_prints_what_would_be_sent(fake, workflow):
-    ran = workflow.run("--kubernetes-pvc-dry-run")
+def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake, workflow):
+    profile = workflow.folder / "profile"
+    profile.mkdir()
+    settings = {
+        "kubernetes-pvc-tolerations": ["dedicated=batch:NoSchedule", "slow"],
+        "kubernetes-pvc-labels": ["project=fires", "team=water"],
+        "kubernetes-pvc-priority-class": "opportunistic",
+        "kubernetes-pvc-user-id": 4321,
+        "kubernetes-pvc-dry-run": True,
+        "default-resources": ["mem_mb=700"],
+    }
+    (profile / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ran = workflow.run("--profile", str(profile))
+    assert ran.code == 1
     assert "2 Jobs were printed, none was sent" in ran.text
-    begin = ran.text.index("apiVersion:")
-    drafts = [
-        one
-        for one in yaml.safe_load_all(ran.text[begin : ran.text.index("\nWorkflowError")])
-        if isinstance(one, dict)
-    ]
-    assert {draft["kind"] for draft in drafts} == {"Job"}
+    printed = re.search(r"^apiVersion:.*?(?=^WorkflowError)", ran.text, re.DOTALL | re.MULTILINE)
+    drafts = [one for one in yaml.safe_load_all(printed.group()) if isinstance(one, dict)]
+    assert len(drafts) == 2
+    for draft in drafts:
+        pod = draft["spec"]["template"]["spec"]
+        assert draft["metadata"]["labels"]["project"] == "fires"
+        assert draft["metadata"]["labels"]["team"] == "water"
+        assert [one["key"] for one in pod["tolerations"]] == ["dedicated", "slow"]
+        assert pod["priorityClassName"] == "opportunistic"
+        assert pod["securityContext"]["runAsUser"] == 4321
     assert fake.calls == []
 
 
