@@ -158,6 +158,16 @@ class Executor(RemoteExecutor):
         on_volume = Path(sys.executable).is_relative_to(self.executor_settings.mount_path)
         return super().get_python_executable() if on_volume else "python"
 
+    @property
+    def tmpdir(self) -> str:
+        """Folder on the volume with lists of files that jobs wait for, if they are long."""
+        fresh = self._tmpdir is None
+        folder = super().tmpdir
+        if fresh:
+            # It was made for the driver's user alone, and pods may have another one.
+            Path(folder).chmod(0o755)
+        return folder
+
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Send a list of jobs."""
         if self.executor_settings.dry_run:

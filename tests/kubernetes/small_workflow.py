@@ -30,6 +30,12 @@ rule join:
     output: "all.txt"
     resources: mem_mb=200, disk_mb=100
     shell: "cat {input} > {output}"
+
+rule many:
+    input: expand("given/{number}.txt", number=range(30))
+    output: "many.txt"
+    resources: mem_mb=200, disk_mb=100
+    shell: "cat {input} > {output}"
 """
 
 

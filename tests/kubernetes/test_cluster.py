@@ -92,6 +92,16 @@ def test_a_pod_may_do_nothing_but_its_work(cluster, workflow):
     ]
 
 
+def test_a_job_may_have_many_inputs(cluster, workflow):
+    # Their names come in a file that the driver writes as another user.
+    (workflow.folder / "given").mkdir()
+    for number in range(30):
+        (workflow.folder / f"given/{number}.txt").write_text(f"{number}\n")
+    ran = workflow.run("many.txt")
+    assert ran.code == 0, ran.text
+    assert len((workflow.folder / "many.txt").read_text().split()) == 30
+
+
 def test_a_failure_is_shown_and_harms_no_other_job(cluster, workflow):
     workflow.does("[ $1 = 0 ] || { sleep 3; exec >&2; echo no such tile; exit 3; }; echo $1")
     ran = workflow.run("--keep-going", "--show-failed-logs")

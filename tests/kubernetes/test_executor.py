@@ -202,6 +202,7 @@ def test_a_missing_right_ends_the_run_and_is_named(fake, workflow, fault, said):
     assert fake.jobs == {}
 
 
+@pytest.mark.slow
 def test_an_api_that_stays_away_ends_the_run_and_says_how_to_clean_up(fake, workflow):
     def disappear(api: FakeApi, job: dict) -> None:
         api.faults = [Fault(503, times=9999)]
