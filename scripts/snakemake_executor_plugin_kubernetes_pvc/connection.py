@@ -1,0 +1,118 @@
+"""One connection to the API server of the cluster that the user's configuration names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+CONNECT_S = 5
+READ_S = 20
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers and text of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def message(self) -> str:
+        """What the API server says about a refusal."""
+        return self._word("message") or self.text.strip() or f"HTTP status {self.status}"
+
+    @property
+    def reason(self) -> str:
+        """One word for it, such as AlreadyExists."""
+        return self._word("reason")
+
+    def _word(self, key: str) -> str:
+        try:
+            return json.loads(self.text).get(key, "")
+        except (ValueError, AttributeError):  # an answer of something before the API server
+            return ""
+
+
+class Connection:
+    """Sends requests with the user's credentials.
+
+    Of the official client only what finds and renews credentials is used: it would turn the pods
+    of a thousand Jobs into as many objects every few seconds.
+    """
+
+    def __init__(self) -> None:
+        self.namespace = "default"
+        self._client: ApiClient
+        self.renew()
+
+    def renew(self) -> None:
+        """Read the credentials again, from the kubeconfig or, in a pod, from its service account.
+
+        Raises
+        ------
+        WorkflowError
+            If there are none.
+        """
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+
+        configuration = Configuration()
+        try:
+            if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(client_configuration=configuration)
+                self.namespace = POD_NAMESPACE.read_text(encoding="utf-8").strip()
+            else:
+                # Named here, for the client reads the variable only when it is imported.
+                files = os.environ.get("KUBECONFIG") or "~/.kube/config"
+                config.load_kube_config(files, client_configuration=configuration)
+                _, context = config.list_kube_config_contexts(files)
+                self.namespace = context["context"].get("namespace") or "default"
+        except (config.ConfigException, OSError) as error:
+            raise WorkflowError(
+                f"No Kubernetes cluster is configured ({error}): set KUBECONFIG, or try `kubectl "
+                "config current-context`."
+            ) from error
+        self._client = ApiClient(configuration)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Send one request, once.
+
+        Raises
+        ------
+        urllib3.exceptions.HTTPError
+            If no whole answer came.
+        """
+        from urllib.parse import urlencode
+
+        from urllib3 import Timeout
+
+        client = self._client
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        client.update_params_for_auth(headers, [], ["BearerToken"])
+        response = client.rest_client.pool_manager.request(
+            method,
+            client.configuration.host + path + ("?" + urlencode(query) if query else ""),
+            body=None if body is None else json.dumps(body),
+            headers=headers,
+            timeout=Timeout(connect=CONNECT_S, read=READ_S),
+            retries=False,
+            redirect=False,
+        )
+        return Answer(response.status, response.headers, response.data.decode(errors="replace"))

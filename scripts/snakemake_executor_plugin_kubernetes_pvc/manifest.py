@@ -1,0 +1,245 @@
+"""From a Snakemake job to the manifest of a Kubernetes Job."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings
+
+CONTAINER = "main"
+TEMPORARY = "/tmp"
+
+# Labels: `kubectl get jobs -l snakemake/rule=delineate`.
+WORKFLOW = "snakemake/workflow"
+RUN = "snakemake/run"
+RULE = "snakemake/rule"
+JOB = "snakemake/job"
+ATTEMPT = "snakemake/attempt"
+WILDCARD = "snakemake/wildcard."
+
+# Kubernetes gives a Job's pods a label with its name, and a label has at most this many letters.
+LONGEST = 63
+
+GPUS = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}
+
+# Snakemake in the pod takes SIGTERM as "finish the job at hand first". A pod that is deleted has
+# no time for that, and outputs appear whole or not at all: the default of 30 s would only delay
+# the end of a run that was stopped.
+GRACE_S = 5
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a Job needs to know about a Snakemake job.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule, or of the group.
+    jobid
+        Snakemake's number of the job in this run.
+    attempt
+        1, and one more with each retry by Snakemake.
+    command
+        Shell command that runs the job.
+    working_directory
+        Where it runs; on the volume.
+    threads
+        Cores.
+    resources
+        Snakemake's resources; used are ``mem_mb``, ``disk_mb``, ``runtime`` (minutes), ``gpu`` and
+        ``gpu_manufacturer``.
+    wildcards
+        Their values by name.
+    variables
+        Names of the environment variables that the workflow asks for.
+    """
+
+    rule: str
+    jobid: int
+    attempt: int
+    command: str
+    working_directory: str
+    threads: int
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    wildcards: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of Snakemake, as labels tell it from others.
+
+    Attributes
+    ----------
+    workflow
+        The same for all runs in this working directory; see `workflow_id`.
+    run
+        Another one for each run.
+    image
+        The image of its pods.
+    """
+
+    workflow: str
+    run: str
+    image: str
+
+
+def workflow_id(claim: str, working_directory: str) -> str:
+    """Label value that is the same for all runs in one folder of one volume."""
+    return hashlib.sha256(f"{claim}\0{working_directory}".encode()).hexdigest()[:10]
+
+
+def label_value(text: str) -> str:
+    """Turn a text into one that Kubernetes takes as the value of a label."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(text))[:LONGEST].strip("._-")
+
+
+def job_name(job: JobFacts, run: str, number: int) -> str:
+    """Name of a Job: what it does, then the run and the number that make it unique."""
+    words = "-".join([job.rule, *job.wildcards.values()])
+    readable = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    unique = f"{run}-{number}"
+    readable = readable[: LONGEST - len(unique) - 1].strip("-")
+    # Names begin with a letter where they become names of pods' hosts.
+    return f"{readable}-{unique}" if readable[:1].isalpha() else f"job-{unique}"
+
+
+def _container_resources(job: JobFacts) -> dict[str, str]:
+    """Cores, memory (MB), disk (MB) and GPUs of a job in the words of Kubernetes."""
+    amounts = {"cpu": str(job.threads)}
+    for resource, name in (("mem_mb", "memory"), ("disk_mb", "ephemeral-storage")):
+        if resource in job.resources:
+            amounts[name] = f"{job.resources[resource]}M"
+    if job.resources.get("gpu"):
+        maker = str(job.resources.get("gpu_manufacturer", "nvidia")).lower()
+        if maker not in GPUS:
+            raise WorkflowError(
+                f"Rule {job.rule} asks for a GPU by {maker!r}: 'nvidia' and 'amd' are known."
+            )
+        amounts[GPUS[maker]] = str(job.resources["gpu"])
+    return amounts
+
+
+def _environment(job: JobFacts, settings: ExecutorSettings) -> list[dict[str, Any]]:
+    """Variables of the container; those that the workflow asks for by reference only."""
+    plain = {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "XDG_CACHE_HOME": f"{TEMPORARY}/.cache"}
+    variables: list[dict[str, Any]] = [
+        {"name": name, "value": value} for name, value in (plain | settings.environment).items()
+    ]
+    for name in job.variables:
+        if name in settings.environment:
+            continue
+        if settings.env_secret is None:
+            raise WorkflowError(
+                f"The workflow asks for the environment variable {name}: put it in a secret "
+                f"(kubectl create secret generic SECRET --from-literal={name}=…) and give its name "
+                "with --kubernetes-pvc-env-secret, or, if it is not secret, set "
+                f"--kubernetes-pvc-environment {name}=VALUE."
+            )
+        reference = {"name": settings.env_secret, "key": name}
+        variables.append({"name": name, "valueFrom": {"secretKeyRef": reference}})
+    return variables
+
+
+def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -> dict[str, Any]:
+    """Manifest of the Job that runs a Snakemake job once.
+
+    Parameters
+    ----------
+    job
+        The Snakemake job.
+    settings
+        What the user set.
+    run
+        The run that it belongs to.
+    number
+        Number of the Job in this run. It makes the name unique, and the name is what keeps a
+        creation that is repeated, because its answer was lost, from starting a second Job.
+
+    Returns
+    -------
+    dict
+        A ``batch/v1`` Job. It runs one pod once (no ``backoffLimit``, no restarts): when to try
+        again is decided in one place, by the executor and Snakemake.
+    """
+    labels = {
+        **settings.labels,
+        "app.kubernetes.io/managed-by": "snakemake-kubernetes-pvc",
+        WORKFLOW: run.workflow,
+        RUN: run.run,
+        RULE: label_value(job.rule),
+        JOB: str(job.jobid),
+        ATTEMPT: str(job.attempt),
+        **{
+            f"{WILDCARD}{name}"[: len("snakemake/") + LONGEST]: label_value(value)
+            for name, value in job.wildcards.items()
+        },
+    }
+    amounts = _container_resources(job)
+    container = {
+        "name": CONTAINER,
+        "image": run.image,
+        "command": ["/bin/sh", "-c", job.command],
+        "workingDir": job.working_directory,
+        "env": _environment(job, settings),
+        "resources": {"requests": amounts, "limits": dict(amounts)},
+        "volumeMounts": [
+            {"name": "shared", "mountPath": settings.mount_path},
+            {"name": "temporary", "mountPath": TEMPORARY},
+        ],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": GRACE_S,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "containers": [container],
+        "volumes": [
+            {"name": "shared", "persistentVolumeClaim": {"claimName": settings.claim}},
+            {"name": "temporary", "emptyDir": {}},
+        ],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": settings.user_id,
+            "runAsGroup": settings.group_id,
+            "fsGroup": settings.group_id,
+            # Without this every pod would walk over all files of the volume before it starts.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    if settings.service_account:
+        pod["serviceAccountName"] = settings.service_account
+    if settings.priority_class:
+        pod["priorityClassName"] = settings.priority_class
+    if settings.tolerations:
+        pod["tolerations"] = settings.tolerations
+    if settings.node_selector:
+        pod["nodeSelector"] = settings.node_selector
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    if job.resources.get("runtime"):
+        # The pod's deadline, not the Job's: the Job's deletes the pod, and its log with it.
+        pod["activeDeadlineSeconds"] = int(job.resources["runtime"] * 60)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job_name(job, run.run, number), "labels": labels},
+        "spec": {
+            "backoffLimit": 0,
+            "ttlSecondsAfterFinished": settings.ttl,
+            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
+        },
+    }

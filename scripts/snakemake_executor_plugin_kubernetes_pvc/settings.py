@@ -1,0 +1,244 @@
+"""The settings, as Snakemake reads them from its command line and profiles.
+
+Types are evaluated here (no ``from __future__ import annotations``): Snakemake makes its options
+from them.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TOLERATION = re.compile(
+    r"(?P<key>[^=:\s]+)(=(?P<value>[^=:\s]*))?"
+    r"(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?"
+)
+
+
+def _pairs(items: list[str]) -> dict[str, str]:
+    """Split each ``name=value``."""
+    pairs = {}
+    for item in items:
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise WorkflowError(f"{item!r} was found where NAME=VALUE is expected.")
+        pairs[name] = value
+    return pairs
+
+
+def _joined(pairs: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in pairs.items()]
+
+
+def parse_labels(items: list[str]) -> dict[str, str]:
+    """Labels from ``name=value``, as Kubernetes allows them."""
+    labels = _pairs(items)
+    for name, value in labels.items():
+        if not LABEL_KEY.fullmatch(name) or not LABEL_VALUE.fullmatch(value):
+            raise WorkflowError(
+                f"'{name}={value}' is no label: letters, digits, '-', '_' and '.' are allowed, up "
+                "to 63 on each side."
+            )
+    return labels
+
+
+def parse_environment(items: list[str]) -> dict[str, str]:
+    """Environment variables from ``NAME=VALUE``."""
+    variables = _pairs(items)
+    for name in variables:
+        if not VARIABLE.fullmatch(name):
+            raise WorkflowError(f"{name!r} is no name of an environment variable.")
+    return variables
+
+
+def parse_tolerations(items: list[str]) -> list[dict[str, str]]:
+    """Tolerations from ``key[=value][:effect]``, the way ``kubectl taint`` writes taints."""
+    tolerations = []
+    for item in items:
+        found = TOLERATION.fullmatch(item)
+        if not found:
+            raise WorkflowError(
+                f"{item!r} is no toleration: KEY[=VALUE][:EFFECT] is expected, with the effect "
+                "NoSchedule, PreferNoSchedule or NoExecute."
+            )
+        given = {name: value for name, value in found.groupdict().items() if value is not None}
+        tolerations.append({"operator": "Equal" if "value" in given else "Exists", **given})
+    return tolerations
+
+
+def format_tolerations(tolerations: list[dict[str, str]]) -> list[str]:
+    """Write tolerations as they are given."""
+    return [
+        toleration["key"]
+        + (f"={toleration['value']}" if "value" in toleration else "")
+        + (f":{toleration['effect']}" if "effect" in toleration else "")
+        for toleration in tolerations
+    ]
+
+
+def _word(help_text: str, **more: Any) -> dict[str, Any]:
+    """Describe a setting of one word that may be absent."""
+    return {"help": help_text, "type": str, **more}
+
+
+def _words(help_text: str, metavar: str) -> dict[str, Any]:
+    """Describe a setting of several words."""
+    return {"help": help_text, "nargs": "+", "metavar": metavar}
+
+
+def _pairs_of(help_text: str, parse: Callable[[list[str]], dict[str, str]]) -> dict[str, Any]:
+    """Describe a setting of several names with values."""
+    functions = {"parse_func": parse, "unparse_func": _joined}
+    return {**_words(help_text, "NAME=VALUE"), **functions}
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    """What a user can set. The image is Snakemake's own ``--container-image``."""
+
+    claim: str | None = field(
+        default=None,
+        metadata=_word(
+            "The PersistentVolumeClaim (ReadWriteMany) that holds the workflow and its data. The "
+            "driver has the same volume at the same path.",
+            required=True,
+        ),
+    )
+    mount_path: str | None = field(
+        default=None,
+        metadata=_word(
+            "Where the volume is mounted, in the driver and in every pod. The working directory "
+            "lies in it.",
+            required=True,
+        ),
+    )
+    namespace: str | None = field(
+        default=None,
+        metadata=_word(
+            "The namespace of the Jobs. Default: the one of the kubeconfig context or, in a pod, "
+            "of the pod."
+        ),
+    )
+    service_account: str | None = field(
+        default=None,
+        metadata=_word(
+            "The service account of the pods. Its token is not mounted. Default: the namespace's "
+            "own."
+        ),
+    )
+    priority_class: str | None = field(
+        default=None, metadata=_word("The priority class of the pods.")
+    )
+    node_selector: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_pairs_of("Labels that a node must have to run the pods.", parse_labels),
+    )
+    tolerations: list[dict[str, str]] = field(
+        default_factory=list,
+        metadata={
+            **_words("Taints of nodes that the pods tolerate.", "KEY[=VALUE][:EFFECT]"),
+            "type": str,
+            "parse_func": parse_tolerations,
+            "unparse_func": format_tolerations,
+        },
+    )
+    image_pull_secrets: list[str] = field(
+        default_factory=list,
+        metadata=_words("Secrets of the namespace that give access to the image.", "NAME"),
+    )
+    labels: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_pairs_of(
+            "More labels for the Jobs and pods, for accounting or policies.", parse_labels
+        ),
+    )
+    environment: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_pairs_of(
+            "Environment variables of the pods. They can be read in the Jobs: nothing secret here.",
+            parse_environment,
+        ),
+    )
+    env_secret: str | None = field(
+        default=None,
+        metadata=_word(
+            "An existing secret from which the pods get the variables that the workflow asks for "
+            "with 'envvars:', each under its own name. Snakemake never sends their values."
+        ),
+    )
+    user_id: int = field(
+        default=1000, metadata={"help": "The numeric user that the pods run as; not 0."}
+    )
+    group_id: int = field(
+        default=1000,
+        metadata={"help": "The numeric group of the pods and of what they write to the volume."},
+    )
+    start_deadline: int = field(
+        default=3600,
+        metadata={
+            "help": "Seconds that a job may wait for its pod to run (no free node, no image, no "
+            "volume, no quota) before it fails with what the cluster says about it."
+        },
+    )
+    api_patience: int = field(
+        default=600,
+        metadata={
+            "help": "Seconds for which a call that the API server does not answer, or answers with "
+            "429 or 5xx, is repeated before the run is given up."
+        },
+    )
+    infrastructure_retries: int = field(
+        default=5,
+        metadata={
+            "help": "How often a job is started again because its pod was evicted, preempted or "
+            "deleted or its node was lost. This is apart from --retries, which counts the job's "
+            "own failures."
+        },
+    )
+    ttl: int = field(
+        default=3600,
+        metadata={
+            "help": "Seconds after which the cluster removes a finished Job and its pod. At least "
+            "--kubernetes-pvc-api-patience, or a Job could be gone before its end was seen."
+        },
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={
+            "help": "Print the Jobs that would be sent now, as YAML, and stop. Nothing is sent."
+        },
+    )
+
+
+def check(settings: ExecutorSettings, working_directory: str) -> None:
+    """Raise a WorkflowError that names the first setting with a value that cannot work."""
+    mount_path = PurePosixPath(settings.mount_path)
+    if not mount_path.is_absolute():
+        raise WorkflowError(
+            f"--kubernetes-pvc-mount-path {settings.mount_path} is not an absolute path."
+        )
+    if not PurePosixPath(working_directory).is_relative_to(mount_path):
+        raise WorkflowError(
+            f"The working directory {working_directory} is not in {mount_path}, where pods have "
+            "the volume: run Snakemake in a folder of the volume, or set "
+            "--kubernetes-pvc-mount-path."
+        )
+    for name, lowest in (
+        ("user_id", 1),
+        ("group_id", 1),
+        ("start_deadline", 1),
+        ("api_patience", 0),
+        ("infrastructure_retries", 0),
+        ("ttl", settings.api_patience),
+    ):
+        value = getattr(settings, name)
+        if value < lowest:
+            option = name.replace("_", "-")
+            raise WorkflowError(f"--kubernetes-pvc-{option} is {value}, and must be >= {lowest}.")

@@ -1,0 +1,389 @@
+"""Runs of Snakemake against a fake API server: what users see, and what is left there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from fake_api import FakeApi, Fault, task
+from small_workflow import SmallWorkflow, at_once, ended, until
+
+RESET, HANG = 0, -1
+
+
+def only(chosen: str, fate):
+    """Give one task a fate; all others are done at once."""
+    return lambda job: fate if task(job) == chosen else at_once
+
+
+def vanish(api: FakeApi, job: dict) -> None:
+    """Fate of a Job: its pod is taken away."""
+    job["status"]["conditions"] = [{"type": "Failed", "status": "True"}]
+
+
+def stay_pending(api: FakeApi, job: dict) -> None:
+    """Fate of a Job: no node has room."""
+    message = "0/7 nodes are available: 7 Insufficient memory."
+    no_room = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    api.add_pod(job, phase="Pending", conditions=[{**no_room, "message": message}])
+
+
+def sent(fake: FakeApi) -> Counter[str]:
+    """How often each task was sent."""
+    return Counter(task(job) for job in fake.created)
+
+
+EACH_ONCE = Counter(["piece-0", "piece-1", "join"])
+
+
+def test_jobs_run_on_the_shared_folder(fake, workflow):
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+    assert sent(fake) == EACH_ONCE
+    assert (workflow.folder / "log/1.log").exists()
+    # Finished Jobs are left to their time to live; nothing else was made.
+    assert {(call.method, call.kind) for call in fake.writes()} == {("POST", "jobs")}
+
+
+def test_a_run_without_work_asks_nothing_of_the_cluster(fake, workflow):
+    (workflow.folder / "all.txt").write_text("done before\n")
+    ran = workflow.run("--rerun-triggers", "mtime")
+    assert "Nothing to be done" in ran.text
+    assert fake.calls == []
+
+
+def test_no_trouble_of_the_api_loses_a_job_or_starts_one_twice(fake, workflow):
+    fake.faults = [
+        Fault(503, "GET", "jobs"),
+        Fault(500, "POST", done=True),
+        Fault(RESET, "POST", done=True, skip=1),
+        Fault(429, "POST", retry_after="1", skip=1),
+        Fault(RESET, "GET", "pods", skip=2),
+        Fault(500, "GET", "pods", skip=3),
+        Fault(504, "GET", "jobs", skip=4),
+    ]
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+    assert set(fake.most_at_once.values()) == {1}
+    assert not any(fault.times for fault in fake.faults)
+
+
+def test_a_failure_is_shown_and_harms_no_other_job(fake, workflow):
+    workflow.does("[ $1 = 0 ] || { sleep 3; exec >&2; echo no such tile; exit 3; }; echo $1")
+    ran = workflow.run("--keep-going", "--show-failed-logs")
+    assert ran.code == 1
+    assert "exit code 1 (Job piece-1-" in ran.text
+    assert "Last lines of its pod piece-1-" in ran.text
+    assert "Error in rule piece" in ran.text
+    assert "no such tile" in ran.text
+    assert (workflow.folder / "piece/0.txt").read_text() == "0\n"
+    assert sent(fake) == Counter(["piece-0", "piece-1"])
+
+
+def test_a_group_is_one_job(fake, workflow):
+    ran = workflow.run("--groups", "piece=pair", "--group-components", "pair=2")
+    assert ran.code == 0, ran.text
+    assert len(fake.created) == 2
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+
+
+def test_retries_are_those_of_snakemake(fake, workflow):
+    workflow.does("[ $1 = 0 -o -e once ] || { touch once; exit 1; }; echo $1")
+    ran = workflow.run("--retries", "1")
+    assert ran.code == 0, ran.text
+    assert sent(fake)["piece-1"] == 2
+    attempts = [job["metadata"]["labels"]["snakemake/attempt"] for job in fake.created]
+    assert sorted(attempts) == ["1", "1", "1", "2"]
+
+
+def test_a_job_that_the_cluster_lost_is_sent_again_without_retries(fake, workflow):
+    fates = iter([vanish, vanish])
+    fake.fate = lambda job: next(fates, at_once) if task(job) == "piece-1" else at_once
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert ran.text.count("it is sent again") == 2
+    assert sent(fake) == EACH_ONCE + Counter({"piece-1": 2})
+
+
+def test_a_job_that_someone_deleted_is_sent_again(fake, workflow):
+    deleted = []
+
+    def delete(api: FakeApi, job: dict) -> None:
+        if not deleted:
+            deleted.append(api.jobs.pop(job["metadata"]["name"]))
+        else:
+            at_once(api, job)
+
+    fake.fate = only("piece-1", delete)
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert sent(fake)["piece-1"] == 2
+
+
+def test_losses_end_at_their_limit(fake, workflow):
+    fake.fate = only("piece-1", vanish)
+    ran = workflow.run("--kubernetes-pvc-infrastructure-retries", "2")
+    assert ran.code == 1
+    assert "lost 3 times: its pod is gone" in ran.text
+    assert sent(fake)["piece-1"] == 3
+
+
+def test_a_pod_that_never_starts_fails_at_its_deadline_with_the_reason(fake, workflow):
+    fake.fate = only("piece-1", stay_pending)
+    ran = workflow.run("--kubernetes-pvc-start-deadline", "2", "--keep-going")
+    assert ran.code == 1
+    assert "waited for 2 s: Unschedulable: 0/7 nodes are available" in ran.text
+    assert not any(task(job) == "piece-1" for job in fake.jobs.values())
+    assert (workflow.folder / "piece/0.txt").exists()
+
+
+def test_jobs_over_quota_are_sent_when_there_is_room(fake, workflow):
+    fake.fate = lambda job: at_once
+    refusal = 'jobs.batch "x" is forbidden: exceeded quota: small, used: count/jobs.batch=1'
+    fake.faults = [Fault(403, "POST", times=4, message=refusal)]
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+    refused = [call.at for call in fake.calls if call.status == 403]
+    # Two when the jobs were ready, then one at each look.
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(refused[2:]))
+
+
+def test_a_quota_that_stays_full_fails_jobs_at_their_deadline(fake, workflow):
+    fake.faults = [Fault(403, "POST", times=999, message="is forbidden: exceeded quota: small")]
+    ran = workflow.run("--kubernetes-pvc-start-deadline", "2", "--keep-going")
+    assert ran.code == 1
+    assert ran.text.count("waited for 2 s: is forbidden: exceeded quota: small") == 2
+
+
+def test_admission_may_refuse_one_job(fake, workflow):
+    fake.fate = lambda job: at_once
+    refusal = 'admission webhook "policy" denied the request: no such project'
+    fake.faults = [Fault(403, "POST", message=refusal)]
+    ran = workflow.run("--keep-going")
+    assert ran.code == 1
+    assert f"The cluster refuses the Job: {refusal}" in ran.text
+    assert len(fake.created) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            Fault(403, "POST", "jobs", message='"me" cannot create resource "jobs"'),
+            'cannot create resource "jobs"',
+        ),
+        (
+            Fault(403, "GET", "pods", times=99, message='"me" cannot list resource "pods"'),
+            'cannot list resource "pods"',
+        ),
+        (Fault(404, "POST", "jobs", message='namespaces "here" not found'), "not found"),
+        (Fault(401, times=99, message="Unauthorized"), "Unauthorized"),
+    ],
+    ids=["create", "list", "namespace", "token"],
+)
+def test_a_missing_right_ends_the_run_and_is_named(fake, workflow, fault, said):
+    fake.faults = [fault]
+    ran = workflow.run()
+    assert ran.code == 1
+    assert said in ran.text
+    assert "Traceback" not in ran.text
+    assert fake.jobs == {}
+
+
+@pytest.mark.slow
+def test_an_api_that_stays_away_ends_the_run_and_says_how_to_clean_up(fake, workflow):
+    def disappear(api: FakeApi, job: dict) -> None:
+        api.faults = [Fault(503, times=9999)]
+
+    fake.fate = lambda job: disappear
+    ran = workflow.run("--kubernetes-pvc-api-patience", "2", "--config", "pieces=1", timeout_s=60)
+    assert ran.code == 1
+    assert "did not answer for" in ran.text
+    assert "kubectl delete jobs --namespace here --selector snakemake/run=" in ran.text
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+def test_a_run_that_is_stopped_deletes_its_jobs(fake, workflow, how):
+    workflow.does("sleep 100")
+    run = workflow.start()
+    until(lambda: len(fake.processes) == 2)
+    time.sleep(1)
+    fake.faults = [Fault(503, "DELETE", times=2)]
+    begin = time.monotonic()
+    os.kill(run.pid, how)
+    ran = ended(run)
+    assert time.monotonic() - begin < 20
+    assert ran.code != 0
+    assert fake.jobs == {}
+    assert all(process.poll() is not None for process in fake.processes.values())
+
+
+def test_a_run_that_is_stopped_while_the_api_is_away_does_not_hang(fake, workflow):
+    workflow.does("sleep 100")
+    run = workflow.start()
+    until(lambda: len(fake.processes) == 2)
+    fake.faults = [Fault(503, "GET", times=9999)]
+    until(lambda: fake.faults[0].times < 9998)
+    os.kill(run.pid, signal.SIGTERM)
+    time.sleep(1)
+    fake.faults = []
+    assert ended(run, 30).code != 0
+    assert fake.jobs == {}
+
+
+def test_a_run_that_cannot_send_can_be_stopped(fake, workflow):
+    fake.faults = [Fault(503, "POST", times=9999)]
+    run = workflow.start()
+    until(lambda: fake.faults[0].times < 9999)
+    os.kill(run.pid, signal.SIGTERM)
+    assert ended(run, 20).code != 0
+    assert fake.jobs == {}
+
+
+def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, workflow):
+    workflow.does("touch at-work-$1; sleep 100")
+    run = workflow.start()
+    until(lambda: len(list(workflow.folder.glob("at-work-*"))) == 2)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    left = list(fake.processes.values())
+    assert len(fake.jobs) == 2
+    workflow.does("echo $1")
+    assert workflow.run("--unlock").code == 0
+    ran = workflow.run("--rerun-incomplete")
+    assert ran.code == 0, ran.text
+    assert "2 Jobs of an earlier run" in ran.text
+    assert all(process.poll() == -signal.SIGKILL for process in left)
+    assert set(fake.most_at_once.values()) == {1}
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+
+
+def test_without_the_lock_jobs_of_another_run_are_not_touched(fake, workflow):
+    workflow.does("sleep 100")
+    run = workflow.start()
+    until(lambda: len(fake.processes) == 2)
+    ran = workflow.run("--nolock", "--rerun-incomplete")
+    assert ran.code == 1
+    assert "with --nolock it may still live" in ran.text
+    assert len(fake.jobs) == 2
+    os.kill(run.pid, signal.SIGTERM)
+    ended(run)
+
+
+def test_runs_in_two_folders_do_not_touch_each_other(fake, workflow, tmp_path):
+    workflow.does("sleep 8; echo $1")
+    first = workflow.start()
+    until(lambda: len(fake.processes) == 2)
+    other = SmallWorkflow(tmp_path / "other", workflow.kubeconfig)
+    other.does("sleep 100")
+    second = other.start()
+    until(lambda: len(fake.processes) == 4)
+    os.kill(second.pid, signal.SIGTERM)
+    ended(second)
+    ran = ended(first)
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE + Counter(["piece-0", "piece-1"])
+
+
+def test_the_number_of_calls_does_not_grow_with_the_number_of_jobs(fake, workflow):
+    begin = time.monotonic()
+
+    def end_all() -> None:
+        for job in fake.created:
+            at_once(fake, job)
+
+    def run_until_all_do(api: FakeApi, job: dict) -> None:
+        if task(job) == "join":
+            at_once(api, job)
+            return
+        api.add_pod(job, phase="Running")
+        if len(api.created) == 200:
+            threading.Timer(4, end_all).start()
+
+    fake.fate = lambda job: run_until_all_do
+    ran = workflow.run("--config", "pieces=200", "--jobs", "200")
+    assert ran.code == 0, ran.text
+    assert len(fake.created) == 201
+    looks = Counter(call.kind for call in fake.calls if call.method == "GET")
+    assert set(looks) == {"jobs", "pods"}
+    assert 4 <= looks["jobs"] <= time.monotonic() - begin + 2
+    # Of those that are done only the last are kept, so that lists do not grow either.
+    assert len(fake.jobs) <= 101
+
+
+def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake, workflow):
+    profile = workflow.folder / "profile"
+    profile.mkdir()
+    settings = {
+        "kubernetes-pvc-tolerations": ["dedicated=batch:NoSchedule", "slow"],
+        "kubernetes-pvc-labels": ["project=fires", "team=water"],
+        "kubernetes-pvc-priority-class": "opportunistic",
+        "kubernetes-pvc-user-id": 4321,
+        "kubernetes-pvc-dry-run": True,
+        "default-resources": ["mem_mb=700"],
+    }
+    (profile / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    ran = workflow.run("--profile", str(profile))
+    assert ran.code == 1
+    assert "2 Jobs were printed, none was sent" in ran.text
+    printed = re.search(r"^apiVersion:.*?(?=^WorkflowError)", ran.text, re.DOTALL | re.MULTILINE)
+    drafts = [one for one in yaml.safe_load_all(printed.group()) if isinstance(one, dict)]
+    assert len(drafts) == 2
+    for draft in drafts:
+        pod = draft["spec"]["template"]["spec"]
+        assert draft["metadata"]["labels"]["project"] == "fires"
+        assert draft["metadata"]["labels"]["team"] == "water"
+        assert [one["key"] for one in pod["tolerations"]] == ["dedicated", "slow"]
+        assert pod["priorityClassName"] == "opportunistic"
+        assert pod["securityContext"]["runAsUser"] == 4321
+    assert fake.calls == []
+
+
+def test_a_secret_variable_reaches_pods_by_reference_only(fake, workflow, monkeypatch):
+    monkeypatch.setenv("PASSWORD", "s3cr3t")
+    fake.fate = lambda job: at_once
+    ran = workflow.run("--envvars", "PASSWORD", "--verbose")
+    assert ran.code == 1
+    assert "put it in a secret" in ran.text
+    assert fake.created == []
+    ran = workflow.run(
+        "--envvars", "PASSWORD", "--kubernetes-pvc-env-secret", "passwords", "--verbose"
+    )
+    assert ran.code == 0, ran.text
+    assert "s3cr3t" not in ran.text + json.dumps(fake.created)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--kubernetes-pvc-mount-path", "/elsewhere"), "is not in /elsewhere"),
+        (("--kubernetes-pvc-ttl", "5"), "--kubernetes-pvc-ttl is 5"),
+        (("--shared-fs-usage", "persistence", "input-output"), "input-output and sources"),
+        (("--kubernetes-pvc-labels", "two words"), "NAME=VALUE is expected"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_at_once(fake, workflow, options, said):
+    ran = workflow.run(*options)
+    assert ran.code == 1
+    assert said in ran.text
+    assert "Traceback" not in ran.text
+    assert fake.calls == []
+
+
+def test_the_driver_without_a_cluster_says_so(workflow):
+    workflow.kubeconfig = Path("/no/such/file")
+    ran = workflow.run()
+    assert ran.code == 1
+    assert "No Kubernetes cluster is configured" in ran.text

@@ -1,0 +1,78 @@
+"""Settings: what is taken, and what is said about the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+from snakemake_executor_plugin_kubernetes_pvc.settings import (
+    ExecutorSettings,
+    check,
+    format_tolerations,
+    parse_environment,
+    parse_labels,
+    parse_tolerations,
+)
+
+GOOD = ExecutorSettings(claim="shared", mount_path="/data")
+
+
+def test_snakemake_finds_the_executor_and_describes_each_setting():
+    plugin = ExecutorPluginRegistry().get_plugin("kubernetes-pvc")
+    described = {one["cliarg"]: one["help"] for one in plugin.get_settings_info()}
+    names = {field.name.replace("_", "-") for field in dataclasses.fields(ExecutorSettings)}
+    assert set(described) == {f"--kubernetes-pvc-{name}" for name in names}
+    assert all(text.endswith(".") for text in described.values())
+
+
+def test_tolerations_are_written_as_kubectl_writes_taints():
+    words = ["dedicated=snakes:NoSchedule", "nvidia.com/gpu", "slow:NoExecute"]
+    parsed = parse_tolerations(words)
+    assert parsed == [
+        {"operator": "Equal", "key": "dedicated", "value": "snakes", "effect": "NoSchedule"},
+        {"operator": "Exists", "key": "nvidia.com/gpu"},
+        {"operator": "Exists", "key": "slow", "effect": "NoExecute"},
+    ]
+    assert format_tolerations(parsed) == words
+
+
+@pytest.mark.parametrize(
+    ("parse", "word", "said"),
+    [
+        (parse_tolerations, "key:Sometimes", "no toleration"),
+        (parse_labels, "project", "NAME=VALUE"),
+        (parse_labels, "project=two words", "no label"),
+        (parse_environment, "1ST=x", "no name"),
+        (parse_environment, "=x", "NAME=VALUE"),
+    ],
+)
+def test_a_malformed_word_is_named(parse, word, said):
+    with pytest.raises(WorkflowError, match=said):
+        parse([word])
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert parse_environment(["OPTIONS=a=b"]) == {"OPTIONS": "a=b"}
+
+
+@pytest.mark.parametrize("folder", ["/data", "/data/fires/2020"])
+def test_the_working_directory_lies_on_the_volume(folder):
+    check(GOOD, folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "folder", "said"),
+    [
+        ({}, "/database", "/database is not in /data"),
+        ({"mount_path": "data"}, "/data", "not an absolute path"),
+        ({"user_id": 0}, "/data", "--kubernetes-pvc-user-id is 0"),
+        ({"start_deadline": 0}, "/data", "--kubernetes-pvc-start-deadline"),
+        ({"ttl": 599}, "/data", "--kubernetes-pvc-ttl is 599, and must be >= 600"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(change, folder, said):
+    with pytest.raises(WorkflowError, match=said):
+        check(dataclasses.replace(GOOD, **change), folder)
