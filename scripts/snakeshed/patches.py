@@ -137,6 +137,9 @@ class PatchPyramid:
     def start_level(self, reported_area_km2: float | None) -> tuple[int, bool]:
         """Return the level at which a site starts, and whether it asks for more than the top one.
 
+        An area that asks for more is not obeyed, for it may be in a wrong unit: the site starts at
+        level 0, and rises as far as its catchment and candidates need.
+
         Parameters
         ----------
         reported_area_km2 : float or None
@@ -153,7 +156,7 @@ class PatchPyramid:
         for level in range(self.levels):
             if self.buffer_at(level) >= need_m:
                 return level, False
-        return self.levels - 1, True
+        return 0, True
 
     def _check(self, level: int) -> None:
         if not 0 <= level < self.levels:
