@@ -1,4 +1,5 @@
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -30,9 +31,15 @@ def user_error(function, *arguments):
         raise WorkflowError(str(error)) from None
     except OSError as error:
         if told := machine_error(error, "reading what the study names"):
+            # Snakemake's log may have the same fault, and would tell it again with each line.
+            logging.raiseExceptions = False
             raise WorkflowError(str(told)) from None
         raise
 
+
+# Snakemake keeps its own account here, and is at a loss where it cannot.
+if workflow.is_main_process:
+    user_error(check_writable, ".snakemake")
 
 STUDY = user_error(
     complete,
@@ -99,13 +106,15 @@ def claim_results():
     """Have the study's folder for this run alone, and free of what a killed one left half-written."""
     from snakeshed.tables import remove_parts
 
-    if not RUN_LOCK.take():
+    alone = RUN_LOCK.take()
+    check_writable(RESULTS)
+    if alone:
+        remove_parts(RESULTS)
+    else:
         logger.warning(
             f"The file system of {Path.cwd()} has no locks (flock): "
             f"see to it that no other run of study {STUDY['study']} is at work."
         )
-    check_writable(RESULTS)
-    remove_parts(RESULTS)
 
 
 def last_words():

@@ -56,6 +56,8 @@ _FAULTS = {
     errno.ESTALE: _BAD_DISK,
     errno.ENODEV: _BAD_DISK,
 }
+# Less room takes no table, and not the log of a run.
+_ROOM_BYTES = 65536
 _MORE_MEMORY = f"Run with fewer --cores or where there is more memory: {_AGAIN}."
 
 
@@ -90,7 +92,7 @@ def machine_error(error: BaseException, work: str) -> MachineError | None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Make a folder, and see that files can be written in it.
+    """Make a folder, and see that its disk takes files, and has room for a small one.
 
     Raises
     ------
@@ -99,8 +101,11 @@ def check_writable(folder: str | Path) -> None:
     """
     os.makedirs(folder, exist_ok=True)
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()
+            # Network file systems tell only here that a disk is full.
+            os.fsync(file.fileno())
     except OSError as error:
         error.filename = str(folder)
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -119,4 +120,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(OSError, match="Read-only") as told:
         check_writable(tmp_path)
+    assert told.value.filename == str(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
+def test_a_folder_on_a_full_disk_is_named(tmp_path, monkeypatch):
+    # A full disk still takes an empty file.
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: open("/dev/full", "wb"))  # noqa: SIM115
+    with pytest.raises(OSError, match="No space") as told:
+        check_writable(tmp_path)
+    assert told.value.errno == errno.ENOSPC
     assert told.value.filename == str(tmp_path)
