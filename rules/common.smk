@@ -102,6 +102,15 @@ def layer_files(wildcards):
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
 
 
+def warn_of_read_only_results():
+    """Say so before Snakemake complains of the files in it; only looking needs no right to write."""
+    if Path(RESULTS).is_dir():
+        try:
+            user_error(check_writable, RESULTS)
+        except WorkflowError as error:
+            logger.warning(str(error))
+
+
 def claim_results():
     """Have the study's folder for this run alone, and free of what a killed one left half-written."""
     from snakeshed.tables import remove_parts

@@ -61,6 +61,7 @@ class LogHandler(LogHandlerBase):
         self._jobs: dict[int, LogRecord] = {}
         self._failed: dict[int, str] = {}
         self._told: set[tuple[int, str]] = set()
+        self._complaints: set[str] = set()
         self._exceptions: list[str] = []
         self._log_file = ""
         self._snakemake = None
@@ -145,10 +146,11 @@ class LogHandler(LogHandlerBase):
             self._screen.line(self._what_failed())
         elif text.startswith(_NOTHING):
             self._screen.line("Nothing to be done: all files are up to date.")
-        elif record.levelno >= ERROR and not text.startswith(_CHATTER):
-            self._screen.line(_without_place(text))
         elif record.levelno == WARNING or not text.lstrip().startswith(_CHATTER):
-            self._screen.line(text)
+            text = _without_place(text) if record.levelno >= ERROR else text
+            if record.levelno < WARNING or text not in self._complaints:
+                self._screen.line(text)
+            self._complaints.add(text)
 
     def _what_failed(self) -> str:
         names = sorted(set(self._failed.values()))

@@ -9,6 +9,7 @@ _STAMP = re.compile(r"^\d\d:\d\d:\d\d ")
 _TOOK = re.compile(r"^done in ([\d.]+ s)$")
 _CRASH = re.compile(r"^failed after [\d.]+ s")
 _SIGNAL = re.compile(r"died with <Signals\.(SIG\w+): \d+>|exit status (137)\b")
+_STATUS = re.compile(r"non-zero (exit status \d+)")
 _WARNING = "warning: "
 _ERROR = "error: "
 # Lines of a traceback's end that are worth a screen.
@@ -43,7 +44,8 @@ def reason_of(logs: Iterable[str], exception: str) -> str:
     -------
     str
         The message for the user that the job's log ends with; the end of a traceback; that the
-        job was killed; or what Snakemake says.
+        job was killed; that its log says nothing, as when it could not be written; or what
+        Snakemake says.
     """
     killed = _SIGNAL.search(exception)
     if killed:
@@ -60,6 +62,8 @@ def reason_of(logs: Iterable[str], exception: str) -> str:
         return "\n".join(last.splitlines()[-_LAST_LINES:])
     if last.startswith(_ERROR):
         return last.removeprefix(_ERROR)
+    if status := _STATUS.search(exception):
+        return f"it ended with {status[1]} and without a word in its log; what it said is above."
     return exception or "no reason is known."
 
 

@@ -157,6 +157,14 @@ def test_messages(shown, message, level, lines):
     assert shown.getvalue().splitlines() == lines
 
 
+def test_a_warning_that_becomes_an_error_is_shown_once(shown):
+    handler = LogHandler(settings(), None)
+    tell(handler, "results/x: found a read-only file system.", logging.WARNING)
+    error = "WorkflowError in file Snakefile, line 40:\nresults/x: found a read-only file system."
+    tell(handler, error, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    assert shown.getvalue() == "results/x: found a read-only file system.\n"
+
+
 def test_an_exception_without_a_failed_job_is_not_lost(shown):
     handler = LogHandler(settings(), None)
     error = {"event": LogEvent.ERROR, "exception": "RuleException"}
@@ -229,6 +237,11 @@ LACK = (
         ("", "died with <Signals.SIGTERM: 15>", "its process was ended from outside (SIGTERM)."),
         ("08:00:00 a\n08:00:01 done in 1.00 s\n", "cannot rename", "cannot rename"),
         ("08:00:00 a\n", "ModuleNotFoundError: x", "ModuleNotFoundError: x"),
+        (
+            "",
+            "Command 'python x.py' returned non-zero exit status 1.",
+            "it ended with exit status 1 and without a word in its log; what it said is above.",
+        ),
         (None, "", "no reason is known."),
     ],
 )

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,18 +174,24 @@ class TinyStudy:
         command += ["--configfile", "study.yaml", "--cores", "2", *arguments]
         return list(map(str, command))
 
-    def run(self, *arguments: str) -> Run:
-        """Run Snakemake in the study's folder."""
+    def run(self, *arguments: str, within: Sequence[str] = (), **environment: str) -> Run:
+        """Run Snakemake in the study's folder.
+
+        `within` is the start of a command that runs the rest in other surroundings; `environment`
+        adds variables.
+        """
         logs = self.folder / ".snakemake/log"
         before = set(logs.glob("*"))
         started = time.monotonic()
         done = subprocess.run(
-            self.command(*arguments),
+            [*within, *self.command(*arguments)],
             cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"NUMBA_NUM_THREADS": "1"},
+            # A group of its own, so that a test can end all of a run.
+            start_new_session=True,
+            env=os.environ | {"NUMBA_NUM_THREADS": "1"} | environment,
         )
         seconds = time.monotonic() - started
         new = sorted(set(logs.glob("*")) - before)

@@ -1,0 +1,271 @@
+"""What a machine does to a run: what the user is told, and that the next run mends it.
+
+After each fault no file looks complete that is not, and when the fault is gone, the same command
+ends with the tables of a run that nothing disturbed, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+FAULTS = Path(__file__).parent / "faults"
+
+
+def run_with_fault(study, rule: str, fault: str, *targets: str, within: Sequence[str] = ()):
+    """Run the study while each job of this rule meets a fault."""
+    path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
+    return study.run(*targets, within=within, PYTHONPATH=path, FAULT=f"{rule}:{fault}")
+
+
+def bytes_of(study) -> dict[str, bytes]:
+    """All result files but the hidden ones, which are half-written."""
+    return {
+        name: content
+        for name, (content, _) in study.contents().items()
+        if not Path(name).name.startswith(".")
+    }
+
+
+def parts_of(study) -> list[Path]:
+    return list(study.results.rglob(".*.part*"))
+
+
+def remove(study, *patterns: str) -> None:
+    removed = [path for pattern in patterns for path in study.results.glob(pattern)]
+    assert len(removed) >= len(patterns)
+    for path in removed:
+        path.unlink()
+
+
+def completes(study, undisturbed: dict[str, bytes]) -> None:
+    """Run the same command again: all is there, equal, and nothing else."""
+    run = study.run()
+    assert run.code == 0, run.text
+    assert bytes_of(study) == undisturbed
+    assert not parts_of(study)
+
+
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        ("prepare_sites", ["sites.parquet", "observations.parquet", "catchments.parquet"]),
+        ("split_shards", ["shards/*/sites.parquet", "catchments.parquet"]),
+        ("delineate", ["shards/01/catchments.parquet", "catchments.parquet"]),
+        ("extract_features", ["shards/01/features.parquet", "features.parquet"]),
+        ("gather", ["catchments.parquet", "features.parquet", "summary.json"]),
+    ],
+)
+def test_a_run_that_was_killed_is_completed_by_the_next(study, rule, missing):
+    undisturbed = bytes_of(study)
+    remove(study, *missing)
+    run = run_with_fault(study, rule, "whole-run-killed")
+    assert run.code == -signal.SIGKILL
+    assert run.jobs[rule] >= 1
+    # Killed between the writing of a file and its naming.
+    assert parts_of(study)
+    left = bytes_of(study)
+    assert left.items() < undisturbed.items()
+    completes(study, undisturbed)
+
+
+def test_jobs_that_were_killed_are_told_and_the_others_go_on(study):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/0[12]/features.parquet", "features.parquet", "catchments.parquet")
+    run = run_with_fault(study, "extract_features", "killed")
+    assert run.code == 1
+    for shard in ("01", "02"):
+        told = (
+            f"extract_features shard {shard} failed: its process was ended from outside (SIGKILL), "
+            "most likely for want of memory: run with fewer --cores, or where there is more."
+        )
+        assert run.text.count(told) == 1
+    assert "Traceback" not in run.text
+    assert set(undisturbed) - set(bytes_of(study)) == {
+        "shards/01/features.parquet",
+        "shards/02/features.parquet",
+        "features.parquet",
+    }
+    completes(study, undisturbed)
+
+
+def test_a_job_without_memory_says_so(study):
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("a")
+    remove(study, f"shards/{shard}/catchments.parquet", "catchments.parquet")
+    run = run_with_fault(study, "delineate", "no-memory")
+    assert run.code == 1
+    told = (
+        f"delineate shard {shard} failed: delineating results/tiny/shards/{shard}/sites.parquet: "
+        "found no memory left; expected enough for it. Run with fewer --cores or where there is "
+        "more memory: run the same command again."
+    )
+    assert run.text.count(told) == 1, run.text
+    assert "Traceback" not in run.text
+    completes(study, undisturbed)
+
+
+def test_a_second_run_is_turned_away_and_the_first_goes_on(study):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/01/features.parquet", "features.parquet", "summary.json")
+    lock = study.folder / ".snakemake/snakeshed/tiny.lock"
+    before = lock.read_text()
+    first = subprocess.Popen(
+        study.command(), cwd=study.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        # The first run stands still meanwhile: it cannot be done before the second has begun.
+        wait_until(lambda: lock.read_text() not in {"", before}, first)
+        first.send_signal(signal.SIGSTOP)
+        second = study.run()
+        looks = study.run("--dry-run")
+    finally:
+        first.send_signal(signal.SIGCONT)
+        text = first.communicate()[0].decode()
+    assert second.code == 1
+    assert not second.jobs
+    told = f"study tiny: found another run of it at work (process {first.pid} of "
+    assert second.text.count(told) == 1
+    assert "Traceback" not in second.text
+    assert looks.code == 0
+    assert first.returncode == 0, text
+    assert bytes_of(study) == undisturbed
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen) -> None:
+    while not reached():
+        assert process.poll() is None, process.communicate()[0].decode()
+        time.sleep(0.02)
+
+
+class Surroundings:
+    """A mount namespace of its own: what is mounted in it, nobody else sees."""
+
+    def __init__(self) -> None:
+        # Without being root, one is root in a namespace of users of one's own.
+        self._unshare = ["unshare", "--mount", "--propagation", "private"]
+        self._enter = ["--mount"]
+        if os.geteuid() != 0:
+            self._unshare += ["--user", "--map-root-user"]
+            self._enter += ["--user", "--preserve-credentials"]
+        self._keeper = subprocess.Popen(
+            [*self._unshare, "sh", "-c", "echo ready; exec sleep 600"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def ready(self) -> str:
+        """Say why there are none, if so."""
+        if self._keeper.stdout.readline() == b"ready\n":
+            return ""
+        return self._keeper.communicate()[1].decode().strip()
+
+    def within(self, folder: Path) -> list[str]:
+        """The start of a command that runs here, in a folder."""
+        enter = ["nsenter", "--target", str(self._keeper.pid), *self._enter]
+        return [*enter, "env", f"--chdir={folder}"]
+
+    def do(self, *command: str | Path) -> str:
+        done = subprocess.run(
+            [*self.within(Path("/")), *map(str, command)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+        return done.stdout
+
+    def seen(self, path: Path) -> Path:
+        """Where a path of these surroundings is seen from outside."""
+        return Path(f"/proc/{self._keeper.pid}/root{path}")
+
+    def close(self) -> None:
+        self._keeper.kill()
+        self._keeper.communicate()
+
+
+@pytest.fixture
+def surroundings() -> Iterator[Surroundings]:
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        pytest.skip("no unshare and nsenter (util-linux) on this machine")
+    made = Surroundings()
+    try:
+        if reason := made.ready():
+            pytest.skip(f"no mount namespace on this machine: {reason}")
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_read_only_output_folder_is_named_before_any_job(study, surroundings):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/01/features.parquet", "features.parquet")
+    left = bytes_of(study)
+    surroundings.do("mount", "--bind", study.results, study.results)
+    surroundings.do("mount", "-o", "remount,bind,ro", study.results)
+    run = study.run(within=surroundings.within(study.folder))
+    assert run.code == 1
+    assert not run.jobs
+    told = (
+        "results/tiny: found a read-only file system; expected one that can be written to. "
+        "Mount it for writing or work in another folder, and run the same command again."
+    )
+    assert run.text.count(told) == 1
+    assert "Traceback" not in run.text
+    assert bytes_of(study) == left
+    completes(study, undisturbed)
+
+
+def test_a_full_disk_is_told_once_a_file(study, surroundings):
+    exports = ["results/tiny/catchments.gpkg", "results/tiny/features.csv"]
+    assert study.run(*exports).code == 0
+    undisturbed = bytes_of(study)
+    # The results move to a small disk.
+    results, aside = study.folder / "results", study.folder / "aside"
+    aside.mkdir()
+    surroundings.do("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", aside)
+    surroundings.do("cp", "-a", f"{results}/.", aside)
+    surroundings.do("mount", "--bind", aside, results)
+    disk, within = surroundings.seen(aside), surroundings.within(study.folder)
+    told = "found no space left on its disk; expected room for it. Make room or move the study's "
+
+    # It fills while jobs are at work that write Parquet, or JSON, GeoPackage and CSV.
+    for missing in (
+        ["shards/01/features.parquet"],
+        ["summary.json", "catchments.gpkg", "features.csv"],
+    ):
+        for name in missing:
+            (disk / "tiny" / name).unlink()
+        (disk / "filler").unlink(missing_ok=True)
+        targets = [f"results/tiny/{name}" for name in missing]
+        run = run_with_fault(study, "any", "full-disk", *targets, within=within)
+        assert run.code == 1
+        for target in targets:
+            assert run.text.count(f"{target}: {told}") == 1, run.text
+        assert "Traceback" not in run.text
+        left = {path.relative_to(disk / "tiny").as_posix() for path in disk.rglob("tiny/**/*")}
+        assert left.isdisjoint(missing)
+        assert not any(".part" in name for name in left)
+        if len(missing) == 1:
+            (disk / "filler").unlink()
+            assert study.run(*targets, within=within).code == 0
+
+    # It is still full: no job is begun.
+    run = study.run(*targets, within=within)
+    assert run.code == 1
+    assert not run.jobs
+    assert run.text.count(f"results/tiny: {told}") == 1
+
+    (disk / "filler").unlink()
+    run = study.run(*targets, within=within)
+    assert run.code == 0, run.text
+    for name, content in undisturbed.items():
+        assert (disk / "tiny" / name).read_bytes() == content, name
