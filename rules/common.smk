@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -104,7 +105,7 @@ def layer_files(wildcards):
 
 def warn_of_read_only_results():
     """Say so before Snakemake complains of the files in it; only looking needs no right to write."""
-    if Path(RESULTS).is_dir():
+    if Path(RESULTS).is_dir() and not os.access(RESULTS, os.W_OK):
         try:
             user_error(check_writable, RESULTS)
         except WorkflowError as error:

@@ -147,7 +147,7 @@ class LogHandler(LogHandlerBase):
         elif text.startswith(_NOTHING):
             self._screen.line("Nothing to be done: all files are up to date.")
         elif record.levelno == WARNING or not text.lstrip().startswith(_CHATTER):
-            text = _without_place(text) if record.levelno >= ERROR else text
+            text = _without_frames(_without_place(text)) if record.levelno >= ERROR else text
             if record.levelno < WARNING or text not in self._complaints:
                 self._screen.line(text)
             self._complaints.add(text)
@@ -211,3 +211,12 @@ def _without_place(text: str) -> str:
     if not (first.startswith("WorkflowError in file ") and rest):
         return text
     return "\n".join(line for line in rest.splitlines() if not line.startswith('  File "'))
+
+
+def _without_frames(text: str) -> str:
+    """An exception that Snakemake did not expect without the lines that it came through."""
+    if not text.startswith("Traceback "):
+        return text
+    # Snakemake puts an empty line behind each frame.
+    told = text.rpartition('\n  File "')[2].partition("\n\n")[2].strip()
+    return f"{told}\n(--verbose tells where in Snakemake this was noticed)" if told else text

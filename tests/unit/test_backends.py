@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
@@ -47,6 +49,12 @@ def test_auto_takes_processes_where_there_are_several_workers():
     said = "pickle|attribute|local object"  # by one version of Python or another
     with Backend("auto", 2) as backend, pytest.raises(Exception, match=said):
         list(backend.map(lambda task: task, [1]))
+
+
+def test_a_worker_that_is_killed_ends_the_work_and_does_not_hang():
+    with Backend("process", 2) as backend, pytest.raises(BrokenProcessPool):
+        # As the kernel ends a process for want of memory.
+        list(backend.map(signal.raise_signal, [signal.SIGKILL] * 4))
 
 
 def raster(folder) -> str:

@@ -143,6 +143,20 @@ def test_a_job_that_was_done_after_a_retry_has_not_failed(shown):
             ["MissingRuleException:", "No rule to produce x."],
         ),
         (
+            'Traceback (most recent call last):\n\n  File "a.py", line 1, in b\n    c\n\n'
+            "  File \"d.py\", line 2, in e\n    f\n    ^\n\nFileNotFoundError: no 'study.yaml'\n\n",
+            logging.ERROR,
+            [
+                "FileNotFoundError: no 'study.yaml'",
+                "(--verbose tells where in Snakemake this was noticed)",
+            ],
+        ),
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in b\nKeyError: 1',
+            logging.ERROR,
+            ["Traceback (most recent call last):", '  File "a.py", line 1, in b', "KeyError: 1"],
+        ),
+        (
             "Nothing to be done (all requested files are present and up to date).",
             logging.INFO,
             ["Nothing to be done: all files are up to date."],
