@@ -45,6 +45,11 @@ _CHATTER = (
 _LOG_FILE = "Complete log(s): "
 _NOTHING = "Nothing to be done"
 _FAILED = "At least one job did not complete successfully"
+# What Snakemake says when it was asked to stop (SIGTERM, Ctrl-C), and what that means.
+_STOPPING = {
+    "Will exit after finishing currently running jobs": "Stopping when the jobs at work are done.",
+    "Terminating processes on user request": "Stopping; the jobs at work are ended.",
+}
 # Snakemake's exceptions that stand for a job's end, which JOB_ERROR tells as well.
 _JOB_EXCEPTIONS = ("RuleException", "CalledProcessError", "SpawnedJobError")
 
@@ -62,6 +67,7 @@ class LogHandler(LogHandlerBase):
         self._failed: dict[int, str] = {}
         self._told: set[tuple[int, str]] = set()
         self._complaints: set[str] = set()
+        self._stopping = ""
         self._exceptions: list[str] = []
         self._log_file = ""
         self._snakemake = None
@@ -121,6 +127,8 @@ class LogHandler(LogHandlerBase):
 
     def _job_failed(self, record: LogRecord) -> None:
         exception = self._exceptions.pop(0) if self._exceptions else ""
+        if self._stopping == _STOPPING["Terminating processes on user request"]:
+            return
         reason = reason_of(record.log, exception)
         wildcards = dict(getattr(self._jobs.get(record.jobid), "wildcards", None) or {})
         name = " ".join([record.rule_name, *(f"{k} {v}" for k, v in wildcards.items())])
@@ -140,10 +148,18 @@ class LogHandler(LogHandlerBase):
         text = record.getMessage()
         if text in {"", "None"}:
             return
-        if text.startswith(_LOG_FILE):
+        stopping = next((said for start, said in _STOPPING.items() if text.startswith(start)), "")
+        if stopping:
+            # Said again for each job that ends.
+            if stopping != self._stopping:
+                self._screen.line(stopping)
+            self._stopping = stopping
+        elif text.startswith(_LOG_FILE):
             self._log_file = text.removeprefix(_LOG_FILE)
         elif _FAILED in text and self._failed:
             self._screen.line(self._what_failed())
+        elif _FAILED in text and self._stopping:
+            self._screen.line("Stopped. Run the same command again for the rest.")
         elif text.startswith(_NOTHING):
             self._screen.line("Nothing to be done: all files are up to date.")
         elif record.levelno == WARNING or not text.lstrip().startswith(_CHATTER):

@@ -46,6 +46,9 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
         else:
             log.exception("failed after %.2f s", time.perf_counter() - started)
         sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("error: stopped by hand.")
+        sys.exit(130)
     finally:
         log.removeHandler(handler)
         # What could not be written was told when it was logged.

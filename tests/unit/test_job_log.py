@@ -60,6 +60,14 @@ def test_an_error_of_the_machine_is_told_in_a_sentence(tmp_path, capsys):
     assert lines(path)[1].startswith("error: gathering all: found no memory left; expected enough")
 
 
+def test_a_job_that_is_interrupted_shows_no_traceback(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit, match="130"), job_log(str(path), "gathering"):
+        raise KeyboardInterrupt
+    assert lines(path) == ["gathering", "error: stopped by hand."]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_log_that_cannot_be_opened_hides_no_error(tmp_path, capsys):
     path = tmp_path / "folder"
     path.mkdir()

@@ -179,6 +179,43 @@ def test_a_warning_that_becomes_an_error_is_shown_once(shown):
     assert shown.getvalue() == "results/x: found a read-only file system.\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown_first"),
+    [
+        (
+            "Will exit after finishing currently running jobs (scheduler).",
+            "Stopping when the jobs at work are done.",
+        ),
+        (
+            "Terminating processes on user request, this might take some time.",
+            "Stopping; the jobs at work are ended.",
+        ),
+    ],
+)
+def test_a_run_that_is_stopped_by_hand_has_not_failed(shown, said, shown_first):
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", shard="07"))
+    tell(handler, said)
+    tell(handler, said)
+    if "Terminating" in said:
+        tell(handler, **failed(5, "delineate"))
+    else:
+        tell(handler, event=LogEvent.JOB_FINISHED, job_id=5)
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    assert shown.getvalue().splitlines() == [
+        shown_first,
+        "Stopped. Run the same command again for the rest.",
+    ]
+
+
+def test_a_job_that_fails_while_the_run_stops_is_told(shown):
+    handler = LogHandler(settings(), None)
+    tell(handler, "Will exit after finishing currently running jobs (scheduler).")
+    tell(handler, **failed(5, "delineate"))
+    assert "delineate failed: no reason is known." in shown.getvalue()
+
+
 def test_an_exception_without_a_failed_job_is_not_lost(shown):
     handler = LogHandler(settings(), None)
     error = {"event": LogEvent.ERROR, "exception": "RuleException"}
