@@ -27,6 +27,7 @@ class Progress:
         self._done: Counter[str] = Counter()
         self._began: float | None = None
         self._delineating: float | None = None
+        self._delineated = 0.0
         self.sites: Counter[str] = Counter()
 
     def plan(self, stats: dict[str, int]) -> None:
@@ -49,6 +50,7 @@ class Progress:
         if of_shard:
             self._done[rule] += 1
             if rule == "delineate":
+                self._delineated = self._clock()
                 for path in outputs:
                     self.sites.update(statuses_in(path))
 
@@ -73,13 +75,13 @@ class Progress:
             ok = self.sites["ok"]
             failed = [f"{n} {status}" for status, n in sorted(self.sites.items()) if status != "ok"]
             parts.append(", ".join([f"sites: {ok} delineated", *failed]))
-        now = self._clock()
-        if self._delineating is not None and now > self._delineating and self.sites:
-            rate = self.sites.total() / (now - self._delineating)
-            if done < total:
-                parts.append(f"{rate:.3g} sites/s")
+        if self._delineating is not None and self.sites and done < total:
+            # While features are extracted, the rate stays what it was.
+            took = self._delineated - self._delineating
+            if took > 0:
+                parts.append(f"{self.sites.total() / took:.3g} sites/s")
         if self._began is not None and _ENOUGH_JOBS <= done < total:
-            left = (now - self._began) / done * (total - done)
+            left = (self._clock() - self._began) / done * (total - done)
             parts.append(f"about {_duration(left)} left")
         return "; ".join(parts)
 

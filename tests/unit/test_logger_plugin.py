@@ -331,6 +331,8 @@ def test_rate_and_time_left(tmp_path):
         "jobs of shards: 4 of 20; sites: 20 delineated; 0.5 sites/s; about 3 min left"
     )
     for _ in range(16):
+        assert "; 0.5 sites/s; " in str(progress)
+        now[0] += 10.0
         progress.finished("extract_features", True, [])
     assert str(progress) == "jobs of shards: 20 of 20; sites: 20 delineated"
 

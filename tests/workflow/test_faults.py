@@ -76,6 +76,20 @@ def test_a_run_that_was_killed_is_completed_by_the_next(study, rule, missing):
     completes(study, undisturbed)
 
 
+def test_a_run_that_is_interrupted_stops_in_a_few_words(study):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/01/features.parquet", "features.parquet")
+    run = run_with_fault(study, "extract_features", "interrupted")
+    assert run.code == 1
+    *_, before, last = run.text.splitlines()
+    assert before == "Stopping; the jobs at work are ended."
+    assert last == "Stopped. Run the same command again for the rest."
+    assert "Traceback" not in run.text
+    assert "failed" not in run.text
+    assert not parts_of(study)
+    completes(study, undisturbed)
+
+
 def test_jobs_that_were_killed_are_told_and_the_others_go_on(study):
     undisturbed = bytes_of(study)
     remove(study, "shards/0[12]/features.parquet", "features.parquet", "catchments.parquet")

@@ -16,6 +16,11 @@ def end_the_whole_run() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def interrupt_the_whole_run() -> None:
+    """As Ctrl-C does on a terminal."""
+    os.killpg(0, signal.SIGINT)
+
+
 def end_the_job() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -37,6 +42,7 @@ def fill_its_disk() -> None:
 
 FAULTS = {
     "whole-run-killed": ("os.rename", ".part.", end_the_whole_run),
+    "interrupted": ("os.rename", ".part.", interrupt_the_whole_run),
     "killed": ("os.rename", ".part.", end_the_job),
     "no-memory": ("open", ".log", take_its_memory),
     "full-disk": ("open", ".log", fill_its_disk),
