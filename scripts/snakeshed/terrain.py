@@ -151,6 +151,8 @@ class Terrain:
         cols = first_col - tile.col, end_col - tile.col
         try:
             stored = self._raster(tile).read(1, window=(rows, cols), masked=True)
+        except MemoryError:
+            raise  # nothing is wrong with the tile
         except gdal_faults() as error:
             raise TerrainError(
                 tile.path,

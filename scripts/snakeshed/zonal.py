@@ -232,6 +232,8 @@ def _telling(layer: Layer, done: str) -> Iterator[None]:
     """Turn errors of GDAL into one that names the layer."""
     try:
         yield
+    except MemoryError:
+        raise  # nothing is wrong with the layer
     except gdal_faults() as error:
         raise LayerError(
             place_of(layer.name, layer.path),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import deque
 from itertools import product
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -191,6 +194,33 @@ def test_a_truncated_tile_is_named(tmp_path):
     message = str(raised.value)
     assert message.startswith(f"{path}: found cells that cannot be read (")
     assert message.endswith("The file is damaged or truncated: fetch it again.")
+
+
+def test_a_tile_is_not_called_damaged_for_want_of_memory(tmp_path):
+    path = str(tmp_path / "a.tif")
+    shape = {"width": 6000, "height": 6000, "count": 1, "dtype": "float32"}
+    place = {"crs": "EPSG:32611", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)}
+    with rasterio.open(path, "w", driver="GTiff", SPARSE_OK=True, **shape, **place):
+        pass
+    code = (
+        "import os, resource, sys\n"
+        "from snakeshed.dem import index_terrain\n"
+        "from snakeshed.terrain import Terrain\n"
+        "index = index_terrain([sys.argv[1]])\n"
+        "terrain, (tile,) = Terrain(index, 0), index.tiles\n"
+        "window = tile.row, tile.row + 1, tile.col, tile.col + 1\n"
+        "terrain.read_tile(tile, *window)\n"
+        "in_use = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 25),) * 2)\n"
+        "try:\n"
+        "    terrain.read_tile(tile, tile.row, tile.row + 6000, tile.col, tile.col + 6000)\n"
+        "except MemoryError:\n"
+        "    print('no memory')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "no memory\n", done.stderr
 
 
 def test_a_tile_that_is_gone_is_named(tmp_path):

@@ -425,3 +425,13 @@ def test_a_layer_that_is_damaged_inside(tmp_path):
     message = str(told.value)
     assert message.startswith(f"layer kf ({path}): found a file that cannot be read (")
     assert message.endswith("It is damaged: fetch it again, or check it with gdalinfo.")
+
+
+def test_a_layer_is_not_called_damaged_for_want_of_memory(tmp_path, monkeypatch):
+    def no_memory(*_, **__):
+        raise MemoryError
+
+    layer = numeric(raster(tmp_path, np.float32([[1, 2, 3]])))
+    monkeypatch.setattr("snakeshed.zonal.exact_extract", no_memory)
+    with pytest.raises(MemoryError):
+        only(layer, box(0, 0, 1, 3))
