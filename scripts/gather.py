@@ -1,6 +1,7 @@
 """Rule gather: the tables of all shards become one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from snakeshed.job_log import job_log
 from snakeshed.tables import concatenate, write_table
@@ -10,7 +11,8 @@ def main(shards: Sequence[str], table: str, log: str) -> None:
     """Write all rows of the shards' tables, sorted by site."""
     with job_log(log, f"gathering {table}") as logger:
         gathered = concatenate(shards)
-        logger.info("%d sites from %d shards", gathered.num_rows, len(shards))
+        name = Path(table).stem
+        logger.info("%s of %d sites from %d shards", name, gathered.num_rows, len(shards))
         write_table(gathered, table)
 
 

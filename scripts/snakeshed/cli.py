@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -42,7 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
     chosen = parser.parse_args(arguments)
-    return chosen.run(chosen)
+    try:
+        status = chosen.run(chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has read enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
 
 
 def _compile(_: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ _ANOTHER_UNIT = 4.0
 # What another unit leaves of that: outlets can follow a wrong area as far as snapping reaches.
 _EXPLAINED = 4.0
 _ENOUGH_AREAS = 5
+# So many sites that were not delineated are named at the end of a run.
+_FEW = 3
 # A coverage that is less than one by rounding alone.
 _WHOLE = 1 - 1e-6
 
@@ -79,6 +81,11 @@ def summarise(
         "study": study,
         "sites": len(catchments),
         "status": {status: statuses[status] for status in STATUSES if statuses[status]},
+        "not_delineated": {
+            status: sorted(catchments.loc[catchments["status"] == status, "site_id"])
+            for status in STATUSES[1:]
+            if statuses[status]
+        },
         "rows_rejected": int((rejected["action"] == "rejected").sum()),
         "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
         "warnings": [*finished.warnings, *_area_warnings(ratio, area_unit)],
@@ -129,7 +136,7 @@ def _area_warnings(ratio: pd.Series, area_unit: str) -> list[str]:
         f"times the reported area with sites.area_unit {area_unit}"
     )
     if unit != area_unit and off[unit] <= math.log(_EXPLAINED):
-        return [f"{told}: are the areas in {unit}?"]
+        return [f"{told}: are the areas in {unit}? Then set that unit, and run again."]
     return [f"{told}: check sites.area_unit, and whether the coordinates fit their CRS."]
 
 
@@ -147,8 +154,12 @@ def write_summary(summary: Mapping, path: str | Path) -> None:
 
 def summary_text(summary: Mapping, folder: str | Path) -> str:
     """The summary as a person reads it at the end of a run."""
-    failed = {status: n for status, n in summary["status"].items() if status != "ok"}
-    not_ok = ", ".join(f"{n} {status}" for status, n in failed.items()) or "none"
+    failed = [
+        # A few are named: one wrong row among many is then seen.
+        f"{len(ids)} {status}" + (f" ({', '.join(ids)})" if len(ids) <= _FEW else "")
+        for status, ids in summary["not_delineated"].items()
+    ]
+    not_ok = ", ".join(failed) or "none"
     lines = [
         f"Study {summary['study']}: {summary['sites']} sites, "
         f"{summary['status'].get('ok', 0)} delineated; not delineated: {not_ok}.",

@@ -76,6 +76,7 @@ def test_summary_of_a_study(tmp_path, capsys):
         "study": "mine",
         "sites": 3,
         "status": {"ok": 1, "outside_dem": 2},
+        "not_delineated": {"outside_dem": ["b", "c"]},
         "confidence": {"high": 1},
         "area_ratio_median": 0.97,
         "area_within_10_percent": 1.0,
@@ -91,7 +92,7 @@ def test_summary_of_a_study(tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert main(["summary", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    assert "Study mine: 3 sites, 1 delineated; not delineated: 2 outside_dem." in text
+    assert "Study mine: 3 sites, 1 delineated; not delineated: 2 outside_dem (b, c)." in text
     assert "median ratio 0.970, 100% within 10 %" in text
     assert f"{tmp_path}/catchments.parquet" in text
 

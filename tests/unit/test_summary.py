@@ -58,6 +58,7 @@ def test_a_summary_by_hand():
         "study": "mine",
         "sites": 6,
         "status": {"ok": 4, "on_nodata": 2},
+        "not_delineated": {"on_nodata": ["y", "z"]},
         "rows_rejected": 2,
         "rows_with_remarks": 1,
         "warnings": ["sites.csv: odd"],
@@ -148,7 +149,8 @@ def test_areas_in_another_unit_than_the_configured_one(ratio, unit, meant):
         f"half of the catchments are {'smaller' if ratio < 1 else 'larger'} than"
     )
     assert told.endswith(
-        f"times the reported area with sites.area_unit {unit}: are the areas in {meant}?"
+        f"times the reported area with sites.area_unit {unit}: are the areas in {meant}? "
+        "Then set that unit, and run again."
     )
 
 
@@ -173,7 +175,7 @@ def test_what_a_person_reads():
     told = {"warnings": ["sites.csv: odd"], "assumptions": ["elevations in metres"]}
     done = finished(*many, cut, FAILED, rejected=rejected, **told)
     assert summary_text(summarise("mine", done), "results/mine").splitlines() == [
-        "Study mine: 12 sites, 11 delineated; not delineated: 1 on_nodata.",
+        "Study mine: 12 sites, 11 delineated; not delineated: 1 on_nodata (z).",
         "Area against reported area: median ratio 1.100, 100% within 10 %.",
         "Confidence: 10 high, 1 low.",
         "Cut by, or too large for, the top patch level: t.",

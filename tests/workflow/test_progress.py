@@ -25,7 +25,7 @@ def test_a_first_run_in_a_few_lines(finished):
     assert any(re.fullmatch(r"split_shards: 7 sites in \d of 4 shards", line) for line in lines)
     assert lines.count(DONE) == 1
     assert lines.index(DONE) < lines.index(
-        "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem."
+        "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem (g)."
     )
     assert (
         sum(line.startswith("jobs of shards: ") for line in lines)

@@ -28,7 +28,7 @@ def test_first_run_makes_every_table(finished):
         "gather": 2,
         "summarise": 1,
     }
-    assert "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem." in (
+    assert "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem (g)." in (
         finished.first.text
     )
     for table in ("sites", "catchments", "features"):
