@@ -283,3 +283,28 @@ def test_a_full_disk_is_told_once_a_file(study, surroundings):
     assert run.code == 0, run.text
     for name, content in undisturbed.items():
         assert (disk / "tiny" / name).read_bytes() == content, name
+
+
+@pytest.mark.parametrize("fault", ["read-only", "full"])
+def test_a_study_folder_where_nothing_can_be_written(study, surroundings, fault):
+    remove(study, "features.parquet")
+    left = bytes_of(study)
+    # Snakemake's own files are on that disk too.
+    surroundings.do("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", study.folder.parent)
+    disk = surroundings.seen(study.folder.parent)
+    shutil.copytree(study.folder, disk / study.folder.name)
+    if fault == "full":
+        with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+    else:
+        surroundings.do("mount", "-o", "remount,ro", study.folder.parent)
+    run = study.run(within=surroundings.within(study.folder))
+    assert run.code == 1
+    told = {"full": "no space left on its disk", "read-only": "a read-only file system"}[fault]
+    assert run.text.count(f".snakemake: found {told}; expected ") == 1, run.text
+    assert "Traceback" not in run.text
+    seen = disk / study.results.relative_to(study.folder.parent)
+    for name, content in left.items():
+        assert (seen / name).read_bytes() == content, name
+    assert not (seen / "features.parquet").exists()
