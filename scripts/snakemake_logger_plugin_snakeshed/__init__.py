@@ -130,8 +130,7 @@ class LogHandler(LogHandlerBase):
         if self._stopping == _STOPPING["Terminating processes on user request"]:
             return
         reason = reason_of(record.log, exception)
-        wildcards = dict(getattr(self._jobs.get(record.jobid), "wildcards", None) or {})
-        name = " ".join([record.rule_name, *(f"{k} {v}" for k, v in wildcards.items())])
+        name = _name(self._jobs.get(record.jobid, record))
         self._failed[record.jobid] = name
         # Snakemake tells all errors once more at the end.
         if (record.jobid, reason) in self._told:
@@ -203,6 +202,13 @@ class LogHandler(LogHandlerBase):
     def needs_rulegraph(self) -> bool:
         """It does not."""
         return False
+
+
+def _name(job: LogRecord) -> str:
+    """Name a job as a person would: "delineate shard 07", "gather features"."""
+    wildcards = dict(getattr(job, "wildcards", None) or {})
+    chosen = (f"shard {v}" if k == "shard" else str(v) for k, v in wildcards.items())
+    return " ".join([job.rule_name, *chosen])
 
 
 def _as_without_plugin(settings, stream) -> ColorizingTextHandler:

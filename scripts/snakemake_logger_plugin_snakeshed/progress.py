@@ -66,9 +66,9 @@ class Progress:
         return done, max(done, self._planned_of_shards + self._total - self._planned)
 
     def __str__(self) -> str:
-        """Tell how far the run is in one line; nothing before the first shard is done."""
+        """Tell how far the run is in one line; nothing before its shards are known."""
         done, total = self.shard_jobs
-        if not done:
+        if not total:
             return ""
         parts = [f"jobs of shards: {done} of {total}"]
         if self.sites:

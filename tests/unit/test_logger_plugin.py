@@ -209,6 +209,16 @@ def test_a_run_that_is_stopped_by_hand_has_not_failed(shown, said, shown_first):
     ]
 
 
+def test_jobs_have_the_names_that_a_person_gives_them(shown):
+    handler = LogHandler(settings(), None)
+    for number, kind, value in ((1, "shard", "07"), (2, "gathered", "features")):
+        tell(handler, **job(number, "a_rule") | {"wildcards": {kind: value}})
+        tell(handler, **failed(number, "a_rule"))
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    assert "2 of the jobs failed: a_rule features, a_rule shard 07." in shown.getvalue()
+
+
 def test_a_job_that_fails_while_the_run_stops_is_told(shown):
     handler = LogHandler(settings(), None)
     tell(handler, "Will exit after finishing currently running jobs (scheduler).")
@@ -320,8 +330,9 @@ def test_rate_and_time_left(tmp_path):
     progress = Progress(lambda: now[0])
     table = tmp_path / "c.parquet"
     pq.write_table(pa.table({"status": ["ok"] * 5}), table)
-    progress.plan({"delineate": 10, "extract_features": 10, "total": 24})
     assert str(progress) == ""
+    progress.plan({"delineate": 10, "extract_features": 10, "total": 24})
+    assert str(progress) == "jobs of shards: 0 of 20"
     progress.started("delineate")
     for k in range(1, 5):
         now[0] = 10.0 * k
