@@ -78,7 +78,7 @@ def test_a_run_in_a_few_lines(shown, tmp_path):
         # The shards' jobs are known since the checkpoint.
         tell(handler, event=LogEvent.PROGRESS, done=number, total=6)
     tell(handler, "Study mine: 3 sites.")
-    tell(handler, "Complete log(s): /tmp/x.log")
+    tell(handler, "Complete log(s): logs/x.log")
     handler.close()
     assert shown.getvalue().splitlines() == [
         "prepare_sites: 716 sites, 1.50 s",
@@ -101,7 +101,7 @@ def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
     tell(handler, **failed(5, "delineate", log))
     tell(handler, "Exiting because a job execution failed.", logging.ERROR)
     tell(handler, **failed(5, "delineate", log))
-    tell(handler, "Complete log(s): /work/x.log")
+    tell(handler, "Complete log(s): logs/x.log")
     final = "WorkflowError:\nAt least one job did not complete successfully."
     tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
     handler.close()
@@ -110,7 +110,7 @@ def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
         f"  log: {log}",
         "1 of the jobs failed: delineate shard 07.",
         "What does not depend on them is done. Mend the cause and run the same command again.",
-        "Snakemake's own log: /work/x.log",
+        "Snakemake's own log: logs/x.log",
     ]
 
 
