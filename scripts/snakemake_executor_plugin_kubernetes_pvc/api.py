@@ -137,6 +137,11 @@ class Api:
         query = {"labelSelector": selector, "fieldSelector": "status.phase!=Succeeded"}
         return self._list("list pods", self._path("pods"), query)
 
+    def pod(self, name: str) -> dict[str, Any] | None:
+        """Get one pod, or None if there is none of that name."""
+        query = {"fieldSelector": f"metadata.name={name}"}
+        return next(iter(self._list("list pods", self._path("pods"), query)), None)
+
     def warnings(self) -> list[dict[str, Any]]:
         """All events of type Warning in the namespace."""
         return self._list("list events", self._path("events"), {"fieldSelector": "type=Warning"})

@@ -49,10 +49,18 @@ class Connection:
 
     Of the official client only what finds and renews credentials is used: it would turn the pods
     of a thousand Jobs into as many objects every few seconds.
+
+    Attributes
+    ----------
+    namespace
+        The namespace that the configuration names.
+    in_pod
+        True if it is that of the pod in which this runs.
     """
 
     def __init__(self) -> None:
         self.namespace = "default"
+        self.in_pod = False
         self._client: ApiClient
         self.renew()
 
@@ -72,6 +80,7 @@ class Connection:
             if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
                 config.load_incluster_config(client_configuration=configuration)
                 self.namespace = POD_NAMESPACE.read_text(encoding="utf-8").strip()
+                self.in_pod = True
             else:
                 # Named here, for the client reads the variable only when it is imported.
                 files = os.environ.get("KUBECONFIG") or "~/.kube/config"

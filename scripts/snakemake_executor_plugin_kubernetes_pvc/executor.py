@@ -9,13 +9,14 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import textwrap
 import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
+from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns
 from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     RUN,
     WORKFLOW,
     JobFacts,
     Run,
     manifest,
+    owner_of_jobs,
     workflow_id,
 )
 from snakemake_executor_plugin_kubernetes_pvc.settings import check
@@ -143,6 +146,7 @@ class Executor(RemoteExecutor):
             image=workflow.remote_execution_settings.container_image,
         )
         self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
+        self._live_runs = LiveRuns(Path(".snakemake/kubernetes-pvc"))
         self._api: Api | None = None
         # Counted from two threads, in one step each.
         self._numbers = itertools.count(1)
@@ -171,6 +175,8 @@ class Executor(RemoteExecutor):
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Send a list of jobs."""
         if self.executor_settings.dry_run:
+            if self._image_is_open():
+                self._take_after_driver(*self._connect())
             drafts = [self._manifest(self._facts(job)) for job in jobs]
             sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
             raise WorkflowError(f"Dry run: {len(drafts)} Jobs were printed, none was sent.")
@@ -229,25 +235,19 @@ class Executor(RemoteExecutor):
             return
         if self._open:
             self._delete_own()
+        self._live_runs.end()
         calls = ", ".join(f"{number} x {purpose}" for purpose, number in self._api.calls.items())
         self.logger.debug(f"Calls of the Kubernetes API: {calls}")
 
     def _open_cluster(self) -> None:
         """Connect, and end what an earlier run of this workflow may have left."""
-        settings = self.executor_settings
-        connection = Connection()
-        api = Api(
-            connection,
-            settings.namespace or connection.namespace,
-            settings.api_patience,
-            self._stop,
-            self.logger,
-        )
+        connection, api = self._connect()
         if threading.current_thread() is threading.main_thread():
             # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
             # that wants its pod back, say, kills it half a minute later.
             signal.signal(signal.SIGTERM, _terminate)
         try:
+            self._take_after_driver(connection, api)
             self._end_earlier_runs(api)
         except Refused as refusal:
             raise _refusal(refusal) from refusal
@@ -257,27 +257,63 @@ class Executor(RemoteExecutor):
             f"--selector {RUN}={self._run.run}"
         )
 
-    def _end_earlier_runs(self, api: Api) -> None:
-        """Delete Jobs of a driver that was killed in this folder, and wait until none runs.
+    def _connect(self) -> tuple[Connection, Api]:
+        """Find the cluster."""
+        settings = self.executor_settings
+        connection = Connection()
+        namespace = settings.namespace or connection.namespace
+        api = Api(connection, namespace, settings.api_patience, self._stop, self.logger)
+        return connection, api
 
-        The lock of the working directory tells that no other run lives there.
+    def _image_is_open(self) -> bool:
+        """Tell whether nobody has named an image, so that it is still Snakemake's default."""
+        settings = self.workflow.remote_execution_settings
+        return settings.container_image == type(settings).container_image
+
+    def _take_after_driver(self, connection: Connection, api: Api) -> None:
+        """Give Jobs the image of the pod in which this runs, and let them go with it."""
+        if not connection.in_pod or api.namespace != connection.namespace:
+            return
+        driver = api.pod(socket.gethostname())
+        if driver is None:  # it has another host name
+            return
+        self._run = replace(self._run, owner=owner_of_jobs(driver))
+        if self._image_is_open():
+            self._run = replace(self._run, image=driver["spec"]["containers"][0]["image"])
+
+    def _end_earlier_runs(self, api: Api) -> None:
+        """Delete Jobs of drivers that were killed in this folder, and wait until none runs.
+
+        Jobs of a run that lives, with other targets say, are left alone.
         """
+        told_apart = self._live_runs.begin(self._run.run)
+
+        def left_by(thing: dict[str, Any]) -> str | None:
+            """Run that a Job or pod was left by, or None if it lives."""
+            run = thing["metadata"]["labels"][RUN]
+            return None if told_apart and self._live_runs.lives(run) else run
+
         earlier = f"{WORKFLOW}={self._run.workflow},{RUN}!={self._run.run}"
-        left = [job["metadata"]["name"] for job in api.jobs(earlier) if not finished(job)]
-        if left:
-            if not self.workflow.execution_settings.lock:
-                raise WorkflowError(
-                    f"{len(left)} Jobs of another run in this folder are in the cluster (such as "
-                    f"{left[0]}), and with --nolock it may still live: leave out --nolock, or "
-                    f"delete them: kubectl delete jobs -n {api.namespace} -l {earlier}"
-                )
+        dead = Counter(
+            filter(None, (left_by(job) for job in api.jobs(earlier) if not finished(job)))
+        )
+        if dead and not told_apart and not self.workflow.execution_settings.lock:
+            raise WorkflowError(
+                f"{dead.total()} Jobs of another run in this folder are in the cluster. The file "
+                "system has no locks (flock), and with --nolock that run may still live: leave "
+                f"out --nolock, or delete them: kubectl delete jobs -n {api.namespace} -l {earlier}"
+            )
+        if dead:
             self.logger.warning(
-                f"{len(left)} Jobs of an earlier run in this folder are still in the cluster: "
+                f"{dead.total()} Jobs of an earlier run in this folder are still in the cluster: "
                 "they are deleted before their work is sent again."
             )
-            api.delete_jobs(earlier)
+        for run in dead:
+            api.delete_jobs(f"{WORKFLOW}={self._run.workflow},{RUN}={run}")
         begin = time.monotonic()
-        while running := [pod["metadata"]["name"] for pod in api.pods(earlier) if active(pod)]:
+        while running := [
+            pod["metadata"]["name"] for pod in api.pods(earlier) if active(pod) and left_by(pod)
+        ]:
             if time.monotonic() - begin > self.executor_settings.start_deadline:
                 raise WorkflowError(f"Pods of an earlier run do not end: {', '.join(running)}.")
             if self._stop.wait(2):

@@ -84,16 +84,31 @@ class Run:
         Another one for each run.
     image
         The image of its pods.
+    owner
+        What its Jobs are deleted with, as an owner reference.
     """
 
     workflow: str
     run: str
     image: str
+    owner: Mapping[str, str] | None = None
 
 
 def workflow_id(claim: str, working_directory: str) -> str:
     """Label value that is the same for all runs in one folder of one volume."""
     return hashlib.sha256(f"{claim}\0{working_directory}".encode()).hexdigest()[:10]
+
+
+def owner_of_jobs(driver: dict[str, Any]) -> dict[str, str]:
+    """Reference to what the Jobs of a driver pod are deleted with: its own Job, else the pod.
+
+    A pod of a Job may be replaced by another one, which takes the run up.
+    """
+    for owner in driver["metadata"].get("ownerReferences", []):
+        if owner["kind"] == "Job":
+            return {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
+    metadata = driver["metadata"]
+    return {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
 
 
 def label_value(text: str) -> str:
@@ -233,10 +248,13 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
     if job.resources.get("runtime"):
         # The pod's deadline, not the Job's: the Job's deletes the pod, and its log with it.
         pod["activeDeadlineSeconds"] = int(job.resources["runtime"] * 60)
+    metadata: dict[str, Any] = {"name": job_name(job, run.run, number), "labels": labels}
+    if run.owner:
+        metadata["ownerReferences"] = [dict(run.owner)]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job_name(job, run.run, number), "labels": labels},
+        "metadata": metadata,
         "spec": {
             "backoffLimit": 0,
             "ttlSecondsAfterFinished": settings.ttl,

@@ -266,8 +266,7 @@ def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, work
     left = list(fake.processes.values())
     assert len(fake.jobs) == 2
     workflow.does("echo $1")
-    assert workflow.run("--unlock").code == 0
-    ran = workflow.run("--rerun-incomplete")
+    ran = workflow.run("--rerun-incomplete", "--nolock")
     assert ran.code == 0, ran.text
     assert "2 Jobs of an earlier run" in ran.text
     assert all(process.poll() == -signal.SIGKILL for process in left)
@@ -275,16 +274,16 @@ def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, work
     assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
 
 
-def test_without_the_lock_jobs_of_another_run_are_not_touched(fake, workflow):
-    workflow.does("sleep 100")
-    run = workflow.start()
-    until(lambda: len(fake.processes) == 2)
-    ran = workflow.run("--nolock", "--rerun-incomplete")
-    assert ran.code == 1
-    assert "with --nolock it may still live" in ran.text
-    assert len(fake.jobs) == 2
-    os.kill(run.pid, signal.SIGTERM)
-    ended(run)
+def test_runs_in_one_folder_leave_each_others_jobs_alone(fake, workflow):
+    workflow.does("[ $1 = 1 ] || sleep 8; echo $1")
+    first = workflow.start("piece/0.txt")
+    until(lambda: len(fake.processes) == 1)
+    ran = workflow.run("--nolock", "piece/1.txt")
+    assert ran.code == 0, ran.text
+    ran = ended(first)
+    assert ran.code == 0, ran.text
+    assert sent(fake) == Counter(["piece-0", "piece-1"])
+    assert list((workflow.folder / ".snakemake/kubernetes-pvc").iterdir()) == []
 
 
 def test_runs_in_two_folders_do_not_touch_each_other(fake, workflow, tmp_path):

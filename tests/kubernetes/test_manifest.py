@@ -16,6 +16,7 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     job_name,
     label_value,
     manifest,
+    owner_of_jobs,
     workflow_id,
 )
 from snakemake_executor_plugin_kubernetes_pvc.settings import (
@@ -193,3 +194,21 @@ def test_runs_in_one_folder_of_one_volume_know_each_other():
     assert workflow_id("shared", "/data/a") == workflow_id("shared", "/data/a")
     others = [("shared", "/data/b"), ("other", "/data/a")]
     assert workflow_id("shared", "/data/a") not in {workflow_id(*other) for other in others}
+
+
+def test_jobs_go_with_the_job_of_their_driver():
+    of_job = {"apiVersion": "batch/v1", "kind": "Job", "name": "run-1", "uid": "1-2"}
+    metadata = {"name": "run-1-abcde", "uid": "3-4"}
+    bare, owned = (
+        {"metadata": metadata},
+        {"metadata": {**metadata, "ownerReferences": [{**of_job, "controller": True}]}},
+    )
+    assert owner_of_jobs(owned) == of_job
+    assert owner_of_jobs(bare) == {"apiVersion": "v1", "kind": "Pod", **metadata}
+    chosen = ExecutorSettings(claim="shared", mount_path="/data")
+    (reference,) = manifest(
+        job(), chosen, Run("w0rkfl0w", "abcd1234", "image:1", owner_of_jobs(owned)), 3
+    )["metadata"]["ownerReferences"]
+    # Deletion of the owner must not wait for rights that drivers do not have.
+    assert reference == of_job
+    assert "ownerReferences" not in made()["metadata"]
