@@ -16,14 +16,15 @@ CHECKOUT = Path(__file__).parents[2]
 LOCK = (CHECKOUT / "envs" / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# Conda packages without what only a person at a screen needs.
+# Names of conda's packages; most are those without what only a person at a screen needs.
 CONDA_NAMES = {
     "dask-core": "dask",
     "geopandas-base": "geopandas",
     "matplotlib-base": "matplotlib",
+    "python-kubernetes": "kubernetes",
     "snakemake-minimal": "snakemake",
 }
-DEVELOPMENT = {"hatchling", "hypothesis", "pytest", "ruff", "snakefmt"}
+DEVELOPMENT = {"hatchling", "hypothesis", "kubernetes-validate", "pytest", "ruff", "snakefmt"}
 
 
 def locked() -> dict[str, str]:
