@@ -39,6 +39,7 @@ rule all:
 
 onstart:
     user_error(claim_results)
+    compile_kernels()
 
 
 onsuccess:

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -124,6 +125,22 @@ def claim_results():
         logger.warning(
             f"The file system of {Path.cwd()} has no locks (flock): "
             f"see to it that no other run of study {STUDY['study']} is at work."
+        )
+
+
+def compile_kernels():
+    """Fill the folder that NUMBA_CACHE_DIR names: shards that start together would each do it.
+
+    Nothing of it is a file of the workflow: whether it is there depends on the machine. Where the
+    variable is not set, the environment has been compiled when it was made.
+    """
+    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+        logger.info(f"Compiled kernels are kept in {folder}.")
+        scripts = str(Path(workflow.basedir, "scripts"))
+        subprocess.run(
+            [sys.executable, "-m", "snakeshed.cli", "compile"],
+            env={**os.environ, "PYTHONPATH": scripts},
+            check=True,
         )
 
 

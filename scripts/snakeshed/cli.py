@@ -85,3 +85,7 @@ def _summary(chosen: argparse.Namespace) -> int:
 
     print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numba
+import numpy as np
 from numba.core.dispatcher import Dispatcher
+
+if numba.config.CACHE_DIR:
+    # A folder that several environments may share, as the pods of two images do. Numba tells code
+    # for other CPUs, Pythons and sources apart by itself, but not what another NumPy went into.
+    numba.config.CACHE_DIR = str(
+        Path(numba.config.CACHE_DIR, f"numba-{numba.__version__}-numpy-{np.__version__}")
+    )
 
 
 def compiled(function: Callable | None = None, **options) -> Callable:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numba
+import numpy as np
 import pytest
 from numba.core import caching
 
@@ -40,3 +44,16 @@ def test_without_a_folder_to_write_to_it_says_what_to_set(monkeypatch):
     with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR to a folder that can be written"):
         function = compiled(double)
     assert function(4) == 8
+
+
+@needs_compilation
+def test_a_folder_for_several_environments_keeps_their_code_apart(tmp_path):
+    code = "import numba, snakeshed.compiled; print(numba.config.CACHE_DIR)"
+    folder = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.strip()
+    assert folder == str(tmp_path / f"numba-{numba.__version__}-numpy-{np.__version__}")
