@@ -44,6 +44,11 @@ class Answer:
             return ""
 
 
+def in_pod() -> bool:
+    """Tell whether the cluster is that of the pod in which this runs, with its service account."""
+    return "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 class Connection:
     """Sends requests with the user's credentials.
 
@@ -53,14 +58,11 @@ class Connection:
     Attributes
     ----------
     namespace
-        The namespace that the configuration names.
-    in_pod
-        True if it is that of the pod in which this runs.
+        The namespace that the configuration, or the pod in which this runs, names.
     """
 
     def __init__(self) -> None:
         self.namespace = "default"
-        self.in_pod = False
         self._client: ApiClient
         self.renew()
 
@@ -77,10 +79,9 @@ class Connection:
 
         configuration = Configuration()
         try:
-            if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+            if in_pod():
                 config.load_incluster_config(client_configuration=configuration)
                 self.namespace = POD_NAMESPACE.read_text(encoding="utf-8").strip()
-                self.in_pod = True
             else:
                 # Named here, for the client reads the variable only when it is imported.
                 files = os.environ.get("KUBECONFIG") or "~/.kube/config"

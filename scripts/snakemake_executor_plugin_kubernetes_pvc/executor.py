@@ -30,7 +30,7 @@ from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
-from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
+from snakemake_executor_plugin_kubernetes_pvc.connection import Connection, in_pod
 from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns
 from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     RUN,
@@ -163,6 +163,11 @@ class Executor(RemoteExecutor):
         return super().get_python_executable() if on_volume else "python"
 
     @property
+    def cores(self) -> str:
+        """What a pod has is for it to use: the driver's number of cores does not bind it."""
+        return "all"
+
+    @property
     def tmpdir(self) -> str:
         """Folder on the volume with lists of files that jobs wait for, if they are long."""
         fresh = self._tmpdir is None
@@ -175,7 +180,7 @@ class Executor(RemoteExecutor):
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Send a list of jobs."""
         if self.executor_settings.dry_run:
-            if self._image_is_open():
+            if in_pod():
                 self._take_after_driver(*self._connect())
             drafts = [self._manifest(self._facts(job)) for job in jobs]
             sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
@@ -265,20 +270,16 @@ class Executor(RemoteExecutor):
         api = Api(connection, namespace, settings.api_patience, self._stop, self.logger)
         return connection, api
 
-    def _image_is_open(self) -> bool:
-        """Tell whether nobody has named an image, so that it is still Snakemake's default."""
-        settings = self.workflow.remote_execution_settings
-        return settings.container_image == type(settings).container_image
-
     def _take_after_driver(self, connection: Connection, api: Api) -> None:
         """Give Jobs the image of the pod in which this runs, and let them go with it."""
-        if not connection.in_pod or api.namespace != connection.namespace:
+        if not in_pod() or api.namespace != connection.namespace:
             return
         driver = api.pod(socket.gethostname())
         if driver is None:  # it has another host name
             return
         self._run = replace(self._run, owner=owner_of_jobs(driver))
-        if self._image_is_open():
+        given = self.workflow.remote_execution_settings
+        if given.container_image == type(given).container_image:  # Snakemake's default
             self._run = replace(self._run, image=driver["spec"]["containers"][0]["image"])
 
     def _end_earlier_runs(self, api: Api) -> None:

@@ -339,7 +339,7 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
         "default-resources": ["mem_mb=700"],
     }
     (profile / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    ran = workflow.run("--profile", str(profile))
+    ran = workflow.run("--profile", str(profile), "--cores", "1")
     assert ran.code == 1
     assert "2 Jobs were printed, none was sent" in ran.text
     printed = re.search(r"^apiVersion:.*?(?=^WorkflowError)", ran.text, re.DOTALL | re.MULTILINE)
@@ -351,6 +351,8 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
         assert draft["metadata"]["labels"]["team"] == "water"
         assert [one["key"] for one in pod["tolerations"]] == ["dedicated", "slow"]
         assert pod["priorityClassName"] == "opportunistic"
+        # The driver's cores bind no pod.
+        assert "--cores all " in pod["containers"][0]["command"][-1]
         assert pod["securityContext"]["runAsUser"] == 4321
     assert fake.calls == []
 
