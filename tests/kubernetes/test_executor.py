@@ -352,7 +352,7 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
         assert [one["key"] for one in pod["tolerations"]] == ["dedicated", "slow"]
         assert pod["priorityClassName"] == "opportunistic"
         # The driver's cores bind no pod.
-        assert "--cores all " in pod["containers"][0]["command"][-1]
+        assert "--cores 'all'" in pod["containers"][0]["command"][-1]
         assert pod["securityContext"]["runAsUser"] == 4321
     assert fake.calls == []
 
