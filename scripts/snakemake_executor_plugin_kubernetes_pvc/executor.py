@@ -470,7 +470,8 @@ class Executor(RemoteExecutor):
             reason = re.sub(r"\d+", "#", why)
             if reason not in self._told:
                 self._told.add(reason)
-                self.logger.warning(f"{number} jobs wait: {why}")
+                jobs = "1 job waits" if number == 1 else f"{number} jobs wait"
+                self.logger.warning(f"{jobs}: {why}")
 
     def _read_warnings(self) -> None:
         """Read what events say, for jobs whose objects do not tell why they wait."""
