@@ -24,7 +24,7 @@ CONDA_NAMES = {
     "python-kubernetes": "kubernetes",
     "snakemake-minimal": "snakemake",
 }
-DEVELOPMENT = {"hatchling", "hypothesis", "kubernetes-validate", "pytest", "ruff", "snakefmt"}
+DEVELOPMENT = {"hatchling", "hypothesis", "pytest", "ruff", "snakefmt"}
 
 
 def locked() -> dict[str, str]:
