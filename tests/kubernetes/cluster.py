@@ -9,8 +9,9 @@ import secrets
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 from urllib3.exceptions import HTTPError
@@ -20,6 +21,13 @@ from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 
 IMAGE = os.environ.get("SNAKESHED_TEST_IMAGE", "snakemake:test")
 CLAIM = "shared"
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Skip a test that lacks something of a cluster; where a cluster is required, it fails."""
+    if os.environ.get("SNAKESHED_TEST_CLUSTER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class NoCluster(Exception):
