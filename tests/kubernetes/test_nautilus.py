@@ -319,14 +319,18 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
             table
         )
 
-    # One row is changed in place: its shard alone is done again.
+    # One row is changed in place: its shard alone is done again, here on a CPU that can do less.
     station.forget_jobs()
+    done = pd.read_parquet(expected / "catchments.parquet", columns=["site_id", "status"])
+    chosen = done.site_id[done.status == "ok"].iloc[0]
     for folder in (station.volume, here):
         path = folder / "data/sites.csv"
         sites = pd.read_csv(path)
-        row = sites[SITE_COLUMNS["area"]].idxmin()
-        sites.loc[row, SITE_COLUMNS["area"]] *= 1.01
+        sites.loc[sites[SITE_COLUMNS["site_id"]] == chosen, SITE_COLUMNS["area"]] *= 1.01
         sites.to_csv(path, index=False)
+    station.give(
+        *options, "--kubernetes-pvc-environment", f"NPY_DISABLE_CPU_FEATURES={NEWER_FEATURES}"
+    )
     station.start("run-3")
     station.finish("run-3")
     assert station.sent() == {
@@ -338,21 +342,6 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
         "summarise": 1,
     }
     run_here(here, *options)
-    for table in TABLES:
-        assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
-            table
-        )
-
-    # Two shards are done again on nodes whose CPUs can do less.
-    station.forget_jobs()
-    for shard in ("00", "01"):
-        shutil.rmtree(station.volume / f"results/station/shards/{shard}")
-    station.give(
-        *options, "--kubernetes-pvc-environment", f"NPY_DISABLE_CPU_FEATURES={NEWER_FEATURES}"
-    )
-    station.start("run-4")
-    station.finish("run-4")
-    assert station.sent()["delineate"] == 2
     for table in TABLES:
         assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
             table
