@@ -8,6 +8,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from snakemake_executor_plugin_kubernetes_pvc.api import Api
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 
-IMAGE = os.environ.get("SNAKESHED_TEST_IMAGE", "snakemake:test")
+IMAGE = os.environ.get("SNAKESHED_TEST_IMAGE", "snakeshed:test")
 CLAIM = "shared"
 
 
@@ -55,7 +56,10 @@ class Cluster:
         except (WorkflowError, HTTPError, OSError) as error:
             raise NoCluster(f"no Kubernetes cluster answers: {error}") from error
         names = {
-            name for node in nodes for image in node["status"]["images"] for name in image["names"]
+            name
+            for node in nodes
+            for image in node["status"]["images"]
+            for name in image["names"] or []
         }
         if not any(name.endswith(IMAGE) for name in names):
             raise NoCluster(
@@ -148,15 +152,14 @@ class Cluster:
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return path
 
-    def account(self, name: str, jobs: list[str], pods: list[str]) -> None:
-        """Make a service account that may do some things with Jobs and with pods."""
+    def account(self, name: str, rights: Mapping[str, Sequence[str]]) -> None:
+        """Make a service account that may do some things (verbs, by resource)."""
         self.make(f"{self.home}/serviceaccounts", "ServiceAccount", name)
         rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
         rules = [
-            {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": jobs},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": pods},
-            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+            {"apiGroups": ["batch" if what == "jobs" else ""], "resources": [what], "verbs": verbs}
+            for what, verbs in rights.items()
+            if verbs
         ]
         self.make(f"{rbac}/roles", "Role", name, rules=rules)
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}

@@ -25,6 +25,10 @@ rule piece:
     resources: mem_mb=lambda wildcards, attempt: 200 * attempt, disk_mb=100
     shell: "sh piece.sh {wildcards.piece} > {output} 2> {log}"
 
+rule plain:
+    output: "plain.txt"
+    shell: "sh piece.sh plain > {output}"
+
 rule join:
     input: expand("piece/{piece}.txt", piece=PIECES)
     output: "all.txt"
@@ -62,8 +66,12 @@ class SmallWorkflow:
         self.does("echo $1")
 
     def does(self, script: str) -> None:
-        """Set what a job of rule piece does; ``$1`` is the piece."""
-        (self.folder / "piece.sh").write_text(script + "\n", encoding="utf-8")
+        """Set what a job of rule piece does; ``$1`` is the piece.
+
+        That two do the same at once is found out by a lock that ends with its process.
+        """
+        alone = "exec 9> lock-$1; flock -n 9 || { touch twice-at-once-$1; exit 9; }"
+        (self.folder / "piece.sh").write_text(f"{alone}\n{script}\n", encoding="utf-8")
 
     def start(self, *options: str) -> subprocess.Popen:
         """Start Snakemake, in a group of its own so that it can be killed as a whole."""

@@ -6,10 +6,11 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,18 @@ from fake_api import Fault, FaultyProxy, task
 from small_workflow import Ran, SmallWorkflow, ended, until
 
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
+from snakemake_executor_plugin_kubernetes_pvc.status import active, finished
 
 pytestmark = pytest.mark.slow
 
 RESET, HANG = 0, -1
-JOB_VERBS = ["create", "get", "list", "delete", "deletecollection"]
+# As the executor's README has them.
+RIGHTS = {
+    "jobs": ["create", "list", "delete", "deletecollection"],
+    "pods": ["list"],
+    "pods/log": ["get"],
+    "events": ["list"],
+}
 EACH_ONCE = Counter(["piece-0", "piece-1", "join"])
 
 
@@ -37,21 +45,42 @@ def cluster() -> Iterator[Cluster]:
         folder.rmdir()
         leave_out(str(reason))
     made.make(f"{made.home}/secrets", "Secret", "bond")
-    made.account("driver", JOB_VERBS, ["list"])
+    made.account("driver", RIGHTS)
     yield made
     made.remove()
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def workflow(cluster, tmp_path) -> Iterator[SmallWorkflow]:
-    """The small workflow on the volume, for a driver with no more rights than it needs."""
-    kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", cluster.token("driver", "bond"))
-    folder = cluster.folder / tmp_path.name
-    folder.mkdir()
-    folder.chmod(0o777)
-    yield SmallWorkflow(folder, kubeconfig, mount_path=cluster.folder, image=IMAGE)
+def another(cluster, tmp_path) -> Callable[[str], SmallWorkflow]:
+    """More of the small workflow on the volume, each in a folder of its own."""
+
+    def make(name: str, account: str = "driver") -> SmallWorkflow:
+        token = cluster.token(account, "bond")
+        kubeconfig = cluster.kubeconfig(tmp_path / f"kubeconfig-{name}", token)
+        folder = cluster.folder / tmp_path.name / name
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+        return SmallWorkflow(folder, kubeconfig, mount_path=cluster.folder, image=IMAGE)
+
+    return make
+
+
+@pytest.fixture
+def workflow(cluster, another) -> Iterator[SmallWorkflow]:
+    """The small workflow, for a driver with no more rights than it needs.
+
+    Afterwards nothing may be left but Jobs that are done, which go by their time to live.
+    """
+    made = another("workflow")
+    yield made
+    left = [job["metadata"]["name"] for job in cluster.jobs() if not finished(job)]
+    until(lambda: not any(active(pod) for pod in cluster.api.pods("")))
+    secrets = {one["metadata"]["name"] for one in cluster.get(f"{cluster.home}/secrets")["items"]}
     cluster.clear()
+    assert left == []
+    assert secrets == {"bond"}
+    assert list(made.folder.parent.rglob("twice-at-once-*")) == []
 
 
 def sent(cluster: Cluster) -> Counter[str]:
@@ -112,10 +141,54 @@ def test_a_failure_is_shown_and_harms_no_other_job(cluster, workflow):
     assert sent(cluster) == Counter(["piece-0", "piece-1"])
 
 
-def test_out_of_memory_is_named_and_the_next_attempt_has_more(cluster, workflow):
-    workflow.does("[ $1 = 0 ] || python -c \"b'x' * 200_000_000\" || exit 1; echo $1")
-    ran = workflow.run("--retries", "1")
+def test_what_failed_once_is_tried_again_with_more_memory(cluster, workflow):
+    workflow.does(
+        "[ $1 = 0 ] && { python -c \"b'x' * 200_000_000\" || exit 1; }\n"
+        "[ $1 = 2 ] && [ ! -e once ] && { touch once; exit 3; }\n"
+        "[ $1 = 3 ] && exit 4\n"
+        "echo $1"
+    )
+    ran = workflow.run("--config", "pieces=4", "--retries", "1", "--keep-going")
+    assert ran.code == 1
     assert "OOMKilled, limit 200M" in ran.text, ran.text
+    assert ran.text.count("exit code 1 (Job piece-3-") == 2
+    made = sorted(path.name for path in (workflow.folder / "piece").iterdir())
+    assert made == ["0.txt", "1.txt", "2.txt"]
+    assert sent(cluster) == Counter({"piece-0": 2, "piece-1": 1, "piece-2": 2, "piece-3": 2})
+
+
+def test_a_full_disk_is_named(cluster, workflow):
+    workflow.does("[ $1 = 0 ] || dd if=/dev/zero of=/tmp/big bs=1M count=300 && sleep 60; echo $1")
+    ran = workflow.run("piece/1.txt")
+    assert ran.code == 1
+    assert re.search(r"Evicted: .*ephemeral.* storage .*(usage|limit)", ran.text), ran.text
+    assert "it is sent again" not in ran.text
+
+
+@pytest.fixture
+def urgent(cluster) -> Iterator[str]:
+    """A priority class above that of other pods."""
+    path, name = "/apis/scheduling.k8s.io/v1/priorityclasses", cluster.namespace
+    cluster.make(path, "PriorityClass", name, value=1000)
+    yield name
+    cluster.send("DELETE", f"{path}/{name}")
+
+
+def test_a_pod_that_gave_way_to_an_urgent_one_is_replaced(cluster, workflow, another, urgent):
+    (node,) = cluster.get("/api/v1/nodes")["items"]
+    all_cores = int(node["status"]["allocatable"]["cpu"])
+    workflow.does("[ $1 = 0 -o -e began ] || { touch began; sleep 100; }; echo $1")
+    run = workflow.start("--set-threads", f"piece={all_cores}", "--cores", str(all_cores))
+    until((workflow.folder / "began").exists)
+    other = another("urgent")
+    other.does("sleep 2; echo $1")
+    ran = other.run(
+        *("piece/0.txt", "--kubernetes-pvc-priority-class", urgent),
+        *("--set-threads", f"piece={all_cores}", "--cores", str(all_cores)),
+    )
+    assert ran.code == 0, ran.text
+    ran = ended(run, 120)
+    assert re.search(r"was lost \(.*[Pp]reempt.*it is sent again", ran.text), ran.text
     assert whole(workflow, ran)
 
 
@@ -137,50 +210,119 @@ def test_a_pod_that_is_taken_away_is_replaced_without_retries(cluster, workflow,
     assert whole(workflow, ran)
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--container-image", "nowhere.invalid/none:1"), "nowhere.invalid/none:1"),
-        (("--set-threads", "piece=1000"), "Insufficient cpu"),
-        (("--kubernetes-pvc-claim", "nothing"), 'persistentvolumeclaim "nothing" not found'),
-        (("--kubernetes-pvc-priority-class", "nothing"), "no PriorityClass with name nothing"),
-        (("--kubernetes-pvc-service-account", "nothing"), 'serviceaccount "nothing" not found'),
-        (("--kubernetes-pvc-node-selector", "disk=fast"), "didn't match Pod's node affinity"),
-    ],
-    ids=["image", "cpu", "claim", "priority", "account", "node"],
-)
+CANNOT_START = {
+    "image": (("--container-image", "nowhere.invalid/none:1"), "nowhere.invalid/none:1"),
+    "cores": (("--set-threads", "piece=1000", "--cores", "1000"), "Insufficient cpu"),
+    "claim": (("--kubernetes-pvc-claim", "none"), 'persistentvolumeclaim "none" not found'),
+    "priority": (("--kubernetes-pvc-priority-class", "none"), "no PriorityClass with name none"),
+    "account": (("--kubernetes-pvc-service-account", "none"), 'serviceaccount "none" not found'),
+    "node": (("--kubernetes-pvc-node-selector", "disk=fast"), "didn't match Pod's node affinity"),
+}
+
+
 def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(
-    cluster, workflow, options, said
+    cluster, workflow, another
 ):
-    ran = workflow.run("piece/0.txt", "--kubernetes-pvc-start-deadline", "30", *options)
-    assert ran.code == 1
-    message = re.search(r"message: waited for 30 s: (.*)", ran.text)
-    assert message, ran.text
-    assert said in message.group(1)
+    deadline = ("--kubernetes-pvc-start-deadline", "30")
+    runs = {
+        name: another(name).start("piece/0.txt", *deadline, *options)
+        for name, (options, _) in CANNOT_START.items()
+    }
+    for name, (_, said) in CANNOT_START.items():
+        ran = ended(runs[name], 150)
+        assert ran.code == 1, name
+        message = re.search(r"message: waited for 30 s: (.*)", ran.text)
+        assert message, ran.text
+        assert said in message.group(1), name
     assert cluster.jobs() == []
 
 
 @pytest.fixture
-def quota(cluster) -> Iterator[None]:
+def quota(cluster) -> Iterator[Callable[..., None]]:
+    """Limit what the namespace may have."""
     path = f"{cluster.home}/resourcequotas"
-    cluster.make(path, "ResourceQuota", "small", spec={"hard": {"count/jobs.batch": "1"}})
-    until(lambda: cluster.get(f"{path}/small").get("status", {}).get("hard"))
-    yield
+
+    def limit(**hard: str) -> None:
+        cluster.make(path, "ResourceQuota", "small", spec={"hard": hard})
+        until(lambda: cluster.get(f"{path}/small").get("status", {}).get("hard"))
+
+    yield limit
     cluster.send("DELETE", f"{path}/small")
 
 
-def test_a_quota_of_jobs_is_waited_for(cluster, workflow, quota):
+@pytest.mark.parametrize(
+    "hard",
+    [{"count/jobs.batch": "1"}, {"limits.memory": "300M"}],
+    ids=["jobs", "memory"],
+)
+def test_a_quota_is_waited_for(cluster, workflow, quota, hard):
+    quota(**hard)
     ran = workflow.run("--kubernetes-pvc-ttl", "1", "--kubernetes-pvc-api-patience", "1")
     assert whole(workflow, ran)
 
 
-def test_a_missing_right_is_named(cluster, workflow):
-    cluster.account("reader", ["get", "list"], ["list"])
-    workflow.kubeconfig = cluster.kubeconfig(workflow.kubeconfig, cluster.token("reader", "bond"))
-    ran = workflow.run()
+LACKING = {
+    "create jobs": (("jobs", "create"), 'cannot create resource "jobs" in API group "batch"'),
+    "list jobs": (("jobs", "list"), 'cannot list resource "jobs" in API group "batch"'),
+    "list pods": (("pods", "list"), 'cannot list resource "pods" in API group ""'),
+}
+
+
+def rights_without(what: str, *verbs: str) -> dict[str, list[str]]:
+    """All rights that a driver needs but some."""
+    return {**RIGHTS, what: [verb for verb in RIGHTS[what] if verb not in verbs]}
+
+
+def test_a_missing_right_is_named(cluster, workflow, another):
+    runs = {}
+    for name, (right, _) in LACKING.items():
+        account = name.replace(" ", "-")
+        cluster.account(account, rights_without(*right))
+        runs[name] = another(account, account).start()
+    for name, (_, said) in LACKING.items():
+        ran = ended(runs[name])
+        assert ran.code == 1, name
+        assert said in ran.text, ran.text
+        assert "Traceback" not in ran.text
+
+
+def test_without_the_right_to_logs_and_events_less_is_told(cluster, workflow, another):
+    cluster.account("no-logs", rights_without("pods/log", "get"))
+    one = another("no-logs", "no-logs")
+    one.does("exit 3")
+    cluster.account("no-events", rights_without("events", "list"))
+    other = another("no-events", "no-events").start(
+        *("piece/0.txt", "--kubernetes-pvc-start-deadline", "30"),
+        *("--kubernetes-pvc-priority-class", "none"),
+    )
+    ran = one.run("piece/0.txt")
     assert ran.code == 1
-    assert 'cannot create resource "jobs" in API group "batch"' in ran.text
-    assert "Traceback" not in ran.text
+    assert re.search(r'\(no log: .* cannot get resource "pods/log"', ran.text), ran.text
+    ran = ended(other, 90)
+    assert ran.code == 1
+    assert re.search(r'cannot be told: .* cannot list resource "events"', ran.text), ran.text
+
+
+def test_without_the_right_to_delete_what_is_left_is_told(cluster, workflow, another):
+    cluster.account("one-by-one", rights_without("jobs", "deletecollection"))
+    cluster.account("no-delete", rights_without("jobs", "delete", "deletecollection"))
+    runs = {}
+    for account in ("one-by-one", "no-delete"):
+        made = another(account, account)
+        made.does("sleep 100")
+        runs[account] = made.start()
+    until(lambda: len(cluster.jobs()) == 4, 60)
+    time.sleep(2)
+    for run in runs.values():
+        os.kill(run.pid, signal.SIGTERM)
+    assert "may be left" not in ended(runs["one-by-one"]).text
+    said = ended(runs["no-delete"]).text
+    assert re.search(r'Jobs may be left .* cannot delete resource "jobs"', said), said
+    (selector,) = re.findall(r"--selector (snakemake/run=\w+)$", said, flags=re.MULTILINE)[-1:]
+    left = cluster.jobs()
+    assert len(left) == 2
+    assert len(cluster.api.jobs(selector)) == 2
+    cluster.api.delete_jobs(selector)
 
 
 def test_the_drivers_rights_do_not_reach_secrets(cluster, workflow, monkeypatch):
@@ -209,6 +351,22 @@ def test_no_trouble_of_the_api_loses_a_job_or_starts_one_twice(
         )
         assert whole(workflow, workflow.run())
     assert not any(fault.times for fault in faults)
+    assert sent(cluster) == EACH_ONCE
+
+
+@pytest.mark.skipif(
+    "SNAKESHED_TEST_RESTART" not in os.environ,
+    reason="SNAKESHED_TEST_RESTART names no command that restarts the API server",
+)
+def test_the_api_server_may_be_restarted_while_jobs_run(cluster, workflow):
+    workflow.does("sleep 15; echo $1")
+    run = workflow.start()
+    until(lambda: len(cluster.running("piece")) == 2)
+    subprocess.run(os.environ["SNAKESHED_TEST_RESTART"], shell=True, check=True, timeout=60)
+    ran = ended(run, 120)
+    assert "The Kubernetes API does not answer" in ran.text
+    assert "The Kubernetes API answers again" in ran.text
+    assert whole(workflow, ran)
     assert sent(cluster) == EACH_ONCE
 
 
@@ -249,26 +407,37 @@ def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(cluster, w
     assert len(cluster.jobs()) == 2
     # A piece whose earlier pod is still at work would fail.
     workflow.does("before=$(cat beat-$1); sleep 2; [ $before = $(cat beat-$1) ] || exit 1; echo $1")
-    assert workflow.run("--unlock").code == 0
-    ran = workflow.run("--rerun-incomplete")
+    ran = workflow.run("--rerun-incomplete", "--nolock")
     assert "2 Jobs of an earlier run" in ran.text
     assert whole(workflow, ran)
     assert sent(cluster) == EACH_ONCE
 
 
-def test_runs_in_two_folders_do_not_touch_each_other(cluster, workflow):
+def test_runs_in_two_folders_do_not_touch_each_other(cluster, workflow, another):
     workflow.does("touch began-$1; sleep 15; echo $1")
     first = workflow.start()
     until(lambda: len(list(workflow.folder.glob("began-*"))) == 2)
-    other = SmallWorkflow(
-        workflow.folder / "other", workflow.kubeconfig, mount_path=cluster.folder, image=IMAGE
-    )
-    second = other.start()
+    second = another("other").start()
     until(lambda: sent(cluster)["piece-0"] == 2)
     os.kill(second.pid, signal.SIGTERM)
     ended(second)
     assert whole(workflow, ended(first))
     assert sent(cluster) == EACH_ONCE
+
+
+def test_runs_in_one_folder_leave_each_others_jobs_alone(cluster, workflow):
+    workflow.does("[ $1 = 1 ] || { touch began; sleep 12; }; echo $1")
+    first = workflow.start("piece/0.txt")
+    until((workflow.folder / "began").exists)
+    # Snakemake's own lock is one of files.
+    turned_away = workflow.run("piece/0.txt")
+    assert turned_away.code == 1
+    assert "LockException" in turned_away.text
+    ran = workflow.run("piece/1.txt", "--nolock")
+    assert ran.code == 0, ran.text
+    ran = ended(first)
+    assert ran.code == 0, ran.text
+    assert sent(cluster) == Counter(["piece-0", "piece-1"])
 
 
 def test_finished_jobs_go_by_themselves(cluster, workflow):

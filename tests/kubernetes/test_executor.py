@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
     reason="takes four minutes of a quiet machine: set SNAKESHED_TEST_EXECUTOR=1",
 )
 
+CHECKOUT = Path(__file__).parents[2]
 RESET, HANG = 0, -1
 
 
@@ -110,6 +111,19 @@ def test_retries_are_those_of_snakemake(fake, workflow):
     assert sent(fake)["piece-1"] == 2
     attempts = [job["metadata"]["labels"]["snakemake/attempt"] for job in fake.created]
     assert sorted(attempts) == ["1", "1", "1", "2"]
+
+
+def test_a_retry_has_more_memory_with_the_profile_nautilus(fake, workflow):
+    profile = yaml.safe_load((CHECKOUT / "profiles/nautilus/config.yaml").read_text("utf-8"))
+    defaults = [f"{name}={value}" for name, value in profile["default-resources"].items()]
+    workflow.does("exit 1")
+    ran = workflow.run(
+        *("plain.txt", "--retries", str(profile["retries"]), "--default-resources", *defaults)
+    )
+    assert ran.code == 1
+    pods = [job["spec"]["template"]["spec"]["containers"][0] for job in fake.created]
+    limits = [pod["resources"]["limits"]["memory"] for pod in pods]
+    assert limits == ["2000M", "6000M", "18000M"]
 
 
 def test_a_job_that_the_cluster_lost_is_sent_again_without_retries(fake, workflow):

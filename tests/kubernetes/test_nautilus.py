@@ -29,6 +29,18 @@ pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 MANIFESTS = CHECKOUT / "profiles" / "nautilus"
+# Runs all kernels, and counts what was found compiled and what was not.
+COUNT_COMPILED = """
+import gc, tempfile
+from numba.core.dispatcher import Dispatcher
+from snakeshed.precompile import precompile
+with tempfile.TemporaryDirectory() as folder:
+    precompile(folder)
+called = [one.stats for one in gc.get_objects() if isinstance(one, Dispatcher)
+          and one.py_func.__module__.startswith("snakeshed.")]
+print(sum(sum(one.cache_hits.values()) for one in called),
+      sum(sum(one.cache_misses.values()) for one in called))
+"""
 TABLES = ["catchments", "features", "observations", "sites"]
 SITE_COLUMNS = {"site_id": "Fire_SegID", "x": "UTM_X", "y": "UTM_Y", "area": "ContributingArea_km2"}
 # What NumPy chooses other code by where a CPU has it.
@@ -169,18 +181,16 @@ class Project:
         (command,) = [line for line in commands() if line.startswith("kubectl create job")]
         self.shell(command.replace("run-1", run))
 
-    def finish(self, run: str) -> str:
-        """Wait for the end of a run, which has to be a success, and return what it said."""
+    def finish(self, run: str, end: str = "Complete") -> str:
+        """Wait for the end of a run, and return what it said."""
 
-        def ended() -> bool:
+        def ends() -> set[str]:
             (job,) = [one for one in self.items("jobs") if one["metadata"]["name"] == run]
-            conditions = job["status"].get("conditions", [])
-            return any(one["type"] in ("Complete", "Failed") for one in conditions)
+            return {one["type"] for one in job["status"].get("conditions", [])}
 
-        until(ended, 600)
+        until(lambda: {"Complete", "Failed"} & ends(), 600)
         said = self.kubectl("logs", f"job/{run}")
-        (job,) = [one for one in self.items("jobs") if one["metadata"]["name"] == run]
-        assert job["status"].get("succeeded") == 1, said
+        assert end in ends(), said
         return said
 
     def sent(self) -> Counter[str]:
@@ -269,9 +279,17 @@ def test_the_readme_is_all_there_is_to_do(project, tmp_path):
     for table in TABLES:
         got = project.folder / f"results/demo/{table}.parquet"
         assert got.read_bytes() == (expected / f"{table}.parquet").read_bytes(), table
-    compiled = list(project.volume.glob(".cache/numba/*/**/*.nbc"))
-    assert compiled
-    assert {path.stat().st_uid for path in compiled} == {1000}
+
+    # A pod that has compiled nothing, and can write nothing but the volume and /tmp.
+    pod = ("exec", "deployment/snakeshed-access", "--")
+    found, compiled = project.kubectl(*pod, "python", "-c", COUNT_COMPILED).split()
+    assert int(found) > 10
+    assert int(compiled) == 0
+    kept = list(project.volume.glob(".cache/numba/*/**/*.nbc"))
+    assert {path.stat().st_uid for path in kept} == {1000}
+    for command in ("pip", "gcc", "touch /opt/snakeshed/new", "touch /etc/new"):
+        denied = ("sh", "-c", f"{command} 2>/dev/null && echo done || echo denied")
+        assert project.kubectl(*pod, *denied) == "denied\n", command
 
     project.shell(remove)
     until(lambda: not project.items("jobs") and not project.items("pods"), 60)
@@ -304,9 +322,15 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     options = ("--configfile", "config/station.yaml")
     expected = run_here(here, *options) / "station"
 
-    # The driver's pod is deleted in the midst of it: another one takes the run up.
+    # A second run of the study is turned away, and told by which.
     station.give(*options)
     station.start("run-2")
+    until((station.volume / ".snakemake/snakeshed/station.lock").exists, 60)
+    station.start("second")
+    said = station.finish("second", end="Failed")
+    assert re.search(r"another run of it at work \(process \d+ of \w+ on run-2-", said), said
+
+    # The driver's pod is deleted in the midst of it: another one takes the run up.
     until(lambda: station.runs("delineate"), 300)
     (driver,) = station.items("pods", "job-name=run-2")
     station.kubectl("delete", "pod", driver["metadata"]["name"])
@@ -325,7 +349,7 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     chosen = done.site_id[done.status == "ok"].iloc[0]
     for folder in (station.volume, here):
         path = folder / "data/sites.csv"
-        sites = pd.read_csv(path)
+        sites = pd.read_csv(path, float_precision="round_trip", low_memory=False)
         sites.loc[sites[SITE_COLUMNS["site_id"]] == chosen, SITE_COLUMNS["area"]] *= 1.01
         sites.to_csv(path, index=False)
     station.give(
