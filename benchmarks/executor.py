@@ -4,7 +4,8 @@
 
 Runs on the cluster of the current kubeconfig context as the tests in tests/kubernetes do: its node
 is this machine, and has the image that SNAKESHED_TEST_IMAGE names. PYTHON is that of an environment
-with Snakemake, snakemake-executor-plugin-kubernetes and snakemake-storage-plugin-fs.
+with Snakemake, snakemake-executor-plugin-kubernetes and snakemake-storage-plugin-fs (which needs
+rsync).
 
 "Watching": a number of Jobs wait for a node that does not come, and for a minute the calls of the
 driver, its CPU time and its memory are counted. "One job": tiny jobs, as many at once as there are
@@ -63,13 +64,13 @@ def options_of(executor: str, cluster: Cluster, folder: Path) -> list[str]:
         return [
             *("--executor", "kubernetes", "--kubernetes-namespace", cluster.namespace),
             *("--default-storage-provider", "fs", "--default-storage-prefix", str(folder / "fs")),
-            *common,
+            *("--seconds-between-status-checks", "3", *common),
         ]
     return [
         *("--executor", "kubernetes-pvc", "--kubernetes-pvc-claim", "shared"),
         *("--kubernetes-pvc-mount-path", str(cluster.folder), "--kubernetes-pvc-namespace"),
         *(cluster.namespace, "--shared-fs-usage", "persistence", "input-output", "sources"),
-        *("storage-local-copies", *common),
+        *("storage-local-copies", "--seconds-between-status-checks", "3", *common),
     ]
 
 
@@ -138,7 +139,7 @@ def watching(executor: str, cluster: Cluster, peer: str, jobs: int) -> dict:
             calls, cpu = len(proxy.calls), cpu_s(process.pid)
             time.sleep(COUNTED_S)
             counted = proxy.calls[calls:]
-            return {
+            row = {
                 "executor": executor,
                 "jobs": jobs,
                 "sent_s": round(sent_s, 1),
@@ -147,6 +148,8 @@ def watching(executor: str, cluster: Cluster, peer: str, jobs: int) -> dict:
                 "cpu_s_per_minute": round((cpu_s(process.pid) - cpu) * 60 / COUNTED_S, 2),
                 "peak_mb": round(peak_mb(process.pid)),
             }
+            print(row, file=sys.stderr, flush=True)
+            return row
 
 
 def one_job(cluster: Cluster) -> dict:
@@ -156,12 +159,15 @@ def one_job(cluster: Cluster) -> dict:
         process,
         folder,
     ):
-        numbers = {}
+        numbers, jobid = {}, ""
         for line in process.stdout:
             now = time.time()
-            if found := re.search(r"Job (\d+) has been submitted .*'tiny-(\d+)-", line):
-                numbers[found[1]] = found[2]
-                submitted[found[2]] = now
+            # A job is told of when it is about to be sent.
+            if found := re.match(r"\s+jobid: (\d+)", line):
+                jobid = found[1]
+            elif found := re.match(r"\s+wildcards: number=(\d+)", line):
+                numbers[jobid] = found[1]
+                submitted[found[1]] = now
             elif found := re.search(r"Finished jobid: (\d+) \(Rule: tiny\)", line):
                 done[numbers[found[1]]] = now
         if process.wait():
