@@ -1,17 +1,20 @@
 """What it costs to have jobs run on Kubernetes, beside the official executor.
 
-    python benchmarks/executor.py --peer PYTHON [--jobs 25 200] [--json FILE] [--readme]
+    python benchmarks/executor.py [--peer PYTHON] [--jobs 25 200] [--tiny 200] [--json FILE]
+                                  [--readme]
 
 Runs on the cluster of the current kubeconfig context as the tests in tests/kubernetes do: its node
 is this machine, and has the image that SNAKESHED_TEST_IMAGE names. PYTHON is that of an environment
 with Snakemake, snakemake-executor-plugin-kubernetes and snakemake-storage-plugin-fs (which needs
 rsync).
 
-"Watching": a number of Jobs wait for a node that does not come, and for a minute the calls of the
-driver, its CPU time and its memory are counted. "One job": tiny jobs, as many at once as there are
-cores, from their submission to the start of their command, and from its end until the driver knows.
-The official executor's pods install packages from an index when they start, and read their inputs
-from a storage provider: where neither is reached, there is only the watching to compare.
+"Watching", with --peer: a number of Jobs wait for a node that does not come, and for a minute the
+calls of the driver, its CPU time and its memory are counted. "Running", with --tiny: tiny jobs, all
+sent at once for what the whole run takes, and as many at once as there are cores for the time from
+submission to the start of a job's command, and from its end until the driver knows. What is not
+measured is taken from the FILE. The official executor's pods install packages from an index when
+they start, and read their inputs from a storage provider: where neither is reached, there is only
+the watching to compare.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,12 +56,12 @@ rule tiny:
 """
 OURS, OFFICIAL = "kubernetes-pvc", "kubernetes 0.5.1"
 COUNTED_S = 60
-LATENCY_JOBS = 12
+LATENCY_JOBS = 2
 
 
-def options_of(executor: str, cluster: Cluster, folder: Path) -> list[str]:
-    """Options of Snakemake for an executor."""
-    common = ["--container-image", IMAGE, "--jobs", "1000", "--cores", "1000"]
+def options_of(executor: str, cluster: Cluster, folder: Path, at_once: int) -> list[str]:
+    """Options of Snakemake for an executor that has so many jobs at once at most."""
+    common = ["--container-image", IMAGE, "--jobs", str(at_once), "--cores", "1000"]
     common += ["--scheduler", "greedy", "--nocolor"]
     if executor == OFFICIAL:
         return [
@@ -76,7 +79,13 @@ def options_of(executor: str, cluster: Cluster, folder: Path) -> list[str]:
 
 @contextmanager
 def driver(
-    executor: str, cluster: Cluster, peer: str, kubeconfig: Path, jobs: int, threads: int
+    executor: str,
+    cluster: Cluster,
+    peer: str,
+    kubeconfig: Path,
+    jobs: int,
+    threads: int,
+    at_once: int = 1000,
 ) -> Iterator[tuple[subprocess.Popen, Path]]:
     """A driver in a fresh folder of the volume; it and its Jobs are gone afterwards."""
     folder = Path(tempfile.mkdtemp(dir=cluster.folder))
@@ -85,7 +94,7 @@ def driver(
     python = sys.executable if executor == OURS else peer
     process = subprocess.Popen(
         [
-            *(python, "-m", "snakemake", *options_of(executor, cluster, folder)),
+            *(python, "-m", "snakemake", *options_of(executor, cluster, folder, at_once)),
             *("--config", f"jobs={jobs}", f"threads={threads}"),
         ],
         cwd=folder,
@@ -152,46 +161,60 @@ def watching(executor: str, cluster: Cluster, peer: str, jobs: int) -> dict:
             return row
 
 
-def one_job(cluster: Cluster) -> dict:
-    """Time tiny jobs of ours, as many at once as there are cores."""
-    submitted, done = {}, {}
-    with driver(OURS, cluster, "", Path(os.environ["KUBECONFIG"]), LATENCY_JOBS, 1) as (
-        process,
-        folder,
-    ):
-        numbers, jobid = {}, ""
-        for line in process.stdout:
-            now = time.time()
-            # A job is told of when it is about to be sent.
-            if found := re.match(r"\s+jobid: (\d+)", line):
-                jobid = found[1]
-            elif found := re.match(r"\s+wildcards: number=(\d+)", line):
-                numbers[jobid] = found[1]
-                submitted[found[1]] = now
-            elif found := re.search(r"Finished jobid: (\d+) \(Rule: tiny\)", line):
-                done[numbers[found[1]]] = now
-        if process.wait():
-            raise SystemExit("a tiny job failed")
-        at = {
-            number: [float(line) for line in (folder / "tiny" / number).read_text().split()]
-            for number in done
-        }
-    # Those that had to wait for a core have waited for other jobs, not for Kubernetes.
-    first = sorted(submitted, key=submitted.get)[: os.cpu_count()]
+def middle_and_most(seconds: Iterable[float]) -> dict:
+    """Median and 90 % quantile of some times."""
+    some = sorted(seconds)
     return {
-        "jobs": LATENCY_JOBS,
-        "submission_to_start_s": round(
-            statistics.median(at[number][0] - submitted[number] for number in first), 1
-        ),
-        "end_to_done_s": round(
-            statistics.median(done[number] - at[number][1] for number in done), 1
-        ),
+        "median_s": round(statistics.median(some), 1),
+        "p90_s": round(statistics.quantiles(some, n=10, method="inclusive")[-1], 1),
     }
+
+
+def running(cluster: Cluster, jobs: int, at_once: int) -> dict:
+    """Run tiny jobs of ours, so many at once at most."""
+    submitted, done, numbers, jobid = {}, {}, {}, ""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        FaultyProxy(connection=Connection()) as proxy,
+    ):
+        kubeconfig = proxy.write_kubeconfig(Path(name, "kubeconfig"), namespace=cluster.namespace)
+        begin = time.monotonic()
+        with driver(OURS, cluster, "", kubeconfig, jobs, 1, at_once) as (process, folder):
+            for line in process.stdout:
+                now = time.time()
+                # A job is told of when it is about to be sent.
+                if found := re.match(r"\s+jobid: (\d+)", line):
+                    jobid = found[1]
+                elif found := re.match(r"\s+wildcards: number=(\d+)", line):
+                    numbers[jobid] = found[1]
+                    submitted[found[1]] = now
+                elif found := re.search(r"Finished jobid: (\d+) \(Rule: tiny\)", line):
+                    done[numbers[found[1]]] = now
+                    total_s = time.monotonic() - begin
+                    cpu, peak = cpu_s(process.pid), peak_mb(process.pid)
+            if process.wait() or len(done) < jobs:
+                raise SystemExit("a tiny job failed")
+            at = {
+                number: [float(line) for line in (folder / "tiny" / number).read_text().split()]
+                for number in done
+            }
+        row = {
+            "jobs": jobs,
+            "at_once": at_once,
+            "total_s": round(total_s),
+            "submission_to_start": middle_and_most(at[one][0] - submitted[one] for one in done),
+            "end_to_done": middle_and_most(done[one] - at[one][1] for one in done),
+            "calls_per_minute": round(len(proxy.calls) * 60 / total_s, 1),
+            "calls": dict(Counter(f"{call.method} {call.kind}" for call in proxy.calls)),
+            "cpu_s": round(cpu, 1),
+            "peak_mb": round(peak),
+        }
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def table_of(result: dict) -> str:
     """The result as Markdown."""
-    latency = result["one_job"]
     lines = [
         f"{result['cores']} cores, which the cluster shares with the drivers; {result['date']}.",
         "",
@@ -202,41 +225,61 @@ def table_of(result: dict) -> str:
             f"{row['cpu_s_per_minute']} | {row['peak_mb']} |"
             for row in result["watching"]
         ),
-        "",
-        f"One job: {latency['submission_to_start_s']} s from submission to the start of its "
-        f"command (a pod, a container and Snakemake in it), {latency['end_to_done_s']} s from its "
-        "end until the driver knows (median; the driver looks every 3 s).",
     ]
+    for row in result["running"]:
+        start, end = row["submission_to_start"], row["end_to_done"]
+        creations = row["calls"]["POST jobs"]
+        looks = row["calls"]["GET jobs"] + row["calls"]["GET pods"]
+        if row["at_once"] >= row["jobs"]:
+            lines += [
+                "",
+                f"{row['jobs']} tiny jobs sent at once: {row['total_s']} s in all, "
+                f"{result['cores']} cores; {creations} calls to create Jobs, {looks} to look at them, "
+                f"{sum(row['calls'].values()) - creations - looks} to delete old ones; "
+                f"{row['cpu_s']} s of CPU and {row['peak_mb']} MB for the driver.",
+            ]
+        else:
+            lines += [
+                "",
+                f"One of {row['jobs']} jobs, {row['at_once']} at once: {start['median_s']} s from "
+                "submission to the start of its command (a pod, a container and Snakemake in it; "
+                f"90 %: {start['p90_s']} s), {end['median_s']} s from its end until the driver "
+                f"knows (90 %: {end['p90_s']} s; the driver looks every 3 s).",
+            ]
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--peer", required=True, help="Python with the official executor")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[25, 200])
+    parser.add_argument("--peer", help="Python with the official executor")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[25, 200], help="that wait")
+    parser.add_argument("--tiny", type=int, help="number of tiny jobs to run")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
     options = parser.parse_args()
+    result = {"watching": [], "running": []}
+    if options.json and options.json.exists():
+        result |= json.loads(options.json.read_text(encoding="utf-8"))
+    result |= {"cores": os.cpu_count(), "date": time.strftime("%Y-%m-%d")}
     folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="snakeshed-benchmark-"))
     folder.chmod(0o777)
     cluster = Cluster(folder)
     try:
-        rows = [
-            watching(executor, cluster, options.peer, jobs)
-            for jobs in options.jobs
-            for executor in (OURS, OFFICIAL)
-        ]
-        latency = one_job(cluster)
+        if options.peer:
+            result["watching"] = [
+                watching(executor, cluster, options.peer, jobs)
+                for jobs in options.jobs
+                for executor in (OURS, OFFICIAL)
+            ]
+        if options.tiny:
+            result["running"] = [
+                running(cluster, LATENCY_JOBS, os.cpu_count()),
+                running(cluster, options.tiny, options.tiny),
+            ]
     finally:
         cluster.remove()
         shutil.rmtree(folder)
-    result = {
-        "cores": os.cpu_count(),
-        "date": time.strftime("%Y-%m-%d"),
-        "watching": rows,
-        "one_job": latency,
-    }
     print(table_of(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
