@@ -172,7 +172,7 @@ def middle_and_most(seconds: Iterable[float]) -> dict:
 
 def running(cluster: Cluster, jobs: int, at_once: int) -> dict:
     """Run tiny jobs of ours, so many at once at most."""
-    submitted, done, numbers, jobid = {}, {}, {}, ""
+    submitted, done, numbers, jobid, said = {}, {}, {}, "", ""
     with (
         tempfile.TemporaryDirectory() as name,
         FaultyProxy(connection=Connection()) as proxy,
@@ -182,6 +182,7 @@ def running(cluster: Cluster, jobs: int, at_once: int) -> dict:
         with driver(OURS, cluster, "", kubeconfig, jobs, 1, at_once) as (process, folder):
             for line in process.stdout:
                 now = time.time()
+                said += line
                 # A job is told of when it is about to be sent.
                 if found := re.match(r"\s+jobid: (\d+)", line):
                     jobid = found[1]
@@ -193,7 +194,7 @@ def running(cluster: Cluster, jobs: int, at_once: int) -> dict:
                     total_s = time.monotonic() - begin
                     cpu, peak = cpu_s(process.pid), peak_mb(process.pid)
             if process.wait() or len(done) < jobs:
-                raise SystemExit("a tiny job failed")
+                raise SystemExit(f"A tiny job failed:\n{said}")
             at = {
                 number: [float(line) for line in (folder / "tiny" / number).read_text().split()]
                 for number in done
@@ -233,8 +234,9 @@ def table_of(result: dict) -> str:
         if row["at_once"] >= row["jobs"]:
             lines += [
                 "",
-                f"{row['jobs']} tiny jobs sent at once: {row['total_s']} s in all, "
-                f"{result['cores']} cores; {creations} calls to create Jobs, {looks} to look at them, "
+                f"{row['jobs']} tiny jobs sent at once, which take their turns on the cores: "
+                f"{row['total_s']} s in all; {creations} calls to create Jobs, {looks} to look at "
+                f"them ({looks / row['total_s'] * 60:.0f} a minute), "
                 f"{sum(row['calls'].values()) - creations - looks} to delete old ones; "
                 f"{row['cpu_s']} s of CPU and {row['peak_mb']} MB for the driver.",
             ]
