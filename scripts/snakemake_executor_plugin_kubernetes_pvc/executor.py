@@ -251,8 +251,8 @@ class Executor(RemoteExecutor):
             # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
             # that wants its pod back, say, kills it half a minute later.
             signal.signal(signal.SIGTERM, _terminate)
+        self._take_after_driver(connection, api)
         try:
-            self._take_after_driver(connection, api)
             self._end_earlier_runs(api)
         except Refused as refusal:
             raise _refusal(refusal) from refusal
@@ -274,7 +274,10 @@ class Executor(RemoteExecutor):
         """Give Jobs the image of the pod in which this runs, and let them go with it."""
         if not in_pod() or api.namespace != connection.namespace:
             return
-        driver = api.pod(socket.gethostname())
+        try:
+            driver = api.pod(socket.gethostname())
+        except Refused as refusal:
+            raise _refusal(refusal) from refusal
         if driver is None:  # it has another host name
             return
         self._run = replace(self._run, owner=owner_of_jobs(driver))

@@ -41,6 +41,12 @@ called = [one.stats for one in gc.get_objects() if isinstance(one, Dispatcher)
 print(sum(sum(one.cache_hits.values()) for one in called),
       sum(sum(one.cache_misses.values()) for one in called))
 """
+LIST_PACKAGES = """
+import re
+from importlib.metadata import distributions
+for one in distributions():
+    print(re.sub(r"[-_.]+", "-", one.name).lower(), one.version)
+"""
 TABLES = ["catchments", "features", "observations", "sites"]
 SITE_COLUMNS = {"site_id": "Fire_SegID", "x": "UTM_X", "y": "UTM_Y", "area": "ContributingArea_km2"}
 # What NumPy chooses other code by where a CPU has it.
@@ -254,6 +260,30 @@ def run_here(folder: Path, *options: str) -> Path:
     return folder / "results"
 
 
+def check_image(project: Project) -> None:
+    """What is in the image, seen from a pod that can write nothing but the volume and /tmp."""
+    pod = ("exec", "deployment/snakeshed-access", "--")
+    lock = (CHECKOUT / "envs/requirements.lock").read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock, flags=re.MULTILINE))
+    installed = dict(
+        line.split() for line in project.kubectl(*pod, "python", "-c", LIST_PACKAGES).splitlines()
+    )
+    assert {name: locked.get(name) for name in installed} == installed
+    assert {"snakemake", "kubernetes", "numba", "pysheds", "distributed"} <= set(installed)
+    assert not {"pip", "pytest", "ruff", "hypothesis"} & set(installed)
+    for command in ("pip", "gcc", "touch /opt/snakeshed/new", "touch /etc/new"):
+        denied = ("sh", "-c", f"{command} 2>/dev/null && echo done || echo denied")
+        assert project.kubectl(*pod, *denied) == "denied\n", command
+    profile = "nautilus/config.yaml"
+    project.kubectl(*pod, "cmp", f"/etc/xdg/snakemake/{profile}", f"profiles/{profile}")
+    # What the run before has compiled is found, all of it.
+    found, compiled = project.kubectl(*pod, "python", "-c", COUNT_COMPILED).split()
+    assert int(found) > 10
+    assert int(compiled) == 0
+    kept = list(project.volume.glob(".cache/numba/*/**/*.nbc"))
+    assert {path.stat().st_uid for path in kept} == {1000}
+
+
 def test_the_readme_is_all_there_is_to_do(project, tmp_path):
     apply, ready, copy_in, start, watch, copy_out, remove = commands()
     here = tmp_path / "here"
@@ -280,16 +310,7 @@ def test_the_readme_is_all_there_is_to_do(project, tmp_path):
         got = project.folder / f"results/demo/{table}.parquet"
         assert got.read_bytes() == (expected / f"{table}.parquet").read_bytes(), table
 
-    # A pod that has compiled nothing, and can write nothing but the volume and /tmp.
-    pod = ("exec", "deployment/snakeshed-access", "--")
-    found, compiled = project.kubectl(*pod, "python", "-c", COUNT_COMPILED).split()
-    assert int(found) > 10
-    assert int(compiled) == 0
-    kept = list(project.volume.glob(".cache/numba/*/**/*.nbc"))
-    assert {path.stat().st_uid for path in kept} == {1000}
-    for command in ("pip", "gcc", "touch /opt/snakeshed/new", "touch /etc/new"):
-        denied = ("sh", "-c", f"{command} 2>/dev/null && echo done || echo denied")
-        assert project.kubectl(*pod, *denied) == "denied\n", command
+    check_image(project)
 
     project.shell(remove)
     until(lambda: not project.items("jobs") and not project.items("pods"), 60)
