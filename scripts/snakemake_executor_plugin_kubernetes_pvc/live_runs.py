@@ -47,6 +47,9 @@ class LiveRuns:
             raise
         unnamed.rename(self._folder / run)
         self._own = file
+        for other in list(self._folder.iterdir()):
+            if other.suffix != ".new":
+                self.lives(other.name)  # takes it off if it is dead
         return True
 
     def end(self) -> None:

@@ -46,6 +46,14 @@ def test_a_run_dies_with_its_process(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_dead_are_taken_off_when_a_run_begins(tmp_path):
+    (tmp_path / "dead").touch()
+    runs = LiveRuns(tmp_path)
+    assert runs.begin("one")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    runs.end()
+
+
 def test_a_run_that_nobody_has_heard_of_is_dead(tmp_path):
     assert not LiveRuns(tmp_path / "runs").lives("abcd1234")
 
