@@ -257,8 +257,11 @@ def quota(cluster) -> Iterator[Callable[..., None]]:
 )
 def test_a_quota_is_waited_for(cluster, workflow, quota, hard):
     quota(**hard)
+    # There is room for both pieces but for the quota.
+    workflow.does("exec 8> room; flock -n 8 || touch together; sleep 4; echo $1")
     ran = workflow.run("--kubernetes-pvc-ttl", "1", "--kubernetes-pvc-api-patience", "1")
     assert whole(workflow, ran)
+    assert not (workflow.folder / "together").exists()
 
 
 LACKING = {
