@@ -370,8 +370,10 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     chosen = done.site_id[done.status == "ok"].iloc[0]
     for folder in (station.volume, here):
         path = folder / "data/sites.csv"
-        sites = pd.read_csv(path, float_precision="round_trip", low_memory=False)
-        sites.loc[sites[SITE_COLUMNS["site_id"]] == chosen, SITE_COLUMNS["area"]] *= 1.01
+        sites = pd.read_csv(path, dtype=str)  # all else is to stay as it is written
+        row = sites[SITE_COLUMNS["site_id"]] == chosen
+        areas = sites.loc[row, SITE_COLUMNS["area"]].astype(float)
+        sites.loc[row, SITE_COLUMNS["area"]] = (1.01 * areas).map(str)
         sites.to_csv(path, index=False)
     station.give(
         *options, "--kubernetes-pvc-environment", f"NPY_DISABLE_CPU_FEATURES={NEWER_FEATURES}"
