@@ -17,6 +17,8 @@ include: "rules/terrain.smk"
 include: "rules/delineate.smk"
 include: "rules/features.smk"
 include: "rules/gather.smk"
+include: "rules/report.smk"
+include: "rules/archive.smk"
 
 
 user_error(check_inputs, STUDY, rules.make_demo.output)
@@ -30,11 +32,7 @@ if workflow.is_main_process:
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/catchments.parquet",
-        f"{RESULTS}/features.parquet",
-        f"{RESULTS}/observations.parquet",
-        f"{RESULTS}/rejected.csv",
-        f"{RESULTS}/summary.json",
+        RESULT_FILES,
 
 
 onstart:

@@ -11,16 +11,20 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from snakeshed.configuration import complete
+from snakeshed.configuration import complete, typed, without_publication
 from snakeshed.dem import dem_files
 from snakeshed.digest import library_digest
 from snakeshed.errors import SnakeshedError
 from snakeshed.inputs import check_inputs
 from snakeshed.layers import declared_columns
 from snakeshed.machine import check_writable, machine_error
+from snakeshed.memory import ShardMemory, asked_mb, features_bytes
+from snakeshed.page import page_digest
 from snakeshed.patches import shard_name
 from snakeshed.raster_file import files_behind
 from snakeshed.run_lock import RunLock
+from snakeshed.site_files import find_site, sites_in_shards
+from snakeshed.versions import commit_of
 
 STARTED = time.monotonic()
 
@@ -43,21 +47,35 @@ def user_error(function, *arguments):
 if workflow.is_main_process:
     user_error(check_writable, ".snakemake")
 
-STUDY = user_error(
+WHOLE_STUDY = user_error(
     complete,
-    config,
+    typed(config, workflow.config_settings.config),
     Path(workflow.basedir, "config/schema/study.schema.yaml"),
     ", ".join(map(str, workflow.configfiles)),
 )
+STUDY = without_publication(WHOLE_STUDY)
 # Two columns of the same name are found before anything runs.
 user_error(declared_columns, STUDY["features"], STUDY["layers"])
 RESULTS = f"results/{STUDY['study']}"
 RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"])
+# What a run makes if nothing else is asked for.
+RESULT_FILES = [
+    f"{RESULTS}/{name}"
+    for name in (
+        "catchments.parquet",
+        "features.parquet",
+        "observations.parquet",
+        "rejected.csv",
+        "summary.json",
+        "report.html",
+    )
+]
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
 
 
 wildcard_constraints:
     shard=r"\d+",
+    site="[^/]+",
     table="catchments|features|sites|observations",
 
 
@@ -70,12 +88,68 @@ def terrain_files(wildcards):
     return sorted({behind for file in files for behind in user_error(files_behind, file)})
 
 
-def tiles_under_shard(wildcards):
-    """The DEM's files under the patches of a shard, at every level that its sites may reach."""
+def tiles_of(shards):
+    """The DEM's files under the patches of some shards, at every level that sites may reach."""
     checkpoints.split_shards.get()
-    index = json.loads(Path(RESULTS, "shards", wildcards.shard, "terrain.json").read_text())
-    files = [tile["path"] for tile in index["tiles"]]
+    indices = expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=shards)
+    files = {
+        tile["path"] for path in indices for tile in json.loads(Path(path).read_text())["tiles"]
+    }
     return sorted({behind for file in files for behind in user_error(files_behind, file)})
+
+
+def tiles_under_shard(wildcards):
+    """The DEM's files that a shard may read."""
+    return tiles_of([wildcards.shard])
+
+
+def delineation_mb(wildcards, attempt, threads):
+    """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
+    shard = Path(RESULTS, "shards", wildcards.shard)
+    expected = ShardMemory.of(shard / "sites.parquet", shard / "terrain.json", STUDY["patches"])
+    return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
+
+
+def features_mb(wildcards, input, attempt):
+    """MB for extracting a shard's features; not known before its catchments are there."""
+    return asked_mb(features_bytes(input.catchments), attempt)
+
+
+def logs_of_run():
+    """The logs of all jobs that the results come from, by rule."""
+    logs = {
+        "prepare_sites": ["prepare_sites"],
+        "index_terrain": ["index_terrain"],
+        "index_layers": ["index_layers"],
+        "split_shards": ["split_shards"],
+        "delineate": [f"delineate/{shard}" for shard in SHARDS],
+        "extract_features": [f"extract_features/{shard}" for shard in SHARDS],
+        "gather": ["gather_catchments", "gather_features"],
+        "summarise": ["summarise"],
+    }
+    return {rule: [f"{RESULTS}/logs/{name}.log" for name in names] for rule, names in logs.items()}
+
+
+def logs_of_jobs():
+    """Those logs that this study's jobs write."""
+    absent = set() if STUDY["layers"] else {"index_layers"}
+    return [name for rule, names in logs_of_run().items() if rule not in absent for name in names]
+
+
+def site_of(wildcards):
+    """Identifier and shard of the site that a file is named after."""
+    sites = sites_in_shards(checkpoints.split_shards.get().output.sites)
+    return user_error(find_site, wildcards.site, sites, f"a target in {RESULTS}")
+
+
+def of_site_shard(name):
+    """A file of the shard that a site is in."""
+
+    def path(wildcards):
+        _, shard = site_of(wildcards)
+        return f"{RESULTS}/shards/{shard}/{name}"
+
+    return path
 
 
 def gathered_shards(wildcards):

@@ -7,11 +7,14 @@ rule delineate:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
     log:
         f"{RESULTS}/logs/delineate/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/logs/delineate/{{shard}}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 1
     resources:
         backend="auto",
+        mem_mb=delineation_mb,
     params:
         patches=STUDY["patches"],
         snap=STUDY["snap"],

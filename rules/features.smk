@@ -6,6 +6,8 @@ rule index_layers:
         layers=f"{RESULTS}/layers.json",
     log:
         f"{RESULTS}/logs/index_layers.log",
+    benchmark:
+        f"{RESULTS}/logs/index_layers.tsv"
     conda:
         "../envs/environment.yaml"
     params:
@@ -25,8 +27,12 @@ rule extract_features:
         features=f"{RESULTS}/shards/{{shard}}/features.parquet",
     log:
         f"{RESULTS}/logs/extract_features/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/logs/extract_features/{{shard}}.tsv"
     conda:
         "../envs/environment.yaml"
+    resources:
+        mem_mb=features_mb,
     params:
         features=STUDY["features"],
         layers=STUDY["layers"],

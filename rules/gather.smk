@@ -5,6 +5,8 @@ rule gather:
         table=f"{RESULTS}/{{gathered,catchments|features}}.parquet",
     log:
         f"{RESULTS}/logs/gather_{{gathered}}.log",
+    benchmark:
+        f"{RESULTS}/logs/gather_{{gathered}}.tsv"
     conda:
         "../envs/environment.yaml"
     params:
@@ -24,6 +26,8 @@ rule summarise:
         summary=f"{RESULTS}/summary.json",
     log:
         f"{RESULTS}/logs/summarise.log",
+    benchmark:
+        f"{RESULTS}/logs/summarise.tsv"
     conda:
         "../envs/environment.yaml"
     params:
@@ -42,6 +46,8 @@ rule export_csv:
         csv=f"{RESULTS}/{{table}}.csv",
     log:
         f"{RESULTS}/logs/export_{{table}}_csv.log",
+    benchmark:
+        f"{RESULTS}/logs/export_{{table}}_csv.tsv"
     conda:
         "../envs/environment.yaml"
     params:
@@ -57,6 +63,8 @@ rule export_geopackage:
         geopackage=f"{RESULTS}/catchments.gpkg",
     log:
         f"{RESULTS}/logs/export_geopackage.log",
+    benchmark:
+        f"{RESULTS}/logs/export_geopackage.tsv"
     conda:
         "../envs/environment.yaml"
     params:

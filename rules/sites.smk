@@ -8,6 +8,8 @@ rule prepare_sites:
         warnings=f"{RESULTS}/site_warnings.json",
     log:
         f"{RESULTS}/logs/prepare_sites.log",
+    benchmark:
+        f"{RESULTS}/logs/prepare_sites.tsv"
     conda:
         "../envs/environment.yaml"
     params:
@@ -31,11 +33,15 @@ checkpoint split_shards:
         terrain=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
     log:
         f"{RESULTS}/logs/split_shards.log",
+    benchmark:
+        f"{RESULTS}/logs/split_shards.tsv"
     conda:
         "../envs/environment.yaml"
     params:
         patches=STUDY["patches"],
         radius_m=STUDY["snap"]["radius_m"],
+        # With fewer shards all outputs are there already, of another split.
+        shards=STUDY["shards"],
         library=library_digest("shards"),
     script:
         "../scripts/split_shards.py"

@@ -5,6 +5,8 @@ rule index_terrain:
         terrain=f"{RESULTS}/terrain.json",
     log:
         f"{RESULTS}/logs/index_terrain.log",
+    benchmark:
+        f"{RESULTS}/logs/index_terrain.tsv"
     conda:
         "../envs/environment.yaml"
     params:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from snakeshed.backends import Backend
-from snakeshed.delineate import DelineationRule, delineate
+from snakeshed.backends import open_backend
+from snakeshed.delineate import DelineationRule, Tiles, delineate, remove_left_tiles
 from snakeshed.dem import TerrainIndex
 from snakeshed.job_log import job_log
-from snakeshed.patches import PatchPyramid
+from snakeshed.memory import ShardMemory, given_bytes, largest_patch, tile_edge
+from snakeshed.patches import Patch, PatchPyramid
 from snakeshed.results import write_catchments
 from snakeshed.shards import sites_of
 from snakeshed.snap import SnapRule
@@ -20,15 +21,27 @@ def main(
     rule: DelineationRule,
     backend: str,
     workers: int,
+    mem_mb: int,
     catchments: str,
     log: str,
 ) -> None:
     """Write the catchments of a shard."""
     with job_log(log, f"delineating {sites}"):
+        remove_left_tiles(Path(catchments).parent)
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         pyramid = PatchPyramid(index.lattice, **patches)
-        with Backend(backend, workers) as where:
-            done = delineate(sites_of(read_table(sites)), index, pyramid, rule, where)
+        shard = read_table(sites)
+        expected = ShardMemory.of_patches(map(Patch.from_id, shard["patch"].dropna()), pyramid)
+        needed, given = workers * expected.delineation_bytes(1), given_bytes(mem_mb)
+        with open_backend(backend, workers, needed, given) as where:
+            worker = where.worker_bytes(given)
+            tiles = Tiles(
+                largest_patch(worker, index.lattice.geographic),
+                tile_edge(worker),
+                # On the volume that all workers share.
+                str(Path(catchments).parent),
+            )
+            done = delineate(sites_of(shard), index, pyramid, rule, where, tiles)
         write_catchments(done, catchments, index.lattice.crs)
 
 
@@ -44,6 +57,7 @@ if __name__ == "__main__":
         ),
         snakemake.resources.backend,
         snakemake.threads,
+        snakemake.resources.mem_mb,
         snakemake.output.catchments,
         snakemake.log[0],
     )

@@ -142,9 +142,11 @@ def _container_resources(job: JobFacts) -> dict[str, str]:
     return amounts
 
 
-def _environment(job: JobFacts, settings: ExecutorSettings) -> list[dict[str, Any]]:
+def _environment(job: JobFacts, settings: ExecutorSettings, image: str) -> list[dict[str, Any]]:
     """Variables of the container; those that the workflow asks for by reference only."""
     plain = {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "XDG_CACHE_HOME": f"{TEMPORARY}/.cache"}
+    # For the archive, which says where its results were made.
+    plain["SNAKESHED_IMAGE"] = image
     variables: list[dict[str, Any]] = [
         {"name": name, "value": value} for name, value in (plain | settings.environment).items()
     ]
@@ -203,7 +205,7 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
         "image": run.image,
         "command": ["/bin/sh", "-c", job.command],
         "workingDir": job.working_directory,
-        "env": _environment(job, settings),
+        "env": _environment(job, settings, run.image),
         "resources": {"requests": amounts, "limits": dict(amounts)},
         "volumeMounts": [
             {"name": "shared", "mountPath": settings.mount_path},

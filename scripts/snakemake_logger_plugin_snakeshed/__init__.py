@@ -8,14 +8,18 @@ see of a run of this workflow, each error once, and leaves Snakemake's own accou
 
 from __future__ import annotations
 
+import re
 import sys
+import threading
 from logging import ERROR, WARNING, LogRecord
+from textwrap import dedent
 
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_snakeshed.dask_jobs import DaskJobs
 from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
 from snakemake_logger_plugin_snakeshed.progress import Progress
 from snakemake_logger_plugin_snakeshed.screen import Screen
@@ -42,6 +46,8 @@ _CHATTER = (
     "Using profile",
     "host: ",
 )
+# What an input function had to say, among what Snakemake says of that function.
+_TOLD_BY_INPUT = re.compile(r"^  WorkflowError:\n((?:    .*\n?)+)", re.MULTILINE)
 _LOG_FILE = "Complete log(s): "
 _NOTHING = "Nothing to be done"
 _FAILED = "At least one job did not complete successfully"
@@ -53,6 +59,9 @@ _STOPPING = {
 # Snakemake's exceptions that stand for a job's end, which JOB_ERROR tells as well.
 _JOB_EXCEPTIONS = ("RuleException", "CalledProcessError", "SpawnedJobError")
 
+# Between two looks at jobs that may be at work for long (s).
+_LOOK_EVERY_S = 5.0
+
 
 class LogHandler(LogHandlerBase):
     """Shows the events of a run."""
@@ -62,6 +71,9 @@ class LogHandler(LogHandlerBase):
         stream = sys.stdout if settings.stdout else sys.stderr
         self._screen = Screen(stream)
         self._progress = Progress()
+        self._dask = DaskJobs()
+        self._ended = threading.Event()
+        self._looking: threading.Thread | None = None
         self._quiet = bool({Quietness.ALL, Quietness.PROGRESS} & set(settings.quiet or ()))
         self._jobs: dict[int, LogRecord] = {}
         self._failed: dict[int, str] = {}
@@ -86,6 +98,7 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         """Show what was held back, and leave the screen in order."""
+        self._ended.set()
         for text in self._exceptions:
             self._screen.line(text)
         self._exceptions.clear()
@@ -99,14 +112,16 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_INFO:
             self._jobs[record.jobid] = record
             self._progress.started(record.rule_name)
+            if record.rule_name == "delineate":
+                self._dask.started(record.jobid, record.log)
+                self._look_at_jobs()
         elif event == LogEvent.JOB_FINISHED:
             self._failed.pop(record.job_id, None)
+            self._dask.ended(record.job_id)
             self._finished(self._jobs.pop(record.job_id, None))
         elif event == LogEvent.PROGRESS:
             self._progress.steps(record.total)
-            done, total = self._progress.shard_jobs
-            if not self._quiet:
-                self._screen.status(self._progress, last=done == total)
+            self._show_status()
         elif event == LogEvent.JOB_ERROR:
             self._job_failed(record)
         elif event == LogEvent.ERROR and record.exception in _JOB_EXCEPTIONS:
@@ -125,7 +140,29 @@ class LogHandler(LogHandlerBase):
             for warning in warnings_in(job.log):
                 self._screen.line(f"warning: {warning}")
 
+    def _show_status(self) -> None:
+        if not self._quiet:
+            done, total = self._progress.shard_jobs
+            parts = filter(None, map(str, (self._progress, self._dask)))
+            self._screen.status("; ".join(parts), last=done == total)
+
+    def _look_at_jobs(self) -> None:
+        """From now on, look at times how far the jobs at work are: Snakemake tells of ends only."""
+        if self._looking is None and self._snakemake is None and not self._quiet:
+            self._looking = threading.Thread(target=self._look, daemon=True)
+            self._looking.start()
+
+    def _look(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_S):
+            with self.lock:
+                for address in self._dask.new_dashboards():
+                    self._screen.line(f"Dask dashboard: {address}")
+                done, total = self._progress.shard_jobs
+                if str(self._dask) and done < total:
+                    self._show_status()
+
     def _job_failed(self, record: LogRecord) -> None:
+        self._dask.ended(record.jobid)
         exception = self._exceptions.pop(0) if self._exceptions else ""
         if self._stopping == _STOPPING["Terminating processes on user request"]:
             return
@@ -230,6 +267,8 @@ def _as_without_plugin(settings, stream) -> ColorizingTextHandler:
 def _without_place(text: str) -> str:
     """An error of the workflow without the lines of the workflow that noticed it."""
     first, _, rest = text.partition("\n")
+    if first.startswith("InputFunctionException ") and (told := _TOLD_BY_INPUT.search(rest)):
+        return dedent(told[1]).strip()
     if not (first.startswith("WorkflowError in file ") and rest):
         return text
     return "\n".join(line for line in rest.splitlines() if not line.startswith('  File "'))

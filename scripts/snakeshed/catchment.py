@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import shapely
 
-STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream")
+STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream", "worker_killed")
 """The closed list: delineated, or the one reason why not."""
 
 

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = commands.add_parser("summary", help="what a person wants to know first of a study")
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
+    _add_verify(commands)
     chosen = parser.parse_args(arguments)
     try:
         status = chosen.run(chosen)
@@ -51,6 +52,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
+
+
+def _add_verify(commands: argparse._SubParsersAction) -> None:
+    add = commands.add_parser(
+        "verify",
+        help="whether an archive is whole, and gives its results again",
+        epilog="Exit status: 0 all is well; 1 the content is not what was archived; 2 wrong "
+        "arguments; 3 not an archive, or one that is not to be unpacked; 4 it could not be run "
+        "again; 5 the re-run gave other values.",
+    )
+    add.add_argument("archive", type=Path, help="the ZIP file")
+    add.add_argument(
+        "--rerun", action="store_true", help="run the code of the archive, and compare all values"
+    )
+    add.add_argument(
+        "--targets", nargs="+", default=[], metavar="FILE", help="re-run and compare only these"
+    )
+    add.add_argument(
+        "--inputs", type=Path, metavar="FOLDER", help="has the inputs that the archive only names"
+    )
+    add.add_argument(
+        "--environment",
+        choices=("auto", "this", "wheels", "index"),
+        default="auto",
+        help="for the re-run: the one in use (this), or a new one of the packages in the archive "
+        "(wheels) or of the package index; auto takes the first of these that has the packages of "
+        "the archive's lock file",
+    )
+    add.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="largest relative difference of equal numbers; 0 (the default) is exact",
+    )
+    add.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="for the re-run")
+    add.set_defaults(run=_verify)
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from snakeshed.bag import bag_faults, open_bag
+    from snakeshed.errors import ArchiveError
+
+    try:
+        bag = open_bag(chosen.archive)
+    except ArchiveError as error:
+        print(error, file=sys.stderr)
+        return 3
+    if faults := bag_faults(bag):
+        print(f"{chosen.archive} is not what was archived:", file=sys.stderr)
+        for fault in faults:
+            print(f"- {fault}", file=sys.stderr)
+        return 1
+    print(f"{chosen.archive}: all {len(bag.entries)} files are as they were archived.")
+    if not chosen.rerun:
+        return 0
+    from snakeshed.archive import WHEELS
+    from snakeshed.environment import python_for
+    from snakeshed.verify import default_targets, differences, prepare, rerun, told_differences
+
+    with tempfile.TemporaryDirectory(prefix="snakeshed-verify-") as folder:
+        try:
+            bag.unpack(Path(folder))
+            data = Path(folder, "data")
+            study = prepare(data, str(chosen.archive), chosen.inputs)
+            environment = Path(folder, "environment")
+            python, told = python_for(
+                data / "workflow", data / WHEELS, environment, chosen.environment
+            )
+            print(f"Running the code of the archive; environment: {told}.", flush=True)
+            targets = chosen.targets or default_targets(data, study)
+            rerun(data, python, targets, chosen.cores)
+            found = list(differences(data, study, targets, chosen.tolerance))
+        except ArchiveError as error:
+            print(error, file=sys.stderr)
+            return 4
+    exact = f"up to {chosen.tolerance:g} of them" if chosen.tolerance else "exactly"
+    if found:
+        print(f"{len(found)} values differ (compared {exact}):", file=sys.stderr)
+        for line in told_differences(found):
+            print(f"- {line}", file=sys.stderr)
+        return 5
+    print(f"The re-run gave all values of {len(targets)} tables again, {exact}.")
+    return 0
 
 
 def _compile(_: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _WITHOUT_GEOMETRY = {".csv", ".xlsx"}
 # Formats that hold several tables in one file.
 _WITH_SHEETS = {".xlsx", ".gpkg"}
+
+# What a reader of an archive is told of an input, and whether it is in there.
+PUBLICATION = ("redistribute", "url", "licence")
 
 # More than any study has. YAML can name a value inside itself, and so be endless.
 _MOST_LEVELS = 20
@@ -63,6 +66,46 @@ def load_schema(path: str | Path) -> dict:
     # The C parser is ten times as fast; it is missing where PyYAML was built without libyaml.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
+
+
+def typed(config: dict, given: Mapping) -> dict:
+    """Read what stands deep in ``--config`` as it would be read in a file.
+
+    Snakemake leaves it as text: ``--config 'archive={changed: true}'`` gives the text "true".
+
+    Parameters
+    ----------
+    config : dict
+        The configuration, of which this is a part.
+    given : mapping
+        What ``--config`` gave.
+
+    Returns
+    -------
+    dict
+        The configuration with what is meant: true, false, null and numbers.
+    """
+    read = dict(config)
+    for key, value in given.items():
+        if isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
+            read[key] = typed(config[key], value)
+        elif config.get(key) == value:
+            read[key] = _typed_value(value)
+    return read
+
+
+def _typed_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_typed_value(each) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _typed_value(each) for key, each in value.items()}
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return read if read is None or isinstance(read, (bool, int, float)) else value
 
 
 def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> dict:
@@ -129,6 +172,27 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
         if layer["type"] == "classes":
             layer["classes"] = {int(code): label for code, label in layer["classes"].items()}
     return filled
+
+
+def without_publication(study: Mapping) -> dict:
+    """Return a study without the keys that only an archive of it needs.
+
+    Nothing else depends on them: a licence that becomes known re-runs no shard.
+
+    Parameters
+    ----------
+    study : mapping
+        From `complete`; it is left as it is.
+    """
+    bare = {key: value for key, value in study.items() if key != "archive"}
+    for part in ("sites", "dem"):
+        bare[part] = _without(study[part], PUBLICATION)
+    bare["layers"] = [_without(layer, PUBLICATION) for layer in study["layers"]]
+    return bare
+
+
+def _without(section: Mapping, keys: Collection[str]) -> dict:
+    return {key: value for key, value in section.items() if key not in keys}
 
 
 def read_study(path: str | Path) -> Any:

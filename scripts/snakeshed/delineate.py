@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -20,55 +24,14 @@ import rasterio
 from snakeshed.backends import Backend
 from snakeshed.catchment import Catchment
 from snakeshed.dem import TerrainIndex, overlap, tiles_under, transformer
-from snakeshed.grid import Drainage, Grid
-from snakeshed.kernels.accumulation import accumulate
-from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
-from snakeshed.kernels.downstream import spread_downstream
-from snakeshed.kernels.pools import backwater, pools_at_rim
-from snakeshed.lattice import Lattice, RowGeometry
-from snakeshed.outlines import outline
 from snakeshed.patches import Patch, PatchPyramid
-from snakeshed.pysheds_import import Raster, ViewFinder
-from snakeshed.snap import Candidate, Neighbourhood, Snap, SnapRule, confidence, snap
-from snakeshed.terrain import CUT, EDGE, NODATA, Ground, Terrain
+from snakeshed.routed import Box, Routed
+from snakeshed.site import DelineationRule, Site
+from snakeshed.snap import Snap, snap
+from snakeshed.terrain import Terrain, terrain_of
+from snakeshed.tiled_window import TerrainWindow, TiledWindow
 
 log = logging.getLogger(__name__)
-
-POOL = 8
-"""Flag beside `snakeshed.terrain.CUT`, EDGE and NODATA: water at the rim may reach the cell."""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A site as a shard knows it.
-
-    Attributes
-    ----------
-    site_id : str
-    x, y : float
-        In the CRS of the terrain; NaN where it has no place in that.
-    level : int
-        Level of the patch pyramid at which it starts.
-    reported_area_km2 : float or None
-    needs_more : bool
-        The reported area asks for a larger window than the top level has.
-    """
-
-    site_id: str
-    x: float
-    y: float
-    level: int
-    reported_area_km2: float | None = None
-    needs_more: bool = False
-
-
-@dataclass(frozen=True)
-class DelineationRule:
-    """The science of a delineation, as the configuration states it."""
-
-    snap: SnapRule
-    max_void_cells: int
-    channel_km2: float
 
 
 @dataclass(frozen=True)
@@ -95,12 +58,32 @@ class PatchResult:
     work: PatchWork | None = None
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """How patches are worked on that are too large for one worker; no result depends on it.
+
+    Attributes
+    ----------
+    cells : int
+        Patches of more cells are routed by tiles.
+    edge : int
+        Side of a tile in cells, at most.
+    folder : str
+        Where the tiles' files are kept as long as they are needed; all workers see it.
+    """
+
+    cells: int
+    edge: int
+    folder: str
+
+
 def delineate(
     sites: Iterable[Site],
     index: TerrainIndex,
     pyramid: PatchPyramid,
     rule: DelineationRule,
     backend: Backend,
+    tiles: Tiles | None = None,
 ) -> list[Catchment]:
     """Delineate the sites of a shard, each exactly once.
 
@@ -112,6 +95,8 @@ def delineate(
     pyramid : PatchPyramid
     rule : DelineationRule
     backend : Backend
+    tiles : Tiles, optional
+        Without it, each patch is worked on as a whole.
 
     Returns
     -------
@@ -123,7 +108,7 @@ def delineate(
     TerrainError
         A tile cannot be read.
     """
-    run = partial(_delineate_task, index=index, pyramid=pyramid, rule=rule)
+    shard = _Shard(index, pyramid, rule, backend, tiles, uuid.uuid4().hex)
     waiting: list[Site] = []
     done: list[Catchment] = []
     for site in sites:
@@ -133,29 +118,70 @@ def delineate(
             reason = "the site's coordinates have no place in the CRS of the DEM"
             done.append(_failed(replace(site, x=None, y=None), None, "outside_dem", reason))
     try:
-        done += _delineate_level_by_level(waiting, index, pyramid, backend, run)
+        done += _delineate_level_by_level(waiting, shard)
     finally:
-        _terrain.cache_clear()
+        terrain_of.cache_clear()
     return sorted(done, key=lambda catchment: catchment.site_id)
 
 
-def _delineate_level_by_level(
-    waiting: list[Site],
-    index: TerrainIndex,
-    pyramid: PatchPyramid,
-    backend: Backend,
-    run: Callable[[tuple[Patch, tuple[Site, ...]]], PatchResult],
-) -> list[Catchment]:
+@dataclass(frozen=True)
+class _Shard:
+    """What the patches of a shard have in common; `name` is of this run of it alone."""
+
+    index: TerrainIndex
+    pyramid: PatchPyramid
+    rule: DelineationRule
+    backend: Backend
+    tiles: Tiles | None
+    name: str
+
+    def is_large(self, patch: Patch) -> bool:
+        """Whether a patch is routed by tiles."""
+        if self.tiles is None:
+            return False
+        _, _, height, width = self.pyramid.window(patch)
+        return height * width > self.tiles.cells
+
+    def run(self, patches: dict[Patch, list[Site]]) -> Iterator[PatchResult]:
+        """Delineate sites by their patches: the small ones all at once, then each large one."""
+        # Large ones first, or the others would wait for the last of them.
+        tasks = [(patch, tuple(patches[patch])) for patch in sorted(patches, reverse=True)]
+        small = [task for task in tasks if not self.is_large(task[0])]
+        run = partial(
+            _delineate_task,
+            index=self.index,
+            pyramid=self.pyramid,
+            rule=self.rule,
+            threads=self.backend.threads_for(len(small)),
+            shard_run=self.name,
+        )
+        yield from self.backend.map(run, small, lost=_lost_patch, what="patches")
+        for patch, sites in tasks:
+            if self.is_large(patch):
+                yield self._run_by_tiles(patch, sites)
+
+    def _run_by_tiles(self, patch: Patch, sites: tuple[Site, ...]) -> PatchResult:
+        source = TerrainWindow(
+            self.index, self.rule.max_void_cells, *self.pyramid.window(patch), self.name
+        )
+        try:
+            return delineate_by_tiles(
+                patch, sites, source, self.pyramid, self.rule, self.tiles, self.backend
+            )
+        except _TileLostError:
+            return _lost_patch((patch, sites))
+
+
+def _delineate_level_by_level(waiting: list[Site], shard: _Shard) -> list[Catchment]:
     """Run the patches of all sites, then those of the sites that go up, until none does."""
     done: list[Catchment] = []
     while waiting:
         patches: dict[Patch, list[Site]] = {}
         for site in sorted(waiting, key=lambda site: site.site_id):
-            cell = index.lattice.cell_of(site.x, site.y)
-            patches.setdefault(pyramid.patch_of(*cell, site.level), []).append(site)
-        results = backend.map(run, [(patch, tuple(patches[patch])) for patch in sorted(patches)])
+            cell = shard.index.lattice.cell_of(site.x, site.y)
+            patches.setdefault(shard.pyramid.patch_of(*cell, site.level), []).append(site)
         waiting = []
-        for result in results:
+        for result in shard.run(patches):
             done.extend(result.catchments)
             waiting.extend(result.promoted)
             _log_work(result)
@@ -189,17 +215,28 @@ def _delineate_task(
     index: TerrainIndex,
     pyramid: PatchPyramid,
     rule: DelineationRule,
+    shard_run: str,
+    threads: int,
 ) -> PatchResult:
     patch, sites = task
     # Within one environment of GDAL; each call would set up its own.
     with rasterio.Env():
-        return delineate_patch(patch, sites, _terrain(index, rule.max_void_cells), pyramid, rule)
+        terrain = terrain_of(index, rule.max_void_cells, shard_run)
+        return delineate_patch(patch, sites, terrain, pyramid, rule, threads)
 
 
-@lru_cache(maxsize=1)
-def _terrain(index: TerrainIndex, max_void_cells: int) -> Terrain:
-    """Keep the tiles open from one patch to the next, in whatever process."""
-    return Terrain(index, max_void_cells)
+def _lost_patch(task: tuple[Patch, tuple[Site, ...]]) -> PatchResult:
+    """What stands for a patch that no process could finish."""
+    patch, sites = task
+    return PatchResult(tuple(_lost_site(site, patch) for site in sites), ())
+
+
+def _lost_site(site: Site, patch: Patch) -> Catchment:
+    reason = (
+        f"patch {patch.id} ended each process that worked on it, most likely for want of memory: "
+        "delineate its shard again with more memory for each worker"
+    )
+    return _failed(site, patch, "worker_killed", reason)
 
 
 def delineate_patch(
@@ -208,6 +245,7 @@ def delineate_patch(
     terrain: Terrain,
     pyramid: PatchPyramid,
     rule: DelineationRule,
+    threads: int = 1,
 ) -> PatchResult:
     """Delineate the sites of one patch; the unit of work of every backend.
 
@@ -219,6 +257,8 @@ def delineate_patch(
     terrain : Terrain
     pyramid : PatchPyramid
     rule : DelineationRule
+    threads : int
+        Of the routing; no result depends on it.
 
     Raises
     ------
@@ -227,223 +267,161 @@ def delineate_patch(
     """
     started = time.perf_counter()
     lattice = terrain.index.lattice
-    inside: list[Site] = []
-    final: list[Catchment] = []
-    for site in sites:
-        if near_a_tile(terrain.index, site, rule.snap.radius_m):
-            inside.append(site)
-        else:
-            reason = f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site"
-            final.append(_failed(site, patch, "outside_dem", reason))
+    inside, final = _split_off_distant(sites, patch, terrain.index, rule)
     if not inside:
         return PatchResult(tuple(final), ())
     row, column, height, width = pyramid.window(patch)
     ground = terrain.read(row, column, height, width)
     read = time.perf_counter()
-    routed = _Routed.of(ground, lattice, row, column, pyramid.backwater_m)
-    last_level = patch.level + 1 >= pyramid.levels
+    routed = Routed.of(ground, lattice, pyramid.backwater_m, threads)
     promoted: list[Site] = []
-    chosen: list[tuple[Site, _Box, Snap]] = []
+    chosen: list[tuple[Site, Box, Snap]] = []
     for site in inside:
         box = routed.box_around(site, rule.snap.radius_m)
-        choice = snap(box.near, site.reported_area_km2, rule.snap)
-        certain = choice.final and not routed.pool_reaches(box, choice)
-        if not certain and not last_level:
-            promoted.append(replace(site, level=site.level + 1))
-        elif choice.outlet is None:
-            final.append(_without_outlet(site, patch, terrain.index, choice, rule))
+        outcome = choose(site, patch, box, terrain.index, pyramid, rule)
+        if isinstance(outcome, Site):
+            promoted.append(outcome)
+        elif isinstance(outcome, Catchment):
+            final.append(outcome)
         else:
-            chosen.append((site, box, choice))
-    outlets = [box.flat_index(choice.outlet) for _, box, choice in chosen]
-    catchments = routed.drainage.catchments(np.array(outlets, np.int64))
+            chosen.append((site, box, outcome))
+    catchments = routed.catchments([box.flat_index(choice.outlet) for _, box, choice in chosen])
     for (site, box, choice), cells in zip(chosen, catchments, strict=True):
         final.append(routed.describe(site, patch, box, choice, cells, rule))
     work = PatchWork(patch, height, width, len(sites), read - started, time.perf_counter() - read)
     return PatchResult(tuple(final), tuple(promoted), work)
 
 
-@dataclass(frozen=True, eq=False)
-class _Routed:
-    """A conditioned window; arrays are padded by one cell, rows and columns count in them."""
+def delineate_by_tiles(
+    patch: Patch,
+    sites: tuple[Site, ...],
+    source: TerrainWindow,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+    tiles: Tiles,
+    backend: Backend,
+) -> PatchResult:
+    """Delineate the sites of a patch of any size, exactly as `delineate_patch` does.
 
-    lattice: Lattice
-    row: int
-    column: int
-    geometry: RowGeometry
-    drainage: Drainage
-    areas_m2: np.ndarray | None
-    flags: np.ndarray
+    The box around a catchment has to fit in the memory of one worker.
 
-    @classmethod
-    def of(
-        cls, ground: Ground, lattice: Lattice, row: int, column: int, backwater_m: float
-    ) -> _Routed:
-        geometry = lattice.rows(row - 1, ground.z.shape[0] + 2)
-        view = ViewFinder(
-            affine=lattice.affine(row, column),
-            shape=ground.z.shape,
-            nodata=ground.z.dtype.type(np.nan),
+    Parameters
+    ----------
+    patch, sites, pyramid, rule
+        As in `delineate_patch`.
+    source : TerrainWindow
+        The window of the patch.
+    tiles : Tiles
+    backend : Backend
+
+    Raises
+    ------
+    TerrainError
+        A tile of the DEM cannot be read.
+    """
+    started = time.perf_counter()
+    inside, final = _split_off_distant(sites, patch, source.index, rule)
+    if not inside:
+        return PatchResult(tuple(final), ())
+    name = f"tiles of patch {patch.id}"
+    run = partial(backend.map, lost=_lost_tile, what=name)
+    promoted: list[Site] = []
+    with tempfile.TemporaryDirectory(prefix=f"{TILES_PREFIX}{patch.id}-", dir=tiles.folder) as made:
+        window = TiledWindow.route(source, tiles.edge, pyramid.backwater_m, made, run)
+        finish = partial(
+            _finish_by_tiles,
+            window=window,
+            patch=patch,
+            index=source.index,
+            pyramid=pyramid,
+            rule=rule,
         )
-        drainage = Grid(view).route(
-            Raster(ground.z, view),
-            ground.border,
-            geometry.width_m[1:-1],
-            geometry.height_m[1:-1],
-        )
-        areas = None
-        if lattice.geographic:
-            weights = np.broadcast_to(geometry.area_m2[:, None], drainage.directions.shape)
-            areas = accumulate(drainage.directions, np.ascontiguousarray(weights))
-        flags = np.pad(ground.border, 1)
-        cut = (flags & CUT).astype(np.bool_)
-        if cut.any():
-            raw = np.pad(ground.z, 1, constant_values=np.nan)
-            pools = pools_at_rim(raw, drainage.filled, drainage.directions, cut)
-            pools |= backwater(drainage.filled, drainage.directions, cut, backwater_m)
-            flags[pools] |= POOL
-        spread_downstream(drainage.directions, flags)
-        return cls(lattice, row - 1, column - 1, geometry, drainage, areas, flags)
-
-    def upslope_m2(self, rows: slice, columns: slice) -> np.ndarray:
-        if self.areas_m2 is not None:
-            return self.areas_m2[rows, columns]
-        return self.drainage.counts[rows, columns] * self.geometry.area_m2[0]
-
-    def box_around(self, site: Site, radius_m: float) -> _Box:
-        lattice = self.lattice
-        row, column = lattice.cell_of(site.x, site.y)
-        row, column = row - self.row, column - self.column
-        width, height = self.geometry.width_m[row], self.geometry.height_m[row]
-        north, east = math.ceil(radius_m / height) + 1, math.ceil(radius_m / width) + 1
-        shape = self.drainage.directions.shape
-        top, left = max(0, row - north), max(0, column - east)
-        rows = slice(top, min(shape[0], row + north + 1))
-        columns = slice(left, min(shape[1], column + east + 1))
-        x, y = lattice.corner(self.row + top, self.column + left)
-        near = Neighbourhood(
-            areas_m2=self.upslope_m2(rows, columns),
-            directions=self.drainage.directions[rows, columns],
-            cut=(self.flags[rows, columns] & CUT).astype(np.bool_),
-            row=(y - site.y) / lattice.dy,
-            column=(site.x - x) / lattice.dx,
-            width_m=float(width),
-            height_m=float(height),
-            # The first and the last row and column of the padded window hold no cells.
-            whole=top == row - north
-            and left == column - east
-            and rows.stop == row + north + 1
-            and columns.stop == column + east + 1,
-        )
-        return _Box(self, near, top, left)
-
-    def describe(
-        self,
-        site: Site,
-        patch: Patch,
-        box: _Box,
-        choice: Snap,
-        cells: np.ndarray,
-        rule: DelineationRule,
-    ) -> Catchment:
-        """Measure a catchment and put all that is known of the site together."""
-        outlet, rival = choice.outlet, choice.runner_up
-        x, y = box.centre_of(outlet)
-        lon, lat = _lon_lat(self.lattice.crs, x, y)
-        rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
-        flags = self._flags_of(box, outlet)
-        cut = bool(flags & CUT)
-        pool = self.pool_reaches(box, choice)
-        mask, top, left = self._mask_of(cells)
-        rows = slice(top, top + mask.shape[0])
-        longest, channel, basin = flow_lengths(
-            cells,
-            self.drainage.directions,
-            self.drainage.counts,
-            self.geometry.width_m,
-            self.geometry.height_m,
-            rule.channel_km2 * 1e6,
-            self.geometry.area_m2,
-        )
-        reported = site.reported_area_km2
-        area_km2 = outlet.area_m2 / 1e6
-        return Catchment(
-            site_id=site.site_id,
-            status="ok",
-            reason=_remark(site, cut, choice.final, pool),
-            site_x=site.x,
-            site_y=site.y,
-            reported_area_km2=reported,
-            patch=patch.id,
-            patch_level=patch.level,
-            outlet_x=x,
-            outlet_y=y,
-            outlet_lon=lon,
-            outlet_lat=lat,
-            area_km2=area_km2,
-            area_ratio=None if reported is None else area_km2 / reported,
-            cells=int(cells.size),
-            snap_distance_m=outlet.distance_m,
-            snap_cost=outlet.cost,
-            confidence=confidence(choice, reported),
-            runner_up_x=rival_x,
-            runner_up_y=rival_y,
-            runner_up_area_km2=rival.area_m2 / 1e6 if rival else None,
-            runner_up_distance_m=rival.distance_m if rival else None,
-            runner_up_cost=rival.cost if rival else None,
-            touches_edge=cut or bool(flags & EDGE),
-            touches_nodata=bool(flags & NODATA),
-            pool_at_rim=pool,
-            needs_larger_window=not choice.final or site.needs_more,
-            perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
-            / 1000,
-            longest_flow_path_km=longest / 1000,
-            basin_length_km=basin / 1000,
-            channel_length_km=channel / 1000,
-            geometry=outline(mask, self.lattice, self.row + top, self.column + left),
-        )
-
-    def pool_reaches(self, box: _Box, choice: Snap) -> bool:
-        """Whether water at the rim may reach the catchment of the outlet, or of the runner-up."""
-        candidates = [each for each in (choice.outlet, choice.runner_up) if each is not None]
-        return any(self._flags_of(box, candidate) & POOL for candidate in candidates)
-
-    def _flags_of(self, box: _Box, candidate: Candidate) -> int:
-        """What the catchment of a candidate touches."""
-        return int(self.flags.ravel()[box.flat_index(candidate)])
-
-    def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
-        """The catchment's cells in its bounding box with a ring around, and the box's corner."""
-        rows, columns = np.divmod(cells, self.drainage.directions.shape[1])
-        top, left = rows.min() - 1, columns.min() - 1
-        mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2), np.bool_)
-        mask[rows - top, columns - left] = True
-        return mask, int(top), int(left)
+        lost = partial(_lost_site, patch=patch)
+        for outcome in backend.map(finish, inside, lost=lost, what=f"sites of patch {patch.id}"):
+            (promoted if isinstance(outcome, Site) else final).append(outcome)
+    seconds = time.perf_counter() - started
+    work = PatchWork(patch, source.height, source.width, len(sites), 0.0, seconds)
+    return PatchResult(tuple(final), tuple(promoted), work)
 
 
-@dataclass(frozen=True, eq=False)
-class _Box:
-    """The neighbourhood of a site and its place in the routed window."""
-
-    routed: _Routed
-    near: Neighbourhood
-    top: int
-    left: int
-
-    def flat_index(self, candidate: Candidate) -> int:
-        columns = self.routed.drainage.directions.shape[1]
-        return (self.top + candidate.row) * columns + self.left + candidate.column
-
-    def centre_of(self, candidate: Candidate) -> tuple[float, float]:
-        routed = self.routed
-        return routed.lattice.centre(
-            routed.row + self.top + candidate.row, routed.column + self.left + candidate.column
-        )
+def remove_left_tiles(folder: Path) -> None:
+    """Remove what a job that was killed has left of its tiles."""
+    for left in folder.glob(f"{TILES_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
-def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
-    """Longitude and latitude, rounded to 1e-8 degrees (1 mm) so that every CPU agrees."""
-    lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
-    return round(lon, 8), round(lat, 8)
+class _TileLostError(Exception):
+    """A tile ended each process that worked on it."""
+
+
+def _lost_tile(task: object) -> None:
+    raise _TileLostError(task)
+
+
+TILES_PREFIX = ".tiles-"
+"""Begins the names of folders with the files of a patch's tiles."""
+
+
+def _finish_by_tiles(
+    site: Site,
+    window: TiledWindow,
+    patch: Patch,
+    index: TerrainIndex,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+) -> Site | Catchment:
+    """Choose and describe the outlet of one site, or send it to a larger patch."""
+    around = window.around(site, rule.snap.radius_m)
+    box = around.box_around(site, rule.snap.radius_m)
+    choice = choose(site, patch, box, index, pyramid, rule)
+    if not isinstance(choice, Snap):
+        return choice
+    row, column = np.divmod(box.flat_index(choice.outlet), around.directions.shape[1])
+    row, column = int(row) + around.row, int(column) + around.column
+    piece = window.catchment_at(row, column)
+    outlet = (row - piece.row) * piece.directions.shape[1] + column - piece.column
+    (cells,) = piece.catchments([outlet])
+    return piece.describe(site, patch, box, choice, cells, rule)
+
+
+def choose(
+    site: Site,
+    patch: Patch,
+    box: Box,
+    index: TerrainIndex,
+    pyramid: PatchPyramid,
+    rule: DelineationRule,
+) -> Snap | Site | Catchment:
+    """Choose the outlet of a site in a patch.
+
+    Returns
+    -------
+    Snap, Site or Catchment
+        With an outlet; the site one level up, where a larger patch could change the outlet or its
+        catchment; or what there is to say of a site without an outlet.
+    """
+    choice = snap(box.near, site.reported_area_km2, rule.snap)
+    certain = choice.final and not box.pool_reaches(choice)
+    if not certain and patch.level + 1 < pyramid.levels:
+        return replace(site, level=site.level + 1)
+    if choice.outlet is None:
+        return _without_outlet(site, patch, index, choice, rule)
+    return choice
+
+
+def _split_off_distant(
+    sites: Iterable[Site], patch: Patch, index: TerrainIndex, rule: DelineationRule
+) -> tuple[list[Site], list[Catchment]]:
+    """Tell sites near the DEM from the others, which are done with."""
+    inside: list[Site] = []
+    distant: list[Catchment] = []
+    for site in sites:
+        if near_a_tile(index, site, rule.snap.radius_m):
+            inside.append(site)
+        else:
+            reason = f"no tile of the DEM lies within {rule.snap.radius_m:g} m of the site"
+            distant.append(_failed(site, patch, "outside_dem", reason))
+    return inside, distant
 
 
 def near_a_tile(index: TerrainIndex, site: Site, radius_m: float) -> bool:
@@ -480,21 +458,6 @@ def _on_a_tile(index: TerrainIndex, site: Site) -> bool:
         return False
     cell = index.source.cell_of(x, y)
     return any(overlap(tile, *cell, 1, 1) for tile in index.tiles)
-
-
-def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
-    remarks = []
-    if cut:
-        remarks.append("the catchment is cut by the rim of the top patch level")
-    elif not final:
-        remarks.append("the rim of the top patch level cuts a candidate that could be better")
-    if site.needs_more:
-        remarks.append("the reported area asks for a larger window than the top patch level")
-    if pool:
-        remarks.append(
-            "water at the rim of the top patch level may reach the catchment, or the runner-up's"
-        )
-    return "; ".join(remarks) or None
 
 
 def _without_outlet(

@@ -53,8 +53,16 @@ class MachineError(SnakeshedError):
     """A disk, the memory or the rights of the machine do not let a job do its work."""
 
 
+class ClusterError(SnakeshedError):
+    """A Dask cluster does not do the work that it is given."""
+
+
 class RunningError(SnakeshedError):
     """Another run is at work on the same study."""
+
+
+class ArchiveError(SnakeshedError):
+    """An archive of a study cannot be made, trusted or run again."""
 
 
 class SeveralProblems(SnakeshedError):

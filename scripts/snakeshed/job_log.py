@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from snakeshed.errors import SnakeshedError
 from snakeshed.machine import machine_error
 
 log = logging.getLogger("snakeshed")
+
+_DONE = re.compile(r" done in ([0-9.]+) s$")
 
 
 @contextmanager
@@ -54,6 +58,16 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
         # What could not be written was told when it was logged.
         with suppress(OSError):
             handler.close()
+
+
+def seconds_in(path: str | Path) -> float | None:
+    """Return how long a job took, from its log; None if it did not end well, or has no log."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    done = _DONE.search(lines[-1]) if lines else None
+    return float(done[1]) if done else None
 
 
 def _handler(path: str, title: str) -> logging.Handler:

@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 
 from snakeshed.backends import Backend
-from snakeshed.delineate import DelineationRule, Site, delineate
+from snakeshed.delineate import DelineationRule, Site, Tiles, delineate
 from snakeshed.dem import index_terrain
 from snakeshed.demo import contributing_areas
 from snakeshed.extract import extract_features
@@ -65,8 +65,10 @@ def precompile(folder: str | Path) -> int:
         channel_km2=0.1,
     )
     lon, lat = TRANSFORM @ (CELLS / 2, 0.8 * CELLS)
+    sites = [Site("valley", lon, lat, 0)]
     with Backend("serial") as backend:
-        catchments = delineate([Site("valley", lon, lat, 0)], index, pyramid, rule, backend)
+        catchments = delineate(sites, index, pyramid, rule, backend)
+        delineate(sites, index, pyramid, rule, backend, Tiles(0, CELLS // 3, str(folder)))
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)

@@ -2,18 +2,23 @@
 
 pysheds gives nearly every one of its functions an explicit signature, for which Numba compiles (or
 at best loads) all of them, about 70, at import: a minute on a fresh machine, five seconds later on.
-Without the signatures a function is compiled when it is first called, and kept on disk.
+Without the signatures a function is compiled when it is first called, and kept on disk. And
+pysheds works with NumPy 2.4.
 
 >>> from snakeshed.pysheds_import import Grid, Raster, ViewFinder
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import numba
+import numpy as np
 
 from snakeshed.compiled import keep
 
@@ -56,8 +61,54 @@ def _keep_outermost(decorated: list[tuple[Callable, Callable]]) -> None:
             keep(compiled_function)
 
 
-with compiled_when_called():
+@contextmanager
+def postponed(*names: str) -> Iterator[None]:
+    """Let modules be imported for a while without their cost, which falls due at their first use.
+
+    Parameters
+    ----------
+    *names : str
+        Modules; those that have been imported already stay what they are.
+    """
+    stand_ins = {name: _stand_in(name) for name in names if name not in sys.modules}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name, stand_in in stand_ins.items():
+            _make_way(name, stand_in)
+
+
+def _stand_in(name: str) -> ModuleType:
+    module = ModuleType(name)
+
+    def of_the_real_one(attribute: str) -> object:
+        _make_way(name, module)
+        return getattr(importlib.import_module(name), attribute)
+
+    module.__getattr__ = of_the_real_one
+    return module
+
+
+def _make_way(name: str, stand_in: ModuleType) -> None:
+    if sys.modules.get(name) is stand_in:
+        del sys.modules[name]
+
+
+def _numpy_with_in1d() -> ModuleType:
+    """NumPy for pysheds 0.5 alone, which calls a function that NumPy 2.4 has removed."""
+    numpy = ModuleType("numpy")
+    vars(numpy).update(vars(np))
+    numpy.in1d = np.isin
+    return numpy
+
+
+# pysheds uses pandas nowhere, and of SciPy a tree, in `snap_to_mask`.
+with compiled_when_called(), postponed("pandas", "scipy.spatial"):
+    from pysheds import sgrid
     from pysheds.grid import Grid
     from pysheds.view import Raster, View, ViewFinder
+
+sgrid.np = _numpy_with_in1d()
 
 __all__ = ["Grid", "Raster", "View", "ViewFinder", "compiled_when_called"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 from xml.etree import ElementTree
@@ -17,6 +17,10 @@ from snakeshed.lattice import CrsFacts, crs_facts
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader
+
+# GDAL would keep blocks in up to 5 % of the machine's memory, whatever a job was given. It looks
+# here when it reads the first one. In MB; the patches of a shard share few blocks.
+os.environ.setdefault("GDAL_CACHEMAX", "64")
 
 # Nobody has cells of less than this many metres or feet; a "projected" raster that has, within the
 # range of longitudes and latitudes, is one in degrees.
@@ -72,6 +76,31 @@ def files_behind(path: str) -> list[str]:
         if file.lower().endswith(".vrt"):
             waiting.extend(_vrt_sources(file))
     return sorted(behind)
+
+
+def relative_vrt(path: str, places: Mapping[str, str]) -> bytes | None:
+    """Write a VRT again for another folder, with relative names of the files that it names.
+
+    Parameters
+    ----------
+    path : str
+        A VRT.
+    places : mapping of str to str
+        New paths, by what `files_behind` calls them, of this file and those that it names.
+
+    Returns
+    -------
+    bytes or None
+        None where all names are relative already.
+    """
+    root = _vrt(path)
+    changed = False
+    for element, source in _vrt_named(root, path):
+        if not is_remote(source) and element.get("relativeToVRT") != "1":
+            element.text = os.path.relpath(places[source], os.path.dirname(places[path]))
+            element.set("relativeToVRT", "1")
+            changed = True
+    return ElementTree.tostring(root) if changed else None
 
 
 def gdal_faults() -> tuple[type[Exception], ...]:
@@ -456,8 +485,12 @@ def open_raster(path: str) -> DatasetReader:
 
 
 def _vrt_sources(path: str) -> list[str]:
+    return [source for _, source in _vrt_named(_vrt(path), path)]
+
+
+def _vrt(path: str) -> ElementTree.Element:
     try:
-        root = ElementTree.parse(path).getroot()
+        return ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
         raise TerrainError(
             path,
@@ -465,11 +498,13 @@ def _vrt_sources(path: str) -> list[str]:
             "the XML that gdalbuildvrt writes",
             "Build it again with gdalbuildvrt.",
         ) from error
-    sources = []
+
+
+def _vrt_named(root: ElementTree.Element, path: str) -> Iterator[tuple[ElementTree.Element, str]]:
+    """Yield what names a file or an address in a VRT, and that."""
     for element in root.iter():
         if element.tag in ("SourceFilename", "SourceDataset") and element.text:
             name = element.text.strip()
             if element.get("relativeToVRT") == "1" and not is_remote(name):
                 name = os.path.join(os.path.dirname(path), name)
-            sources.append(name if is_remote(name) else os.path.normpath(name))
-    return sources
+            yield element, name if is_remote(name) else os.path.normpath(name)

@@ -191,6 +191,7 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
     lines += [
         "Open:",
+        f"  {folder}/report.html         map, table and figures, in a browser",
         f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
         f"  {folder}/features.parquet    one row of features per site",
         f"  {folder}/summary.json        this summary",

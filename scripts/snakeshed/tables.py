@@ -43,7 +43,7 @@ _FULL_BYTES = 65536
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, lasting: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` at the end.
 
     Whoever looks at `path` sees the old content or the complete new one. After an error the
@@ -53,6 +53,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ----------
     path : str or Path
         The file to appear. Missing parent folders are made.
+    lasting : bool
+        Whether it has to be on the disk before it appears, to outlast a loss of power.
 
     Yields
     ------
@@ -66,7 +68,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         try:
             yield part
-            _onto_disk(part)
+            if lasting:
+                _onto_disk(part)
             os.replace(part, path)
         except Exception as error:
             # GDAL and SQLite say that a write has failed, not that there was no room for it.
@@ -250,6 +253,32 @@ def concatenate(paths: Iterable[str | Path]) -> pa.Table:
         return joined
     crs = _geometry_metadata(joined)["crs"]
     return joined.replace_schema_metadata(_geo_metadata(_from_wkb(joined), crs))
+
+
+def one_site(path: str | Path, site_id: str) -> pa.Table:
+    """Return the row of one site, with the schema and metadata of the file, for `write_table`.
+
+    Parameters
+    ----------
+    path : str or Path
+        A table of sites, without geometry.
+    site_id : str
+
+    Raises
+    ------
+    TableError
+        The file has no such site.
+    """
+    table = _read(path)
+    row = table.filter(pc.equal(table["site_id"], site_id)).combine_chunks()
+    if not row.num_rows:
+        raise TableError(
+            str(path),
+            f"no site {site_id!r}",
+            "a row for it",
+            "It was written for another site table: delete it and run the workflow again.",
+        )
+    return row
 
 
 def write_csv(frame: pd.DataFrame | pa.Table, path: str | Path) -> None:

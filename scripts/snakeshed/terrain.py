@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -299,6 +300,16 @@ class Terrain:
         if first_row >= end_row or first_col >= end_col:
             return None
         return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+@lru_cache(maxsize=1)
+def terrain_of(index: TerrainIndex, max_void_cells: int, run: str) -> Terrain:
+    """Return a terrain that keeps its tiles open from one call to the next, in whatever process.
+
+    But not from run to run, which a name tells apart: a process that outlives one would miss that
+    a file was replaced, and take a relative path for that of another folder.
+    """
+    return Terrain(index, max_void_cells)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

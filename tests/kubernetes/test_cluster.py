@@ -158,8 +158,8 @@ def test_what_failed_once_is_tried_again_with_more_memory(cluster, workflow):
 
 
 def test_a_full_disk_is_named(cluster, workflow):
-    workflow.does("[ $1 = 0 ] || dd if=/dev/zero of=/tmp/big bs=1M count=300 && sleep 60; echo $1")
-    ran = workflow.run("piece/1.txt")
+    workflow.does("[ $1 = 0 ] || dd if=/dev/zero of=/tmp/big bs=1M count=300 && sleep 150; echo $1")
+    ran = workflow.run("piece/1.txt", timeout_s=240)
     assert ran.code == 1
     assert re.search(r"Evicted: .*ephemeral.* storage .*(usage|limit)", ran.text), ran.text
     assert "it is sent again" not in ran.text
@@ -259,7 +259,8 @@ def test_a_quota_is_waited_for(cluster, workflow, quota, hard):
     quota(**hard)
     # There is room for both pieces but for the quota.
     workflow.does("exec 8> room; flock -n 8 || touch together; sleep 4; echo $1")
-    ran = workflow.run("--kubernetes-pvc-ttl", "1", "--kubernetes-pvc-api-patience", "1")
+    # Jobs that have ended count until they are gone, but no sooner than they were seen to end.
+    ran = workflow.run("--kubernetes-pvc-ttl", "15", "--kubernetes-pvc-api-patience", "1")
     assert whole(workflow, ran)
     assert not (workflow.folder / "together").exists()
 

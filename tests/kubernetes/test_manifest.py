@@ -131,6 +131,7 @@ def test_what_programs_write_beside_the_volume_goes_to_a_folder_of_the_pod():
     assert volumes[places["/data"]] == claim
     variables = {one["name"]: one["value"] for one in container(one)["env"]}
     assert all(variables[name].startswith("/tmp") for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"))
+    assert variables["SNAKESHED_IMAGE"] == "image:1"
 
 
 def test_the_place_of_pods_is_set_by_the_user():

@@ -150,27 +150,35 @@ class Project:
 
     def set_values(self) -> None:
         """Set the three values, and leave the few cores of a test machine to the shards."""
-        path = self.folder / "profiles/nautilus/kustomization.yaml"
+        self.fill_in("nautilus", ("value: rook-cephfs-central", f"value: {self.namespace}"))
+        for kind, container in (
+            ("CronJob", "/spec/jobTemplate/spec/template/spec/containers/0"),
+            ("Deployment", "/spec/template/spec/containers/0"),
+        ):
+            self.patch("nautilus", {"kind": kind}, f"{container}/resources/requests/cpu", "0")
+
+    def fill_in(self, profile: str, *more: tuple[str, str]) -> None:
+        """Set the values that are marked in a profile's kustomization, each there once."""
+        path = self.folder / "profiles" / profile / "kustomization.yaml"
         text = path.read_text(encoding="utf-8")
         name, _, tag = IMAGE.rpartition(":")
         for given, own in (
             ("namespace: my-namespace", f"namespace: {self.namespace}"),
             ("newName: registry.example.org/my-project/snakeshed", f"newName: {name}"),
             ('newTag: "1"', f'newTag: "{tag}"'),
-            ("value: rook-cephfs-central", f"value: {self.namespace}"),
+            *more,
         ):
             assert text.count(given) == 1, given
             text = text.replace(given, own)
         path.write_text(text, encoding="utf-8")
-        settings = yaml.safe_load(text)
-        for kind, container in (
-            ("CronJob", "/spec/jobTemplate/spec/template/spec/containers/0"),
-            ("Deployment", "/spec/template/spec/containers/0"),
-        ):
-            at = f"{container}/resources/requests/cpu"
-            patch = yaml.safe_dump([{"op": "replace", "path": at, "value": "0"}])
-            settings["patches"].append({"target": {"kind": kind}, "patch": patch})
-        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    def patch(self, profile: str, target: dict[str, str], path: str, value: object) -> None:
+        """Add a patch to a profile's kustomization."""
+        file = self.folder / "profiles" / profile / "kustomization.yaml"
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        operation = [{"op": "replace", "path": path, "value": value}]
+        settings["patches"].append({"target": target, "patch": yaml.safe_dump(operation)})
+        file.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
     def give(self, *arguments: str) -> None:
         """Set what the driver gets behind ``snakemake --profile nautilus``."""
@@ -351,14 +359,7 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     said = station.finish("second", end="Failed")
     assert re.search(r"another run of it at work \(process \d+ of \w+ on run-2-", said), said
 
-    # The driver's pod is deleted in the midst of it: another one takes the run up.
-    until(lambda: station.runs("delineate"), 300)
-    (driver,) = station.items("pods", "job-name=run-2")
-    station.kubectl("delete", "pod", driver["metadata"]["name"])
     station.finish("run-2")
-    assert (
-        station.items("pods", "job-name=run-2")[0]["metadata"]["uid"] != driver["metadata"]["uid"]
-    )
     for table in TABLES:
         assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
             table
@@ -387,8 +388,26 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
         "extract_features": 1,
         "gather": 2,
         "summarise": 1,
+        "report": 1,
     }
     run_here(here, *options)
+    for table in TABLES:
+        assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
+            table
+        )
+
+    # The driver's pod is deleted in the midst of it: another one takes the run up. Last, as a job
+    # that ends while no driver lives leaves no record of its inputs, and may be done once more.
+    station.forget_jobs()
+    station.give(*options, "--forceall")
+    station.start("run-4")
+    until(lambda: station.runs("delineate"), 300)
+    (driver,) = station.items("pods", "job-name=run-4")
+    station.kubectl("delete", "pod", driver["metadata"]["name"])
+    station.finish("run-4")
+    assert (
+        station.items("pods", "job-name=run-4")[0]["metadata"]["uid"] != driver["metadata"]["uid"]
+    )
     for table in TABLES:
         assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
             table

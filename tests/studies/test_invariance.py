@@ -14,8 +14,8 @@ import rasterio
 from rasterio.windows import Window
 
 from snakeshed import demo
-from snakeshed.backends import Backend
-from snakeshed.delineate import DelineationRule, delineate
+from snakeshed.backends import Backend, open_backend
+from snakeshed.delineate import DelineationRule, Tiles, delineate
 from snakeshed.dem import index_terrain
 from snakeshed.extract import extract_features, feature_columns
 from snakeshed.features import ReliefRule
@@ -71,7 +71,12 @@ def ground(request, shared_data, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
 
 
 def tables(
-    files, sites: pd.DataFrame, folder: Path, shards: int = 1, backend: Backend | None = None
+    files,
+    sites: pd.DataFrame,
+    folder: Path,
+    shards: int = 1,
+    backend: Backend | None = None,
+    tiles: Tiles | None = None,
 ) -> tuple[Path, Path]:
     """Run all stages as the workflow does; paths of the gathered tables."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +86,8 @@ def tables(
     layers = [NumericLayer("height", dem, (50.0,))] if len(files) == 1 else []
     parts = {"catchments": [], "features": []}
     for shard in split(sites, index, pyramid, shards):
-        done = delineate(
-            sites_of(shard.sites), shard.terrain, pyramid, RULE, backend or Backend("serial")
-        )
+        where = backend or Backend("serial")
+        done = delineate(sites_of(shard.sites), shard.terrain, pyramid, RULE, where, tiles)
         catchments = folder / f"{shard.name}_catchments.parquet"
         write_catchments(done, catchments, index.lattice.crs)
         features = folder / f"{shard.name}_features.parquet"
@@ -139,9 +143,11 @@ def test_other_sites(ground, reference, tmp_path):
         )
 
 
-def test_backend(ground, reference, tmp_path):
+@pytest.mark.parametrize(("name", "workers"), [("serial", 3), ("process", 2), ("dask", 2)])
+def test_backend(ground, reference, tmp_path, name, workers, monkeypatch):
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     dem, sites = ground
-    with Backend("process", 2) as backend:
+    with open_backend(name, workers) as backend:
         assert_equal_bytes(reference, tables([dem], sites, tmp_path, backend=backend))
 
 
@@ -189,6 +195,15 @@ def test_cpu_without_avx512(ground, reference, tmp_path):
         | {"NPY_DISABLE_CPU_FEATURES": features, "PYTHONPATH": os.pathsep.join(folders)},
     )
     assert_equal_bytes(reference, (tmp_path / "catchments.parquet", tmp_path / "features.parquet"))
+
+
+@pytest.mark.parametrize(("name", "edge"), [("process", 111), ("dask", 500)])
+def test_tiles(ground, reference, tmp_path, name, edge):
+    dem, sites = ground
+    tiles = Tiles(0, edge, str(tmp_path))  # all patches
+    with open_backend(name, 2) as backend:
+        assert_equal_bytes(reference, tables([dem], sites, tmp_path, 2, backend, tiles))
+    assert not list(tmp_path.glob(".tiles-*"))
 
 
 def pool_crosses_rim(dem: Path, catchment, smaller: PatchPyramid, larger: PatchPyramid, patches):

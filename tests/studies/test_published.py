@@ -15,11 +15,13 @@ from snakeshed.dem import index_terrain
 from snakeshed.extract import extract_features, feature_columns
 from snakeshed.features import ReliefRule
 from snakeshed.patches import PatchPyramid
-from snakeshed.results import write_catchments
+from snakeshed.report import StudyResults, report
+from snakeshed.results import CATCHMENTS, write_catchments, write_features
 from snakeshed.shards import sites_of, split
 from snakeshed.sites import prepare_sites
 from snakeshed.snap import SnapRule
-from snakeshed.tables import read_table
+from snakeshed.summary import Finished, summarise
+from snakeshed.tables import read_descriptions, read_table
 from snakeshed.terrain import Terrain
 from snakeshed.zonal import FuelLayer
 
@@ -89,6 +91,27 @@ def test_outlines_are_valid_and_have_the_catchments_area(station):
     assert (done.geometry.area / 1e6).to_numpy() == pytest.approx(done["area_km2"], rel=1e-9)
     assert (done["cells"] * 900 / 1e6).to_numpy() == pytest.approx(done["area_km2"], rel=1e-12)
     assert (done["snap_distance_m"] <= RULE.snap.radius_m).all()
+
+
+def test_the_report_of_all_sites_is_one_page_that_can_be_mailed(station, shared_data, tmp_path):
+    index = index_terrain([str(shared_data("station-fire") / "dem.tif")])
+    rule = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
+    path = tmp_path / "features.parquet"
+    rejected = pd.DataFrame(columns=["row", "site_id", "action", "reason", "found"])
+    with Terrain(index, VOID_CELLS) as terrain:
+        rows = extract_features(station, terrain, rule, [])
+        write_features(rows, feature_columns(rule, []), path)
+        features = read_table(path)
+        descriptions = read_descriptions(path) | {
+            name: text for name, (_, text) in CATCHMENTS.items()
+        }
+        summary = summarise("staley", Finished(station, features, rejected))
+        results = StudyResults(station, features, descriptions, rejected, summary, STUDY)
+        text = report(results, terrain, [("snakeshed", "1")])
+    assert len(text.encode()) < 8_000_000
+    assert text.count("<tr data-site=") == 716
+    assert text.count("<path data-site=") == 230
+    assert "716 sites delineated; not delineated: 486 outside DEM." in text
 
 
 def test_fuel_shares_of_the_santiago_and_freeway_fires(staley, shared_data, tmp_path):

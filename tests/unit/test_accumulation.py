@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snakeshed.kernels import accumulation
@@ -32,6 +32,7 @@ def test_a_worked_example():
 
 
 @given(drained())
+@settings(max_examples=1000)
 def test_every_cell_counts_once_along_its_flow_path(terrain):
     directions, z = terrain
     expected = np.zeros(z.shape, dtype=np.int64)
@@ -41,6 +42,8 @@ def test_every_cell_counts_once_along_its_flow_path(terrain):
     counts = count_upslope(directions)
     assert counts.dtype == np.int32
     assert counts.tolist() == expected.tolist()
+    for threads in (2, 3, 7):
+        assert np.array_equal(count_upslope(directions, threads), counts)
     # Conserved: what drains outside is all there is.
     assert counts[directions == 0].sum() == len(reference.data_cells(z))
 
@@ -66,6 +69,19 @@ def test_weights_of_one_give_the_counts(terrain):
     directions, z = terrain
     weights = np.where(np.isnan(z), np.nan, 1.0)
     assert np.array_equal(accumulate(directions, weights), count_upslope(directions))
+
+
+@given(drained(), st.integers(1, 4))
+def test_integers_are_summed_exactly(terrain, threads):
+    directions, z = terrain
+    weights = np.random.default_rng(z.size).integers(0, 2**50, z.shape)
+    expected = np.zeros(z.shape, dtype=object)
+    for cell in reference.data_cells(z):
+        for below in reference.flow_path(directions, cell):
+            expected[below] += int(weights[cell])
+    sums = accumulate(directions, weights, threads)
+    assert sums.dtype == np.int64
+    assert sums.tolist() == expected.tolist()
 
 
 @given(drained(), st.integers(0, 2**32), st.integers(0, 3), st.integers(0, 3))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rasters import write_raster
 
-from snakeshed.backends import BACKENDS, Backend
+from snakeshed.backends import BACKENDS, Backend, choose, open_backend
 from snakeshed.delineate import DelineationRule, Site, delineate
 from snakeshed.dem import index_terrain
 from snakeshed.errors import TerrainError
@@ -43,6 +43,13 @@ def test_what_runs_where(processes):
     assert list(Backend("serial", 4).map(process_of, [1])) == [os.getpid()]
     assert list(Backend("auto", 1).map(process_of, [1])) == [os.getpid()]
     assert list(Backend().map(process_of, [1])) == [os.getpid()]
+
+
+def test_no_core_is_idle_and_none_has_two_threads():
+    with Backend("process", 8) as backend:
+        assert [backend.threads_for(n) for n in (0, 1, 2, 3, 8, 100)] == [8, 8, 4, 2, 1, 1]
+    assert [Backend("serial", 8).threads_for(n) for n in (0, 1, 100)] == [8, 8, 8]
+    assert Backend().threads_for(5) == 1
 
 
 def test_auto_takes_processes_where_there_are_several_workers():
@@ -116,4 +123,59 @@ def test_unknown_backends_and_no_workers_are_refused():
         Backend("cloud")
     with pytest.raises(ValueError, match="backend 'process': 0 workers; expected at least 1"):
         Backend("process", 0)
-    assert BACKENDS == ("auto", "serial", "process")
+    said = "backend 'cloud': expected one of auto, serial, process, dask"
+    with pytest.raises(ValueError, match=said):
+        open_backend("cloud", 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "given", "chosen"),
+    [
+        ("auto", None, None, ("serial", "process")),
+        ("auto", 2000, None, ("serial", "process")),
+        ("auto", 2000, 2000, ("serial", "process")),
+        ("auto", 2001, 2000, ("dask", "dask")),
+        ("serial", 2001, 2000, ("serial", "serial")),
+        ("process", 2001, 2000, ("process", "process")),
+        ("dask", 1, 2000, ("dask", "dask")),
+    ],
+)
+def test_what_does_not_fit_into_a_job_goes_to_dask(asked, needed, given, chosen):
+    assert tuple(choose(asked, workers, needed, given) for workers in (1, 2)) == chosen
+    assert set(chosen) < set(BACKENDS)
+
+
+def test_a_cluster_of_ones_own_takes_no_more_than_the_job_has(monkeypatch):
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    with open_backend("auto", 2, needed=3 * 10**9, given=2 * 10**9) as backend:
+        assert list(backend.map(os.path.basename, ["/a/b", "/c/d", "e"])) == ["b", "d", "e"]
+        assert backend.threads_for(1) == backend.threads_for(100) == 1
+        workers = backend.client.scheduler_info(n_workers=-1)["workers"].values()
+        assert [worker["nthreads"] for worker in workers] == [1, 1]
+        assert [worker["memory_limit"] for worker in workers] == [9 * 10**8, 9 * 10**8]
+        # Only this machine reaches it.
+        assert {worker["host"] for worker in workers} == {"127.0.0.1"}
+        assert backend.client.dashboard_link.startswith("http://127.0.0.1:")
+
+
+def test_a_patch_that_no_process_finishes_becomes_rows(tmp_path):
+    class Losing(Backend):
+        """Loses what level 1 has."""
+
+        def map(self, function, tasks, lost=None, what="tasks"):
+            for task in tasks:
+                yield lost(task) if task[0].level == 1 else function(task)
+
+    path = raster(tmp_path)
+    whole, some = catchments(path, Backend("serial")), catchments(path, Losing("serial"))
+    assert [done.site_id for done in some] == [done.site_id for done in whole]
+    gone = [done for done in some if done.status == "worker_killed"]
+    assert 0 < len(gone) < len(some)
+    assert all("ended each process that worked on it" in done.reason for done in gone)
+    assert {done.patch_level for done in gone} == {1}
+    assert {done.site_id for done in whole if done.patch_level > 0} == {
+        done.site_id for done in gone
+    }
+    assert [done for done in some if done not in gone] == [
+        done for done in whole if done.patch_level == 0
+    ]

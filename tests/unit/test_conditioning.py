@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 import pytest
 import rasterio
 import reference
-from hypothesis import given
-from numba import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_terrain import eroded, fractal, integer_flats
+from numba import config, njit
 from scipy import ndimage
 
 from snakeshed.kernels import conditioning
 from snakeshed.kernels.accumulation import count_upslope
-from snakeshed.kernels.conditioning import fill
+from snakeshed.kernels.conditioning import fill, flood
 from snakeshed.kernels.directions import (
+    FLAT,
     NODATA,
-    neighbour_offsets,
     open_border,
     steepest_descent,
 )
 from snakeshed.kernels.downstream import spread_downstream
+from snakeshed.kernels.flats import resolve_flats
 
 needs_speed = pytest.mark.skipif(
     bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
@@ -119,6 +124,7 @@ def test_the_terrain_itself_is_not_changed():
 
 
 @given(reference.terrains())
+@settings(max_examples=2000)
 def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(terrain):
     z, border, width, height = terrain
     if reference.has_closed_piece(z, border):
@@ -128,29 +134,42 @@ def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(ter
     filled, directions = fill(z, border, width, height)
     assert filled.dtype == z.dtype
     assert np.array_equal(filled, reference.priority_flood(z, border), equal_nan=True)
+    assert np.array_equal(flood(z, border, width, height), filled, equal_nan=True)
     assert directions.tolist() == reference.route(filled, border, width, height).tolist()
     for cell in reference.data_cells(z):
         assert border[reference.flow_path(directions, cell)[-1]]
 
 
 @given(reference.terrains())
-def test_basins_are_as_few_as_there_are_pits(terrain):
-    z, _, width, height = terrain
-    border = open_border(z)
+@settings(max_examples=500)
+def test_basins_are_those_of_the_pits(terrain):
+    z, border, width, height = terrain
     directions = steepest_descent(z, border, width, height)
-    labels = np.full(z.shape, -1, dtype=np.int32)
-    basins = conditioning.label_basins(z, directions, neighbour_offsets(z.shape[1]), labels)
-    lower = np.zeros(z.shape, dtype=bool)
+    resolve_flats(z, directions)
+    in_pit = np.zeros(z.shape, dtype=bool)
+    pits = []
     for cell in reference.data_cells(z):
-        lower[cell] = any(z[neighbour] < z[cell] for neighbour in reference.neighbours(cell))
-    pits, level = 0, np.zeros(z.shape, dtype=bool)
-    for cell in reference.data_cells(z):
-        if not level[cell]:
+        if not in_pit[cell]:
             plateau = flat_around(z, cell)
-            level |= plateau
-            pits += not lower[plateau].any()
-    assert basins == pits
-    assert set(labels[~np.isnan(z)].tolist()) == set(range(1, pits + 1))
+            members = [tuple(member) for member in np.argwhere(plateau)]
+            if not any(border[m] or reference.steepest(z, m, width, height) for m in members):
+                pits.append(cell)
+                in_pit |= plateau
+    for threads in (1, 2, 3):
+        labels, basins = conditioning.label_basins(directions, threads)
+        assert basins == len(pits)
+        assert sorted(labels[cell] for cell in pits) == list(range(1, basins + 1))
+        assert (labels[np.isnan(z)] < 0).all()
+        for cell in reference.data_cells(z):
+            if directions[cell] == FLAT:
+                assert in_pit[cell]
+                around = [n for n in reference.neighbours(cell) if in_pit[n]]
+                assert {labels[n] for n in around} <= {labels[cell]}
+            elif directions[cell] == 0:
+                assert labels[cell] == 0
+            else:
+                receiver = reference.neighbours(cell)[directions[cell] - 1]
+                assert labels[cell] == labels[receiver]
 
 
 @given(reference.terrains())
@@ -163,6 +182,53 @@ def test_indices_of_a_huge_array_give_the_same(terrain):
         patch.setattr(conditioning, "index_type", lambda _: np.int64)
         for array, same in zip(fill(z, border, width, height), expected, strict=True):
             assert np.array_equal(array, same, equal_nan=True)
+
+
+@given(reference.terrains(), st.integers(2, 6))
+@settings(max_examples=1000)
+def test_any_number_of_threads_gives_the_same(terrain, threads):
+    z, border, width, height = terrain
+    if reference.has_closed_piece(z, border):
+        with pytest.raises(ValueError, match="have no way outside"):
+            fill(z, border, width, height, threads)
+        return
+    expected = fill(z, border, width, height)
+    for array, same in zip(fill(z, border, width, height, threads), expected, strict=True):
+        assert np.array_equal(array, same, equal_nan=True)
+
+
+@given(reference.terrains())
+def test_the_surface_may_be_filled_in_place(terrain):
+    z, border, width, height = terrain
+    if reference.has_closed_piece(z, border):
+        return
+    filled, directions = fill(z, border, width, height)
+    elsewhere, in_place = np.zeros_like(z), z.copy()
+    for out, source in ((elsewhere, z), (in_place, in_place)):
+        result = fill(source, border, width, height, out=out)
+        assert result[0] is out
+        assert np.array_equal(out, filled, equal_nan=True)
+        assert np.array_equal(result[1], directions)
+
+
+@needs_speed
+@pytest.mark.parametrize("step", [0.01, 2.0, 30.0])
+def test_threads_meet_in_valleys_and_plateaus_of_real_ground(step):
+    z = reference.pad(np.round(reference.jacksboro() / step).astype(np.float32))
+    border = open_border(z)
+    ones = np.ones(len(z))
+    expected = fill(z, border, ones, ones)
+    counts = count_upslope(expected[1])
+    for threads in (2, 3, 7, len(z)):
+        for array, same in zip(fill(z, border, ones, ones, threads), expected, strict=True):
+            assert np.array_equal(array, same, equal_nan=True)
+        assert np.array_equal(count_upslope(expected[1], threads), counts)
+
+
+def test_no_thread_is_refused():
+    z = reference.pad(np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match="0 threads: at least 1 is needed"):
+        fill(z, open_border(z), np.ones(4), np.ones(4), 0)
 
 
 @needs_speed
@@ -183,27 +249,70 @@ def read_dem(folder) -> tuple[np.ndarray, float, float]:
         return z, *file.res
 
 
+@njit
+def priority_flood(z, border):
+    """That of the reference, compiled: for whole DEMs."""
+    filled = z.copy()
+    closed = np.isnan(z) | (border != 0)
+    queue = [(z[1, 1], 1, 1)][:0]
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            if border[i, j]:
+                heapq.heappush(queue, (z[i, j], i, j))
+    while queue:
+        level, i, j = heapq.heappop(queue)
+        for m in range(i - 1, i + 2):
+            for n in range(j - 1, j + 2):
+                if not closed[m, n]:
+                    closed[m, n] = True
+                    filled[m, n] = max(filled[m, n], level)
+                    heapq.heappush(queue, (filled[m, n], m, n))
+    return filled
+
+
 def assert_conditioned(z: np.ndarray, width_m: float, height_m: float) -> None:
     padded = reference.pad(z)
     border = open_border(padded)
     rows = len(padded)
-    filled, directions = fill(padded, border, np.full(rows, width_m), np.full(rows, height_m))
-    assert np.array_equal(filled, reference.priority_flood(padded, border), equal_nan=True)
+    sizes = np.full(rows, width_m), np.full(rows, height_m)
+    filled, directions = fill(padded, border, *sizes)
+    assert np.array_equal(filled, priority_flood(padded, border), equal_nan=True)
+    assert (filled > padded).any()
     outside = directions == 0
     assert (border[outside] > 0).all()
-    assert count_upslope(directions)[outside].sum() == np.count_nonzero(~np.isnan(z))
+    counts = count_upslope(directions)
+    assert counts[outside].sum() == np.count_nonzero(~np.isnan(z))
+    for array, same in zip(fill(padded, border, *sizes, 2), (filled, directions), strict=True):
+        assert np.array_equal(array, same, equal_nan=True)
+    assert np.array_equal(count_upslope(directions, 2), counts)
 
 
 @needs_speed
-@pytest.mark.parametrize("name", ["station-fire", "colorado-fire-2022"])
+@pytest.mark.parametrize("name", ["station-fire", "santiago-fire", "colorado-fire-2022"])
 def test_real_dems_are_filled_as_a_priority_flood_fills(shared_data, name):
-    z, width_m, height_m = read_dem(shared_data(name))
-    assert_conditioned(z[:500, :600], width_m, height_m)
+    assert_conditioned(*read_dem(shared_data(name)))
 
 
 @needs_speed
 def test_a_sample_dem_is_filled_as_a_priority_flood_fills():
     assert_conditioned(reference.jacksboro(), 74.4, 92.5)
+
+
+@needs_speed
+@pytest.mark.parametrize("make", [fractal, eroded, integer_flats])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_made_terrain_is_filled_as_a_priority_flood_fills(make, dtype):
+    z = make(500, 3).astype(dtype)
+    assert_conditioned(z, 10.0, 10.0)
+    z[100:140, 300:] = np.nan
+    assert_conditioned(z, 10.0, 12.0)
+
+
+@given(reference.terrains())
+def test_the_compiled_priority_flood_is_that_of_the_reference(terrain):
+    z, border, *_ = terrain
+    expected = reference.priority_flood(z, border)
+    assert np.array_equal(priority_flood(z, border), expected, equal_nan=True)
 
 
 def flat_around(z: np.ndarray, *cells: reference.Cell) -> np.ndarray:

@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from snakeshed.configuration import complete, load_schema, read_study
+from snakeshed.configuration import (
+    PUBLICATION,
+    complete,
+    load_schema,
+    read_study,
+    typed,
+    without_publication,
+)
 from snakeshed.errors import ConfigurationError, SeveralProblems
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -74,7 +81,7 @@ class TestSchema:
         sections = [SCHEMA, *(of_key for _, of_key, _ in schemas(SCHEMA))]
         sections += [section["items"] for section in sections if "items" in section]
         with_keys = [section for section in sections if "properties" in section]
-        assert len(with_keys) == 10
+        assert len(with_keys) == 11
         assert all(section["additionalProperties"] is False for section in with_keys)
 
     def test_every_key_is_in_the_readme_with_its_default(self):
@@ -117,6 +124,9 @@ class TestDefaults:
             "resolution": None,
             "vertical_unit": None,
             "max_void_cells": 64,
+            "redistribute": False,
+            "url": None,
+            "licence": None,
         }
         assert done["snap"]["radius_m"] == 100
         assert done["layers"] == []
@@ -147,12 +157,25 @@ class TestDefaults:
             SCHEMA,
             "mine.yaml",
         )
+        for each in done["layers"]:
+            assert [each.pop(key) for key in PUBLICATION] == [False, None, None]
         numeric, own, none, classes, fuel = done["layers"]
         assert numeric == layer(scale=1.0, unit=None, percentiles=[5])
         assert own["percentiles"] == [1, 99]
         assert none["percentiles"] == []
         assert classes == layer(name="barc", type="classes", classes={3: "high", 1: "low"})
         assert fuel == layer(name="fuel", type="fbfm40", table="config/fbfm40.csv")
+
+    def test_what_only_an_archive_needs_can_be_left_out(self):
+        told = {"redistribute": True, "url": "https://a.example", "licence": "CC0-1.0"}
+        bare = study(layers=[layer()])
+        full = study(layers=[layer(**told)], archive={"changed": True})
+        full["sites"] = full["sites"] | told
+        full["dem"] = full["dem"] | told
+        assert complete(full, SCHEMA, "a")["dem"]["url"] == "https://a.example"
+        one, two = (without_publication(complete(each, SCHEMA, "a")) for each in (bare, full))
+        assert one == two
+        assert "archive" not in one
 
     def test_numbers_look_the_same_however_they_are_written(self):
         one = complete(study(shards=4, snap={"radius_m": 100}), SCHEMA, "mine.yaml")
@@ -546,6 +569,24 @@ class TestFile:
         path.write_text("study: &a [*a]\n")
         with pytest.raises(SeveralProblems, match="used within itself"):
             complete(read_study(path), SCHEMA, "mine.yaml")
+
+
+def test_what_stands_deep_in_an_option_is_read_as_in_a_file():
+    given = {
+        "shards": 2,
+        "archive": {"changed": "true"},
+        "dem": {"path": ["a", "1"], "url": "null"},
+    }
+    config = {"study": "7", "archive": {"changed": "true", "wheels": "true"}} | {
+        key: given[key] for key in ("shards", "dem")
+    }
+    assert typed(config, given) == {
+        "study": "7",
+        "shards": 2,
+        "archive": {"changed": True, "wheels": "true"},
+        "dem": {"path": ["a", 1], "url": None},
+    }
+    assert typed({"a": {"b": "x: ["}}, {"a": {"b": "x: ["}}) == {"a": {"b": "x: ["}}
 
 
 def test_it_starts_fast_because_it_imports_little():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from rasters import write_raster
 
 from snakeshed.backends import Backend
 from snakeshed.catchment import STATUSES, Catchment
-from snakeshed.delineate import DelineationRule, Site, delineate
+from snakeshed.delineate import DelineationRule, Site, Tiles, delineate
 from snakeshed.dem import TerrainIndex, index_terrain, transformer
 from snakeshed.errors import TerrainError
 from snakeshed.outlines import cells_within
@@ -46,8 +48,20 @@ def site_at(row: float, column: float, name="a", level=0, area=None, more=False)
     return Site(name, x, y, level, area, more)
 
 
+@pytest.fixture(autouse=True, params=[None, 23], ids=["whole", "tiles"])
+def tiles(request, tmp_path_factory, monkeypatch) -> Tiles | None:
+    """All that is said here of sites holds for patches that are worked on by tiles."""
+    made = request.param and Tiles(100, request.param, str(tmp_path_factory.mktemp("tiles")))
+    monkeypatch.setattr(sys.modules[__name__], "TILES", made)
+    yield made
+    assert made is None or not list(Path(made.folder).iterdir())
+
+
+TILES: Tiles | None = None
+
+
 def run(sites, index, pyramid=None, rule=RULE) -> list[Catchment]:
-    return delineate(sites, index, pyramid or patches_of(index), rule, Backend("serial"))
+    return delineate(sites, index, pyramid or patches_of(index), rule, Backend("serial"), TILES)
 
 
 def only(results: list[Catchment]) -> Catchment:
@@ -435,3 +449,27 @@ def test_sites_on_a_resampled_terrain(tmp_path):
     assert inside.status == "ok"
     assert inside.snap_distance_m <= RULE.snap.radius_m
     assert beside.status == far.status == "outside_dem"
+
+
+class WithoutMemory(Backend):
+    """Loses each task that something can stand for; which ones, a word in their name says."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__("serial")
+        self.word = word
+
+    def map(self, function, tasks, lost=None, what="tasks"):
+        return map(lost if self.word in what else function, tasks)
+
+
+@pytest.mark.parametrize("word", ["patches", "tiles of patch", "sites of patch"])
+def test_what_no_worker_has_memory_for_is_a_row_with_a_reason(tmp_path, tiles, word):
+    index = index_of(tmp_path, hills(40, 40, 1))
+    sites = [site_at(20, column, f"s{column}") for column in (18, 19, 20)]
+    done = delineate(sites, index, patches_of(index), RULE, WithoutMemory(word), tiles)
+    assert [one.site_id for one in done] == ["s18", "s19", "s20"]
+    if (word == "patches") == (tiles is None):
+        assert {one.status for one in done} == {"worker_killed"}
+        assert all("delineate its shard again with more memory" in one.reason for one in done)
+    else:
+        assert "worker_killed" not in {one.status for one in done}

@@ -24,7 +24,6 @@ CONDA_NAMES = {
     "python-kubernetes": "kubernetes",
     "snakemake-minimal": "snakemake",
 }
-DEVELOPMENT = {"hatchling", "hypothesis", "pytest", "ruff", "snakefmt"}
 
 
 def locked() -> dict[str, str]:
@@ -34,8 +33,10 @@ def locked() -> dict[str, str]:
     return versions
 
 
-def asked_for() -> dict[str, Requirement]:
-    lines = (CHECKOUT / "envs" / "requirements.in").read_text(encoding="utf-8").splitlines()
+def asked_for(*files: str) -> dict[str, Requirement]:
+    lines = []
+    for file in files or ("requirements.in", "development.in"):
+        lines += (CHECKOUT / "envs" / file).read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {requirement.name: requirement for requirement in wanted}
 
@@ -57,7 +58,7 @@ def test_conda_has_the_versions_of_the_lock():
 
 
 def test_conda_has_all_that_the_workflow_needs():
-    needed = set(asked_for()) - DEVELOPMENT
+    needed = set(asked_for("requirements.in"))
     assert {CONDA_NAMES.get(name, name) for name in conda()} == needed | {"python"}
 
 
@@ -86,7 +87,10 @@ def test_every_locked_package_has_hashes_and_no_address():
 
 
 def test_lock_says_how_to_renew_it():
-    assert re.match(r"# .*\n#    uv pip compile envs/requirements\.in .*--generate-hashes", LOCK)
+    assert re.match(
+        r"# .*\n#    uv pip compile envs/requirements\.in envs/development\.in .*--generate-hashes",
+        LOCK,
+    )
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,10 @@ def test_water_winds_around_higher_ground():
 def test_a_flat_without_an_exit_stays():
     assert resolved([[3, 3, 1]], [[9, 9, 0]]) == [[9, 9, 0]]
     assert resolved([[3, 3], [4, 4]], [[9, 9], [0, 9]]) == [[9, 9], [0, 7]]
+
+
+def test_flats_around_the_eights_in_which_codes_are_looked_at():
+    for columns in range(1, 40):
+        directions = [[7] + [9] * columns]
+        assert resolved([[2] * (columns + 1)], directions) == [[7] * (columns + 1)]
+        assert resolved([[1] + [2] * columns], [[0] + [9] * columns]) == [[0] + [9] * columns]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 import rasterio
 import reference
-from affine import Affine
 from numba import config
+from pysheds_terrain import assert_same_raster, grids, raster
 
 from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.directions import open_border
@@ -19,26 +17,6 @@ from snakeshed.pysheds_import import Raster, ViewFinder
 needs_speed = pytest.mark.skipif(
     bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
 )
-
-
-def raster(
-    z: np.ndarray, nodata: float = np.nan, width: float = 10.0, height: float = 12.0
-) -> Raster:
-    affine = Affine(width, 0.0, 500.0, 0.0, -height, 900.0)
-    nodata = z.dtype.type(nodata)
-    return Raster(z, ViewFinder(affine=affine, shape=z.shape, nodata=nodata))
-
-
-def grids(dem: Raster) -> tuple[Grid, StockGrid]:
-    return Grid(viewfinder=dem.viewfinder), StockGrid(viewfinder=dem.viewfinder)
-
-
-def assert_same_raster(ours: Raster, stock: Raster) -> None:
-    assert type(ours) is type(stock)
-    assert ours.dtype == stock.dtype
-    assert np.array_equal(ours, stock, equal_nan=ours.dtype.kind == "f")
-    assert ours.viewfinder == stock.viewfinder
-    assert ours.metadata == stock.metadata
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +58,21 @@ def test_water_leaves_into_all_nodata():
     assert stock.fill_depressions(raster(z))[1, 1] == 9.0
 
 
+def test_nan_is_nodata_whatever_else_is():
+    z = np.array([[9.0, 9.0, 9.0, 9.0], [9.0, 8.0, np.nan, -1.0], [9.0, 9.0, 9.0, 9.0]])
+    ours, stock = grids(raster(z, nodata=-1.0))
+    assert ours.flowdir(raster(z, nodata=-1.0))[1].tolist() == [1, -2, 0, 0]
+    assert stock.flowdir(raster(z, nodata=-1.0))[1].tolist() == [1, -2, -2, 0]
+
+
+def test_elevations_smaller_than_any_ground_are_level():
+    z = np.zeros((3, 4))
+    z[1, 1] = 1e-300
+    ours, stock = grids(raster(z))
+    assert ours.flowdir(raster(z))[1, 1] == -1
+    assert stock.flowdir(raster(z))[1, 1] == 1
+
+
 @pytest.mark.parametrize("fill", [False, True])
 def test_directions_are_those_of_pysheds(terrain, fill):
     ours, stock = grids(terrain)
@@ -104,26 +97,28 @@ def test_accumulation_is_that_of_pysheds(terrain):
     ours, stock = grids(terrain)
     fdir = stock.flowdir(stock.resolve_flats(ours.fill_depressions(terrain)))
     assert_same_raster(ours.accumulation(fdir), stock.accumulation(fdir))
-    inside = ~np.isnan(np.asarray(terrain))
     weights = raster(np.random.default_rng(3).random(terrain.shape))
     # Equal to the last bit: pysheds sums in the same order.
-    assert np.array_equal(
-        ours.accumulation(fdir, weights=weights)[inside],
-        stock.accumulation(fdir, weights=weights)[inside],
-    )
-    efficiency = raster(np.full(terrain.shape, 0.9))
     assert_same_raster(
-        ours.accumulation(fdir, efficiency=efficiency),
-        stock.accumulation(fdir, efficiency=efficiency),
+        ours.accumulation(fdir, weights=weights), stock.accumulation(fdir, weights=weights)
     )
+    efficiency = raster(np.random.default_rng(4).random(terrain.shape))
+    for own in (None, weights):
+        assert_same_raster(
+            ours.accumulation(fdir, weights=own, efficiency=efficiency),
+            stock.accumulation(fdir, weights=own, efficiency=efficiency),
+        )
 
 
-def test_nodata_accumulates_nothing():
+def test_nodata_keeps_what_drains_into_it_as_in_pysheds():
     fdir = raster(np.array([[1, 1, 0, 16]]), nodata=0)
     ours, stock = grids(fdir)
     weights = raster(np.array([[1.0, 2.0, 50.0, 4.0]]))
-    assert ours.accumulation(fdir, weights=weights).tolist() == [[1, 3, 0, 4]]
-    assert stock.accumulation(fdir, weights=weights)[0, 2] > 50
+    accumulation = ours.accumulation(fdir, weights=weights)
+    assert accumulation.tolist() == [[1, 3, 57, 4]]
+    assert_same_raster(accumulation, stock.accumulation(fdir, weights=weights))
+    assert_same_raster(ours.accumulation(fdir), stock.accumulation(fdir))
+    assert ours.accumulation(fdir).tolist() == [[1, 2, 3, 1]]
 
 
 def test_catchments_are_those_of_pysheds_and_have_a_rim(rough):
@@ -161,15 +156,6 @@ def test_a_pour_point_is_found_by_its_coordinates(rough):
         ours.catchment(0.0, 0.0, fdir)
     with pytest.raises(ValueError, match="nearest to a cell outside"):
         ours.catchment(500.0 + 55 * 10.0, 900.0, fdir)
-
-
-def test_signatures_are_those_of_pysheds():
-    for name in ("fill_depressions", "flowdir", "accumulation", "catchment"):
-        ours = inspect.signature(getattr(Grid, name)).parameters
-        stock = inspect.signature(getattr(StockGrid, name)).parameters
-        assert [(p.name, str(p.default)) for p in ours.values()] == [
-            (p.name, str(p.default)) for p in stock.values()
-        ]
 
 
 def test_a_route_agrees_with_its_steps(terrain):
@@ -229,9 +215,10 @@ def test_a_route_keeps_to_the_border_and_the_cell_sizes_it_is_given():
     [
         (np.int16, -9999, np.float32),
         (np.uint8, 255, np.float32),
-        (np.int32, -9999, np.float64),
+        (np.int32, -9999, np.float32),
+        (np.int64, -(2**62) - 1, np.float32),
         (np.float32, -9999.0, np.float32),
-        (np.float64, np.nan, np.float64),
+        (np.float64, np.nan, np.float32),
     ],
 )
 def test_a_route_sees_nodata_of_any_type(dtype, nodata, inside):
@@ -243,6 +230,49 @@ def test_a_route_sees_nodata_of_any_type(dtype, nodata, inside):
     assert drainage.counts.sum() > 0
     assert (drainage.counts[2, 2], drainage.directions[2, 2]) == (0, 255)
     assert drainage.filled[2, 3] == 4
+
+
+def test_a_route_is_the_same_on_any_number_of_threads(terrain):
+    grid = Grid(viewfinder=terrain.viewfinder)
+    expected = grid.route(terrain, threads=1)
+    for threads in (None, 2, 5):
+        drainage = grid.route(terrain, threads=threads)
+        assert np.array_equal(drainage.filled, expected.filled, equal_nan=True)
+        assert np.array_equal(drainage.directions, expected.directions)
+        assert np.array_equal(drainage.counts, expected.counts)
+
+
+def test_a_carved_route_raises_nothing_and_drains_everything(terrain):
+    grid = Grid(viewfinder=terrain.viewfinder)
+    carved, filled = grid.route(terrain, conditioning="carve"), grid.route(terrain)
+    assert np.array_equal(carved.filled[1:-1, 1:-1], terrain, equal_nan=True)
+    assert not np.array_equal(carved.directions, filled.directions)
+    cells = np.count_nonzero(~np.isnan(np.asarray(terrain)))
+    for drainage in (carved, filled):
+        assert drainage.counts[drainage.directions == 0].sum() == cells
+    with pytest.raises(ValueError, match='"fill" or "carve", not \'breach\''):
+        grid.route(terrain, conditioning="breach")
+
+
+@pytest.mark.parametrize("conditioning", ["fill", "carve"])
+def test_differences_too_small_for_a_slope_still_drain(conditioning):
+    z = np.full((6, 7), 5e-324)
+    z[2:4, 2:5] = [[1e-323, 3e-320, 2e-310], [0.0, -1e-315, 1e-300]]
+    drainage = Grid(viewfinder=raster(z).viewfinder).route(raster(z), conditioning=conditioning)
+    assert set(drainage.directions[1:-1, 1:-1].ravel().tolist()) <= set(range(9))
+    assert drainage.counts[drainage.directions == 0].sum() == z.size
+
+
+@pytest.mark.parametrize(
+    "level", [np.int32(2**24 + 1), np.float64(0.1), np.float64(1e300), np.uint32(2**32 - 1)]
+)
+def test_elevations_that_singles_do_not_hold_are_doubles(level):
+    z = np.array([[9, 9, 9, 9], [9, 3, 4, 9], [9, 9, 9, 9]]).astype(level.dtype)
+    z[1, 1:] = level
+    dem = raster(z, nodata=level.dtype.type(77))
+    drainage = Grid(viewfinder=dem.viewfinder).route(dem)
+    assert drainage.filled.dtype == np.float64
+    assert drainage.filled[2, 4] == level
 
 
 def test_a_route_looks_through_the_view_of_the_grid(rough):
@@ -264,6 +294,7 @@ def test_a_route_looks_through_the_view_of_the_grid(rough):
         ({"width_m": np.ones(47)}, r"width_m must have the shape \(45,\), not \(47,\)"),
         ({"height_m": np.float64(3)}, r"height_m must have the shape \(45,\), not \(\)"),
         ({"border": np.zeros((45, 55), np.uint8)}, "every connected piece of the data needs"),
+        ({"threads": 0}, "0 threads: at least 1 is needed"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(rough, arrays, message):

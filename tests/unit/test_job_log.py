@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from pathlib import Path
 
 import pytest
 
 from snakeshed.errors import LayerError
-from snakeshed.job_log import job_log
+from snakeshed.job_log import job_log, seconds_in
 
 
 def lines(path) -> list[str]:
@@ -26,6 +27,19 @@ def test_what_a_job_did(tmp_path):
     assert first == "delineating shard 07"
     assert said == ["3 sites", "patch L0_R1_C2"]
     assert last.startswith("done in ")
+
+
+def test_the_log_of_a_finished_job_has_its_seconds(tmp_path):
+    path = tmp_path / "job.log"
+    with job_log(str(path), "delineating shard 07"):
+        time.sleep(0.02)
+        # What a job is doing is not what it took.
+        assert seconds_in(path) is None
+    assert 0.02 <= seconds_in(path) < 10
+    with pytest.raises(SystemExit), job_log(str(path), "delineating shard 07"):
+        raise LayerError("layer kf", "no CRS", "one", "Assign it.")
+    assert seconds_in(path) is None
+    assert seconds_in(tmp_path / "missing.log") is None
 
 
 def test_an_error_of_the_user_ends_the_job_with_its_message_alone(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 import snakemake_logger_plugin_snakeshed as plugin
-from snakemake_logger_plugin_snakeshed import LogHandler
+from snakemake_logger_plugin_snakeshed import LogHandler, screen
 from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
 from snakemake_logger_plugin_snakeshed.progress import Progress
 from snakemake_logger_plugin_snakeshed.screen import Screen
@@ -136,6 +137,13 @@ def test_a_job_that_was_done_after_a_retry_has_not_failed(shown):
             '  File "rules/common.smk", line 31, in <module>',
             logging.ERROR,
             ["study.yaml: bad."],
+        ),
+        (
+            'InputFunctionException in rule site_card in file "rules/report.smk", line 37:\n'
+            "Error:\n  WorkflowError:\n    found 'z', which is no site.\n"
+            'Wildcards:\n  site=z\nTraceback:\n  File "rules/report.smk", line 9, in site_of',
+            logging.ERROR,
+            ["found 'z', which is no site."],
         ),
         (
             "MissingRuleException:\nNo rule to produce x.",
@@ -384,3 +392,41 @@ def test_on_a_terminal_the_status_stays_below_the_lines(monkeypatch):
     dumb = Terminal()
     Screen(dumb).status("nothing yet")
     assert dumb.getvalue() == ""
+
+
+def test_how_far_jobs_on_dask_are_is_seen_while_they_run(shown, tmp_path, monkeypatch):
+    monkeypatch.setattr(plugin, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(screen, "_PLAIN_EVERY_S", 0.0)
+    link = "http://127.0.0.1:8787/status"
+    head = f"08:00:00 delineating 07\n08:00:01 dask: dashboard at {link}\n"
+    said = "08:00:02 dask: {} of {} patches done, 2 at hand, 2 threads\n"
+    first, second = tmp_path / "07.log", tmp_path / "08.log"
+    handler = LogHandler(settings(), None)
+    tell(handler, event=LogEvent.RUN_INFO, stats={"total": 3, "delineate": 2})
+    tell(handler, **job(1, "delineate", first, "07"))
+    tell(handler, **job(2, "delineate", second, "08"))
+    tell(handler, **job(3, "gather", tmp_path / "none.log"))
+    first.write_text(head)
+    until_shown(shown, f"Dask dashboard: {link}\n")
+    patch = "08:00:03 patch L0_R1_C2: 10 x 10 cells\n"
+    first.write_text(head + said.format(1, 9) + patch + said.format(4, 9) + patch * 99)
+    until_shown(shown, "jobs of shards: 0 of 2; patches at work: 4 of 9 done\n")
+    # All shards are on the same cluster, unless each has its own.
+    second.write_text(head + said.format(2, 11))
+    until_shown(shown, "patches at work: 6 of 20 done\n")
+    first.write_text(head + "08:00:09 dask: 3 of 25 tiles of patch L9_R0_C0 done, 2 at hand\n")
+    until_shown(shown, "tiles at work: 3 of 25 done, patches at work: 2 of 11 done\n")
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=1)
+    until_shown(shown, "jobs of shards: 1 of 2; patches at work: 2 of 11 done\n")
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=2)
+    tell(handler, event=LogEvent.PROGRESS, total=3)
+    handler.close()
+    assert shown.getvalue().count("Dask dashboard") == 1
+    assert shown.getvalue().endswith("jobs of shards: 2 of 2\n")
+
+
+def until_shown(shown: io.StringIO, text: str) -> None:
+    end = time.monotonic() + 10
+    while text not in shown.getvalue():
+        assert time.monotonic() < end, shown.getvalue()
+        time.sleep(0.01)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from snakeshed.pysheds_import import compiled_when_called
+from snakeshed.pysheds_import import Grid, Raster, ViewFinder, compiled_when_called
 
 SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 needs_compilation = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -41,6 +41,47 @@ def test_numba_is_as_before_the_import():
         assert numba.njit is not before
         raise RuntimeError("on purpose")
     assert numba.njit is before
+
+
+@pytest.mark.filterwarnings("error")
+def test_pysheds_works_without_what_numpy_has_removed():
+    """Where NumPy still has `in1d`, it warns of it."""
+    z = np.add.outer(np.arange(5.0), np.arange(6.0))
+    dem = Raster(z, ViewFinder(shape=z.shape, nodata=-1.0))
+    grid = Grid(viewfinder=dem.viewfinder)
+    assert grid.accumulation(grid.flowdir(dem)).max() == dem.size
+
+
+def test_what_pysheds_does_not_need_is_not_imported():
+    code = """
+import sys
+from snakeshed.pysheds_import import Grid, Raster, ViewFinder
+assert not {"pandas", "scipy.spatial"} & set(sys.modules)
+import numpy as np
+mask = Raster(np.eye(3, dtype=bool), ViewFinder(shape=(3, 3), nodata=False))
+print(Grid(viewfinder=mask.viewfinder).snap_to_mask(mask, [[1.2, 0.9]]))
+import pandas, pysheds.sgrid, scipy.spatial
+assert scipy.spatial.cKDTree.__module__.startswith("scipy.spatial")
+assert pysheds.sgrid.pd.DataFrame is pandas.DataFrame
+"""
+    assert run_python(code) == "[[1. 1.]]\n"
+
+
+def test_a_postponed_module_is_imported_when_it_is_used():
+    code = """
+import sys
+from snakeshed.pysheds_import import postponed
+with postponed("json", "wave", "sys"):
+    import json, wave
+    assert json.dumps([1]) == "[1]"
+    from json import decoder
+    assert "decoder" in vars(sys.modules["json"])
+    import wave as again
+    assert wave is again and "open" not in vars(wave)
+assert "wave" not in sys.modules
+assert wave.open is __import__("wave").open
+"""
+    assert run_python(code) == ""
 
 
 @needs_compilation

@@ -185,6 +185,7 @@ def test_what_a_person_reads():
         "Assumed: elevations in metres",
         "Warning: sites.csv: odd",
         "Open:",
+        "  results/mine/report.html         map, table and figures, in a browser",
         "  results/mine/catchments.parquet  outlines, outlets and how sure they are",
         "  results/mine/features.parquet    one row of features per site",
         "  results/mine/summary.json        this summary",

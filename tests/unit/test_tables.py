@@ -22,6 +22,7 @@ from snakeshed.errors import TableError
 from snakeshed.tables import (
     atomic,
     concatenate,
+    one_site,
     read_descriptions,
     read_table,
     remove_parts,
@@ -291,6 +292,27 @@ def test_shards_in_different_crs_are_refused(tmp_path):
         write_table(frame, tmp_path / f"{name}.parquet", meanings(frame), [None], crs)
     with pytest.raises(TableError, match="the CRS"):
         concatenate([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+
+
+def test_one_site_keeps_schema_and_values(tmp_path):
+    frame = catchments()
+    write_table(frame, tmp_path / "all.parquet", meanings(frame), types=TYPES)
+    row = one_site(tmp_path / "all.parquet", "stn_1")
+    write_table(row, tmp_path / "one.parquet")
+    whole, one = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("all", "one"))
+    assert one.schema.equals(whole.schema, check_metadata=True)
+    assert one.equals(whole.slice(2, 1))
+
+
+def test_one_site_that_is_not_there_is_named(tmp_path):
+    frame = catchments()
+    write_table(frame, tmp_path / "all.parquet", meanings(frame), types=TYPES)
+    with pytest.raises(TableError) as told:
+        one_site(tmp_path / "all.parquet", "stn_3")
+    assert str(told.value) == (
+        f"{tmp_path}/all.parquet: found no site 'stn_3'; expected a row for it. It was written "
+        "for another site table: delete it and run the workflow again."
+    )
 
 
 def test_csv_has_full_precision_and_empty_cells(tmp_path):

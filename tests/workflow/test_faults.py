@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tiny_study import content_of
 
 FAULTS = Path(__file__).parent / "faults"
 
@@ -278,7 +279,7 @@ def test_a_full_disk_is_told_once_a_file(study, surroundings):
     run = study.run(target, within=within)
     assert run.code == 0, run.text
     for name, content in undisturbed.items():
-        assert (disk / "tiny" / name).read_bytes() == content, name
+        assert content_of(disk / "tiny" / name) == content, name
 
 
 @pytest.mark.parametrize("fault", ["read-only", "full"])
@@ -302,5 +303,5 @@ def test_a_study_folder_where_nothing_can_be_written(study, surroundings, fault)
     assert "Traceback" not in run.text
     seen = disk / study.results.relative_to(study.folder.parent)
     for name, content in left.items():
-        assert (seen / name).read_bytes() == content, name
+        assert content_of(seen / name) == content, name
     assert not (seen / "features.parquet").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 
 import pandas as pd
@@ -10,9 +11,9 @@ from tiny_study import copy_workflow
 from snakeshed.dem import TerrainIndex, tiles_under
 from snakeshed.patches import PatchPyramid
 
-ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1}
+ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1, "report": 1}
 TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
-FEATURES = {"extract_features": 4, "gather": 1, "summarise": 1}
+FEATURES = {"extract_features": 4, "gather": 1, "summarise": 1, "report": 1}
 LAYERS_READ = {"index_layers": 1, "split_shards": 1}
 TERRAIN_READ = {"index_terrain": 1} | LAYERS_READ
 
@@ -27,6 +28,7 @@ def test_first_run_makes_every_table(finished):
         "extract_features": 4,
         "gather": 2,
         "summarise": 1,
+        "report": 1,
     }
     assert "Study tiny: 7 sites, 6 delineated; not delineated: 1 outside_dem (g)." in (
         finished.first.text
@@ -158,8 +160,32 @@ def test_layer_changed_together_with_snapping_re_runs_both(study):
     study.config["snap"] = {"radius_m": 120}
     study.write()
     run = study.run()
-    everything = {"delineate": 4, "extract_features": 4, "gather": 2, "summarise": 1}
+    everything = {"delineate": 4, "extract_features": 4, "gather": 2, "summarise": 1, "report": 1}
     assert run.jobs == LAYERS_READ | everything
+    assert not study.run().jobs
+
+
+def test_fuel_table_re_runs_features_and_no_delineation(study):
+    study.write_layer(1.0, dtype="uint8", name="fuel.tif")
+    table = study.folder / "models.csv"
+    shutil.copy(study.workflow / "config/fbfm40.csv", table)
+    fuel = {"name": "fuel", "path": "fuel.tif", "type": "fbfm40", "table": "models.csv"}
+    study.config["layers"].append(fuel)
+    study.write()
+    assert study.run().code == 0
+    column = "fuel_unmapped_codes"
+    before = pd.read_parquet(study.results / "features.parquet").set_index("site_id")[column]
+    delineated = study.contents()["catchments.parquet"]
+
+    # Codes of the raster that are no fuel models become some.
+    text = table.read_text()
+    table.write_text(text.replace("\n91,NB1", "\n2,NB1"))
+    assert table.read_text() != text
+    run = study.run()
+    assert run.jobs == LAYERS_READ | FEATURES
+    after = pd.read_parquet(study.results / "features.parquet").set_index("site_id")[column]
+    assert not before.equals(after)
+    assert study.contents()["catchments.parquet"] == delineated
     assert not study.run().jobs
 
 
@@ -182,7 +208,37 @@ def test_snapping_re_runs_all_delineations_but_not_the_table(study):
         "extract_features": 4,
         "gather": 2,
         "summarise": 1,
+        "report": 1,
     }
+
+
+def test_another_profile_re_runs_nothing(study, tmp_path):
+    profile = tmp_path / "other"
+    profile.mkdir()
+    (profile / "config.yaml").write_text(
+        "latency-wait: 9\nset-threads:\n  delineate: 2\nset-resources:\n"
+        "  delineate:\n    mem_mb: 4000\n"
+    )
+    run = study.run("--profile", str(profile))
+    assert run.code == 0, run.text
+    assert not run.jobs
+
+
+def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
+    def split() -> dict[str, list[str]]:
+        files = (study.results / f"shards/{shard}/sites.parquet" for shard in ("00", "01"))
+        return {path.parent.name: list(pd.read_parquet(path)["site_id"]) for path in files}
+
+    before, sites = pd.read_parquet(study.results / "features.parquet"), split()
+    study.config["shards"] = 2
+    study.write()
+    run = study.run()
+    changed = {shard for shard, ids in split().items() if ids != sites[shard]}
+    assert changed
+    assert run.shards("delineate") == run.shards("extract_features") == changed
+    assert run.jobs["split_shards"] == 1
+    after = pd.read_parquet(study.results / "features.parquet")
+    pd.testing.assert_frame_equal(before, after, check_exact=True)
 
 
 def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(finished, tmp_path):

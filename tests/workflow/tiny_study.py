@@ -33,6 +33,11 @@ STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 SHARD = re.compile(r"^\s+wildcards: shard=(\d+)$", re.MULTILINE)
 
 
+def content_of(path: Path) -> bytes:
+    """Bytes of a result file without what jobs took, which differs from run to run."""
+    return re.sub(rb'<table id="times">.*?</table>', b"", path.read_bytes(), flags=re.DOTALL)
+
+
 def copy_workflow(folder: Path, origin: Path = CHECKOUT) -> Path:
     """Copy what runs from the checkout, or from another copy, and return its place.
 
@@ -151,11 +156,11 @@ class TinyStudy:
         content[at : at + length] = b"\xff" * length
         path.write_bytes(content)
 
-    def write_layer(self, value: float) -> None:
-        """Write the layer, a slope in x."""
+    def write_layer(self, value: float, dtype: str = "float32", name: str = "rain.tif") -> None:
+        """Write the layer, or another one, a slope in x."""
         shape = (TILES_DOWN * 10, TILES_ACROSS * 10)
-        cells = (np.arange(shape[1], dtype="float32") * value)[None, :].repeat(shape[0], 0)
-        self._write_raster(self.folder / "rain.tif", cells, Affine(300, 0, WEST, 0, -300, NORTH))
+        cells = (np.arange(shape[1]) * value).astype(dtype)[None, :].repeat(shape[0], 0)
+        self._write_raster(self.folder / name, cells, Affine(300, 0, WEST, 0, -300, NORTH))
 
     @staticmethod
     def _write_raster(path: Path, cells: np.ndarray, transform: Affine) -> None:
@@ -199,9 +204,9 @@ class TinyStudy:
         return Run(done.returncode, done.stdout + done.stderr, log, seconds)
 
     def contents(self) -> dict[str, tuple[bytes, int]]:
-        """Bytes and time of change of all result files, logs left out."""
+        """Bytes and time of change of all result files, logs left out, and what jobs took."""
         return {
-            path.relative_to(self.results).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns)
+            path.relative_to(self.results).as_posix(): (content_of(path), path.stat().st_mtime_ns)
             for path in sorted(self.results.rglob("*"))
             if path.is_file() and "logs" not in path.parts
         }

@@ -11,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.compiled import compiled
+from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.directions import NODATA, OUTSIDE, index_type, neighbour_offsets
 
 
-def count_upslope(directions: np.ndarray) -> np.ndarray:
+def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
     """Number of cells that drain through each cell, the cell itself included.
 
     O(cells): each cell passes its count on when its last donor has arrived.
@@ -23,37 +24,54 @@ def count_upslope(directions: np.ndarray) -> np.ndarray:
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes without cycles, padded (see `snakeshed.kernels.directions`).
+    threads : int
+        Bands of rows that are worked on at once; the result does not depend on it.
 
     Returns
     -------
     ndarray of int32, shape (h + 2, w + 2)
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
-    counts = (directions != NODATA).astype(index_type(directions.size))
-    _pass_downstream(_states(directions), neighbour_offsets(directions.shape[1]), counts)
-    return counts
+    counts = np.zeros(directions.shape, dtype=index_type(directions.size))
+    return _gather(directions, counts, counts, threads)
 
 
-def accumulate(directions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) -> np.ndarray:
     """Sum of the weights of all cells that drain through each cell, its own included.
 
-    The order of summation depends only on the catchment of the cell: on its directions and the
-    order of its cells by row and column, not on what else the array holds.
+    Sums of integers are exact. The order in which floating-point numbers are summed depends only on
+    the catchment of the cell: on its directions and the order of its cells by row and column, not
+    on what else the array holds, nor on the threads.
 
     Parameters
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes without cycles, padded.
-    weights : ndarray of float64, shape (h + 2, w + 2)
+    weights : ndarray of float64 or int64, shape (h + 2, w + 2)
         In any unit; what stands at nodata and in the ring is not used.
+    threads : int
+        Bands of rows that are worked on at once; one only, if the weights are no integers.
 
     Returns
     -------
-    ndarray of float64, shape (h + 2, w + 2)
+    ndarray of the type of the weights, shape (h + 2, w + 2)
         In the unit of the weights; 0 at nodata and in the ring.
     """
-    sums = np.where(directions != NODATA, weights, 0.0)
-    _pass_downstream(_states(directions), neighbour_offsets(directions.shape[1]), sums)
+    sums = np.where(directions != NODATA, weights, weights.dtype.type(0))
+    exact = np.issubdtype(sums.dtype, np.integer)
+    return _gather(directions, sums, np.empty((0, 0), np.int32), threads if exact else 1)
+
+
+def _gather(
+    directions: np.ndarray, sums: np.ndarray, counts: np.ndarray, threads: int
+) -> np.ndarray:
+    offsets = neighbour_offsets(directions.shape[1])
+    bands = split(1, directions.shape[0] - 1, threads)
+    states = np.full(directions.shape, DONE, np.uint8)
+    in_bands(lambda first, end: _wait(directions, first, end, states, counts), bands)
+    parts = in_bands(lambda first, end: _pass_down_rows(states, offsets, first, end, sums), bands)
+    # What leaves a band goes on when all bands are done.
+    _pass_down_from(states, offsets, np.concatenate(parts), sums)
     return sums
 
 
@@ -62,11 +80,11 @@ ONE_DONOR = np.uint8(16)
 DONE = np.uint8(15)
 
 
-@compiled
-def _states(directions):
-    rows, columns = directions.shape
-    states = np.full((rows, columns), DONE, np.uint8)
-    for i in range(1, rows - 1):
+@compiled(nogil=True)
+def _wait(directions, first, end, states, counts):
+    """Write the first states of some rows, and into `counts`, unless empty, 1 for each of data."""
+    columns = directions.shape[1]
+    for i in range(first, end):
         above = directions[i - 1]
         here = directions[i]
         below = directions[i + 1]
@@ -83,15 +101,23 @@ def _states(directions):
                 + np.uint8(above[j - 1] == 4)
             )
             state[j] = donors * ONE_DONOR + min(here[j], DONE)
-    return states
+        if counts.size > 0:
+            count = counts[i]
+            for j in range(1, columns - 1):
+                count[j] = here[j] != NODATA
 
 
-@compiled
-def _pass_downstream(states, offsets, sums):
-    rows, columns = states.shape
+@compiled(nogil=True)
+def _pass_down_rows(states, offsets, first, end, sums):
+    """Pass on what gathers in some rows, and return the cells whose sum goes on beyond them."""
+    columns = states.shape[1]
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(states.size)
-    for i in range(1, rows - 1):
+    begin = first * columns
+    stop = end * columns
+    leaving = np.empty(2 * columns, np.int64)
+    count = 0
+    for i in range(first, end):
         for start in range(i * columns + 1, (i + 1) * columns - 1):
             code = state_of[start]
             if code >= DONE:
@@ -100,7 +126,12 @@ def _pass_downstream(states, offsets, sums):
             cell = start
             passed = sum_at[start]
             while code != OUTSIDE:
-                cell += offsets[code]
+                receiver = cell + offsets[code]
+                if receiver < begin or receiver >= stop:
+                    leaving[count] = cell
+                    count += 1
+                    break
+                cell = receiver
                 passed += sum_at[cell]
                 sum_at[cell] = passed
                 code = state_of[cell] - ONE_DONOR
@@ -108,3 +139,23 @@ def _pass_downstream(states, offsets, sums):
                     state_of[cell] = code
                     break
                 # Else the state stays, as if for a last donor: the scan starts no walk here.
+    return leaving[:count].copy()
+
+
+@compiled(nogil=True)
+def _pass_down_from(states, offsets, cells, sums):
+    """Pass on from cells whose sums are complete."""
+    state_of = states.reshape(states.size)
+    sum_at = sums.reshape(states.size)
+    for start in cells:
+        cell = start
+        passed = sum_at[start]
+        code = state_of[start] & DONE
+        while code != OUTSIDE:
+            cell += offsets[code]
+            passed += sum_at[cell]
+            sum_at[cell] = passed
+            code = state_of[cell] - ONE_DONOR
+            if code >= DONE:
+                state_of[cell] = code
+                break

@@ -95,8 +95,8 @@ def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
     return cells[:end].copy(), starts
 
 
-def upslope(directions: np.ndarray, outlet: int) -> np.ndarray:
-    """Cells of one catchment, by breadth-first search from its outlet.
+def upslope_mask(directions: np.ndarray, outlet: int) -> np.ndarray:
+    """Cells of one catchment, found by a search from its outlet.
 
     Proportional to the catchment, and needs no upslope counts. Flow directions from elsewhere may
     have cycles; each cell is still found once.
@@ -110,31 +110,35 @@ def upslope(directions: np.ndarray, outlet: int) -> np.ndarray:
 
     Returns
     -------
-    ndarray of int64
-        Flat indices, the outlet first.
+    ndarray of bool, shape (h + 2, w + 2)
     """
-    offsets = neighbour_offsets(directions.shape[1])
-    return _search_upslope(directions.reshape(directions.size), offsets, np.int64(outlet))
+    mask = np.zeros(directions.shape, dtype=np.bool_)
+    _mark_upslope(
+        directions.reshape(directions.size),
+        neighbour_offsets(directions.shape[1]),
+        np.int64(outlet),
+        mask.reshape(mask.size),
+    )
+    return mask
 
 
 @compiled
-def _search_upslope(codes, offsets, outlet):
-    cells = np.empty(1024, np.int64)
-    cells[0] = outlet
+def _mark_upslope(codes, offsets, outlet, mask):
+    # Cells that wait to be looked at; the last one first, as its neighbours are still at hand.
+    waiting = np.empty(1024, np.int64)
+    waiting[0] = outlet
+    mask[outlet] = True
     end = 1
-    scanned = 0
-    while scanned < end:
-        if end + 8 > cells.size:
-            larger = np.empty(2 * cells.size, np.int64)
-            larger[:end] = cells[:end]
-            cells = larger
-        cell = cells[scanned]
-        scanned += 1
+    while end > 0:
+        if end + 8 > waiting.size:
+            larger = np.empty(2 * waiting.size, np.int64)
+            larger[:end] = waiting[:end]
+            waiting = larger
+        end -= 1
+        cell = waiting[end]
         for k in range(1, 9):
             donor = cell + offsets[k]
-            # A cell drains into one other only, so that no second path leads to it, but for the
-            # outlet of a cycle.
-            if codes[donor] == ((k + 3) & 7) + 1 and donor != outlet:
-                cells[end] = donor
+            if codes[donor] == ((k + 3) & 7) + 1 and not mask[donor]:
+                mask[donor] = True
+                waiting[end] = donor
                 end += 1
-    return cells[:end].copy()

@@ -18,24 +18,29 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.compiled import compiled
+from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.directions import (
     FLAT,
     NODATA,
     OUTSIDE,
-    STALE,
     index_type,
     neighbour_offsets,
-    redirect_stale,
     steepest_descent,
 )
 from snakeshed.kernels.flats import resolve_flats
 
 UNLABELLED = -1
-ON_PATH = -2
+LEAVES_BAND = -2
+NOWHERE = -3
 
 
 def fill(
-    z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+    z: np.ndarray,
+    border: np.ndarray,
+    width_m: np.ndarray,
+    height_m: np.ndarray,
+    threads: int = 1,
+    out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill all depressions, and route every cell to the outside.
 
@@ -51,6 +56,10 @@ def fill(
         water is routed.
     width_m, height_m : ndarray of float64, shape (h + 2,)
         Width and height of the cells of each row, in metres.
+    threads : int
+        Bands of rows that are worked on at once; the result does not depend on it.
+    out : ndarray, shape and dtype of `z`, optional
+        Where to write the filled surface; `z` itself to save memory.
 
     Returns
     -------
@@ -66,114 +75,223 @@ def fill(
     ValueError
         If a connected piece of the data has no cell that may drain outside.
     """
-    offsets = neighbour_offsets(z.shape[1])
-    directions = steepest_descent(z, border, width_m, height_m)
+    out, directions = _flood(z, border, width_m, height_m, threads, out)
+    # All anew, in one pass without branches: to find the cells around those that rose takes longer.
+    directions = steepest_descent(out, border, width_m, height_m, threads, directions)
+    resolve_flats(out, directions)
+    return out, directions
+
+
+def flood(
+    z: np.ndarray,
+    border: np.ndarray,
+    width_m: np.ndarray,
+    height_m: np.ndarray,
+    threads: int = 1,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Fill all depressions as `fill` does, without routing over the filled surface.
+
+    Parameters
+    ----------
+    z, border, width_m, height_m, threads, out
+        As in `fill`.
+
+    Returns
+    -------
+    ndarray, shape and dtype of `z`
+        The filled surface.
+
+    Raises
+    ------
+    ValueError
+        If a connected piece of the data has no cell that may drain outside.
+    """
+    return _flood(z, border, width_m, height_m, threads, out)[0]
+
+
+def _flood(
+    z: np.ndarray,
+    border: np.ndarray,
+    width_m: np.ndarray,
+    height_m: np.ndarray,
+    threads: int,
+    out: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill the depressions; the second array is no longer of any use, but may be used again."""
+    directions = steepest_descent(z, border, width_m, height_m, threads)
+    resolve_flats(z, directions)
+    labels, basins = label_basins(directions, threads)
+    levels = spill_levels(basins, *saddles(z, border, labels, basins, threads))
+    if out is None:
+        out = z.copy()
+    elif out is not z:
+        out[...] = z
+
+    in_bands(
+        lambda first, end: _raise_rows(out, labels, levels, first, end),
+        split(1, z.shape[0] - 1, threads),
+    )
+    return out, directions
+
+
+def label_basins(directions: np.ndarray, threads: int = 1) -> tuple[np.ndarray, int]:
+    """Tell for each cell the pit in which its water stays.
+
+    A pit is a connected set of cells without a lower neighbour, from which no flat leads on.
+    Linear: each cell is walked over twice, along one path only, so that no list of the path is
+    needed; but for cells whose path leaves the band of rows of a thread, which are walked over
+    again when all bands are done.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes with the flats resolved, so that what is still `FLAT` is a pit. Two pits never
+        touch, as the higher one would have a lower neighbour.
+    threads : int
+
+    Returns
+    -------
+    labels : ndarray of int32 or int64, shape (h + 2, w + 2)
+        Number of each cell's basin, from 1; 0 where the water gets outside; negative at nodata and
+        in the ring. Which basin has which number depends on the threads.
+    basins : int
+    """
     # The type that numbers the basins also numbers the edges between them: at most five a cell.
-    labels = np.full(z.shape, UNLABELLED, dtype=index_type(5 * z.size))
-    basins = label_basins(z, directions, offsets, labels)
-    first, second, level, saddle = _saddles(z, border, labels, basins)
-    levels, reached = _spill_levels(basins, first, second, level, saddle)
-    del first, second, level, saddle
-    if reached <= basins:
-        raise ValueError(
-            f"{basins + 1 - reached} basins have no way outside: "
-            "every connected piece of the data needs a border cell"
-        )
-    filled = _raise_to_levels(z, labels, levels, offsets, directions)
-    del labels
-    redirect_stale(filled, border, width_m, height_m, offsets, directions)
-    resolve_flats(filled, directions)
-    return filled, directions
+    labels = np.empty(directions.shape, dtype=index_type(5 * directions.size))
+    offsets = neighbour_offsets(directions.shape[1])
+    bands = split(0, directions.shape[0], threads)
+    in_bands(lambda first, end: _begin_rows(directions, first, end, labels), bands)
+    basins = _number_pits(directions, offsets, labels)
+    in_bands(
+        lambda first, end: _label_rows(directions, offsets, first, end, UNLABELLED, labels), bands
+    )
+    if len(bands) > 1:
+        _label_rows(directions, offsets, 0, directions.shape[0], LEAVES_BAND, labels)
+    return labels, basins
+
+
+@compiled(nogil=True)
+def _begin_rows(directions, first, end, labels):
+    for i in range(first, end):
+        for j in range(directions.shape[1]):
+            code = directions[i, j]
+            label = UNLABELLED if code != OUTSIDE else 0
+            labels[i, j] = label if code != NODATA else NOWHERE
 
 
 @compiled
+def _number_pits(directions, offsets, labels):
+    codes = directions.reshape(directions.size)
+    label_of = labels.reshape(directions.size)
+    pit = np.empty(1024, np.int64)
+    pits = 0
+    for first in range(codes.size):
+        if codes[first] != FLAT or label_of[first] != UNLABELLED:
+            continue
+        pits += 1
+        label_of[first] = pits
+        pit[0] = first
+        size = 1
+        scanned = 0
+        while scanned < size:
+            cell = pit[scanned]
+            scanned += 1
+            if size + 8 > pit.size:
+                pit = _grown(pit, size + 8)
+            for k in range(1, 9):
+                neighbour = cell + offsets[k]
+                if codes[neighbour] == FLAT and label_of[neighbour] == UNLABELLED:
+                    label_of[neighbour] = pits
+                    pit[size] = neighbour
+                    size += 1
+    return pits
+
+
+@compiled(nogil=True)
+def _label_rows(directions, offsets, first, end, todo, labels):
+    """Label the cells of some rows that are marked `todo` as what they drain to is labelled.
+
+    Cells whose path leaves the rows are marked `LEAVES_BAND`.
+    """
+    columns = directions.shape[1]
+    codes = directions.reshape(directions.size)
+    label_of = labels.reshape(directions.size)
+    begin = first * columns
+    size = np.uint64((end - first) * columns)
+    for start in range(begin, end * columns):
+        if label_of[start] != todo:
+            continue
+        cell = start
+        label = label_of[start]
+        while label == todo:
+            cell += offsets[codes[cell]]
+            if np.uint64(cell - begin) >= size:
+                label = label_of.dtype.type(LEAVES_BAND)
+                break
+            label = label_of[cell]
+        cell = start
+        while label_of[cell] == todo:
+            label_of[cell] = label
+            cell += offsets[codes[cell]]
+            if label == LEAVES_BAND and np.uint64(cell - begin) >= size:
+                break
+
+
+@compiled(nogil=True)
 def _grown(array, size):
     larger = np.empty(max(size, 2 * array.size), array.dtype)
     larger[: array.size] = array
     return larger
 
 
-@compiled
-def label_basins(z, directions, offsets, labels):
-    """Write into `labels` the number of the pit that each cell's descent ends in.
-
-    A pit is a connected plateau of equal elevation without a lower neighbour. The pits are numbered
-    from 1, for 0 is the outside; their number is returned.
-    Linear: each cell is walked over once, and stands on one path only.
-    """
-    rows, columns = z.shape
-    flat_z = z.reshape(z.size)
-    codes = directions.reshape(z.size)
-    label_of = labels.reshape(z.size)
-    path = np.empty(1024, label_of.dtype)
-    pits = 0
-    for i in range(1, rows - 1):
-        for j in range(1, columns - 1):
-            cell = i * columns + j
-            if label_of[cell] != UNLABELLED or codes[cell] == NODATA:
-                continue
-            length = 0
-            while True:
-                code = codes[cell]
-                if length == path.size:
-                    path = _grown(path, length + 1)
-                path[length] = cell
-                length += 1
-                if code not in (FLAT, OUTSIDE):
-                    cell += offsets[code]
-                    label = label_of[cell]
-                    if label != UNLABELLED:
-                        break
-                    continue
-                # A plateau: gather it behind the path, and look for a way on.
-                level = flat_z[cell]
-                label_of[cell] = ON_PATH
-                scanned = length - 1
-                way_on = np.int64(-1)
-                while scanned < length:
-                    member = np.int64(path[scanned])
-                    scanned += 1
-                    if length + 8 > path.size:
-                        path = _grown(path, length + 8)
-                    for k in range(1, 9):
-                        neighbour = member + offsets[k]
-                        if flat_z[neighbour] != level:
-                            continue
-                        if codes[neighbour] not in (FLAT, OUTSIDE):
-                            way_on = neighbour
-                        elif label_of[neighbour] == UNLABELLED:
-                            label_of[neighbour] = ON_PATH
-                            path[length] = neighbour
-                            length += 1
-                if way_on < 0:
-                    pits += 1
-                    label = label_of.dtype.type(pits)
-                    break
-                cell = way_on
-                label = label_of[cell]
-                if label != UNLABELLED:
-                    break
-            for step in range(length):
-                label_of[path[step]] = label
-    return pits
-
-
-@compiled
-def _saddles(z, border, labels, basins):
+def saddles(
+    z: np.ndarray, border: np.ndarray, labels: np.ndarray, basins: int, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Edges of the basin graph: lowest saddles between touching basins, and to the outside.
 
     A saddle has the level of the higher of its two cells. Its place, by which equal levels are
     ordered, is the flat index of the first of them times 8 plus the direction to the other; a way
     outside has direction 0. A pair of basins may have several edges, the lowest always among them.
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (h + 2, w + 2)
+    border : ndarray of uint8, shape (h + 2, w + 2)
+    labels : ndarray of int32 or int64, shape (h + 2, w + 2)
+        Number of each cell's basin; 0 where it drains outside by itself, negative at nodata.
+    basins : int
+        The largest number.
+    threads : int
+
+    Returns
+    -------
+    first, second : ndarray of the type of the labels, shape (edges,)
+        Numbers of the basins, the larger first; the outside is basin 0.
+    level : ndarray of the type of `z`, shape (edges,)
+    saddle : ndarray of int64, shape (edges,)
     """
-    rows, columns = z.shape
+    parts = in_bands(
+        lambda first, end: _saddles_of_rows(z, border, labels, basins, first, end),
+        split(1, z.shape[0] - 1, threads),
+    )
+    return parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
+# A basin remembers its edges to so many basins of lower numbers.
+WAYS = 4
+
+
+@compiled(nogil=True)
+def _saddles_of_rows(z, border, labels, basins, start, stop):
+    columns = z.shape[1]
     first = np.empty(1024, labels.dtype)
     second = np.empty(1024, labels.dtype)
     level = np.empty(1024, z.dtype)
     saddle = np.empty(1024, np.int64)
-    latest = np.full(basins + 1, -1, labels.dtype)
+    latest = np.full((basins + 1) * WAYS, -1, labels.dtype)
     edges = 0
-    for i in range(1, rows - 1):
+    for i in range(start, stop):
         if edges + 5 * columns > first.size:
             first = _grown(first, edges + 5 * columns)
             second = _grown(second, edges + 5 * columns)
@@ -198,7 +316,7 @@ def _saddles(z, border, labels, basins):
                 continue
             for code in range(2, 7):
                 if code == 2:
-                    if not outlet:
+                    if not outlet or here == 0:
                         continue
                     there = labels.dtype.type(0)
                     height = z[i, j]
@@ -213,13 +331,22 @@ def _saddles(z, border, labels, basins):
                     place = (i * columns + j) * 8 + code
                 low = min(here, there)
                 high = max(here, there)
-                known = latest[high]
+                way = np.int64(high) * WAYS
+                last = way + WAYS - 1
+                known = latest[way]
+                while known >= 0 and second[known] != low and way < last:
+                    way += 1
+                    known = latest[way]
                 if known >= 0 and second[known] == low:
                     if height < level[known]:
                         level[known] = height
                         saddle[known] = place
                     continue
-                latest[high] = edges
+                # The newest comes last, the oldest is forgotten.
+                if known >= 0:
+                    for other in range(last - WAYS + 1, last):
+                        latest[other] = latest[other + 1]
+                latest[way] = edges
                 first[edges] = high
                 second[edges] = low
                 level[edges] = height
@@ -228,7 +355,7 @@ def _saddles(z, border, labels, basins):
     return first[:edges].copy(), second[:edges].copy(), level[:edges].copy(), saddle[:edges].copy()
 
 
-@compiled
+@compiled(nogil=True)
 def _root(parent, node):
     while parent[node] != node:
         parent[node] = parent[parent[node]]
@@ -236,7 +363,7 @@ def _root(parent, node):
     return node
 
 
-@compiled
+@compiled(nogil=True)
 def _spanning_tree(basins, first, second, level, saddle):
     """Boruvka's minimum spanning tree: the indices of its edges.
 
@@ -287,26 +414,64 @@ def _spanning_tree(basins, first, second, level, saddle):
     return tree[:size]
 
 
-@compiled
+@compiled(nogil=True)
+def _links(nodes, first, second, edges):
+    """Edges at each node of a graph: those at node n are ``links[start[n] : start[n + 1]]``."""
+    start = np.zeros(nodes + 1, np.int64)
+    for edge in edges:
+        start[first[edge] + 1] += 1
+        start[second[edge] + 1] += 1
+    for node in range(nodes):
+        start[node + 1] += start[node]
+    place = start[:-1].copy()
+    links = np.empty(2 * edges.size, edges.dtype)
+    for edge in edges:
+        for node in (first[edge], second[edge]):
+            links[place[node]] = edge
+            place[node] += 1
+    return start, links
+
+
+def spill_levels(
+    basins: int, first: np.ndarray, second: np.ndarray, level: np.ndarray, saddle: np.ndarray
+) -> np.ndarray:
+    """Level to which each basin fills before its water gets outside.
+
+    Parameters
+    ----------
+    basins : int
+        Nodes are numbered from 0, the outside, to this.
+    first, second, level, saddle : ndarray, shape (edges,)
+        As from `saddles`. The saddles only have to tell edges of one level apart: no level depends
+        on their order.
+
+    Returns
+    -------
+    ndarray of the type of `level`, shape (basins + 1,)
+
+    Raises
+    ------
+    ValueError
+        If a basin has no way outside.
+    """
+    levels, reached = _spill_levels(basins, first, second, level, saddle)
+    if reached <= basins:
+        raise ValueError(
+            f"{basins + 1 - reached} basins have no way outside: "
+            "every connected piece of the data needs a border cell"
+        )
+    return levels
+
+
+@compiled(nogil=True)
 def _spill_levels(basins, first, second, level, saddle):
-    """Level to which each basin fills before its water gets outside, and how many basins get there.
+    """Levels, and how many basins have a way outside.
 
     The levels are the largest ones on the way from basin 0 through the spanning tree: the minimax
     levels of the whole graph.
     """
     tree = _spanning_tree(basins, first, second, level, saddle)
-    start = np.zeros(basins + 2, np.int64)
-    for edge in tree:
-        start[first[edge] + 1] += 1
-        start[second[edge] + 1] += 1
-    for basin in range(basins + 1):
-        start[basin + 1] += start[basin]
-    place = start[:-1].copy()
-    links = np.empty(2 * tree.size, tree.dtype)
-    for edge in tree:
-        for basin in (first[edge], second[edge]):
-            links[place[basin]] = edge
-            place[basin] += 1
+    start, links = _links(basins + 1, first, second, tree)
     levels = np.full(basins + 1, -np.inf, level.dtype)
     seen = np.zeros(basins + 1, np.bool_)
     queue = np.empty(basins + 1, tree.dtype)
@@ -328,19 +493,10 @@ def _spill_levels(basins, first, second, level, saddle):
     return levels, reached
 
 
-@compiled
-def _raise_to_levels(z, labels, levels, offsets, directions):
-    """The filled surface; directions of raised cells and of their neighbours become `STALE`."""
-    rows, columns = z.shape
-    filled = z.copy()
-    codes = directions.reshape(z.size)
-    for i in range(1, rows - 1):
-        for j in range(1, columns - 1):
+@compiled(nogil=True)
+def _raise_rows(z, labels, levels, first, end):
+    for i in range(first, end):
+        for j in range(1, z.shape[1] - 1):
             label = labels[i, j]
             if label > 0 and z[i, j] < levels[label]:
-                filled[i, j] = levels[label]
-                cell = i * columns + j
-                for k in range(9):
-                    if codes[cell + offsets[k]] != NODATA:
-                        codes[cell + offsets[k]] = STALE
-    return filled
+                z[i, j] = levels[label]

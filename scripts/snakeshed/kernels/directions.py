@@ -16,12 +16,11 @@ import math
 import numpy as np
 
 from snakeshed.compiled import compiled
+from snakeshed.kernels.bands import in_bands, split
 
 OUTSIDE = 0
 FLAT = 9
 """No lower neighbour and not yet decided; no finished array of directions has it."""
-STALE = 10
-"""The surface around the cell has changed since its direction was computed."""
 NODATA = 255
 
 
@@ -120,7 +119,12 @@ def open_border(z: np.ndarray) -> np.ndarray:
 
 
 def steepest_descent(
-    z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+    z: np.ndarray,
+    border: np.ndarray,
+    width_m: np.ndarray,
+    height_m: np.ndarray,
+    threads: int = 1,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """D8 directions of a surface as it is, before its depressions and flats are resolved.
 
@@ -132,12 +136,17 @@ def steepest_descent(
     ----------
     z : ndarray of float32 or float64, shape (h + 2, w + 2)
         Elevations, padded; NaN is nodata, and so is the ring. In the unit of the distances if
-        slopes are to be true; the directions do not depend on it.
+        slopes are to be true; the directions do not depend on it. None but 0 below 1e-290, or the
+        quotient of a drop and a distance may be 0.
     border : ndarray of uint8, shape (h + 2, w + 2)
         Non-zero where a cell may drain outside.
     width_m, height_m : ndarray of float64, shape (h + 2,)
         Width and height of the cells of each row, in metres. The distances to the neighbours of
         a cell are those of its own row.
+    threads : int
+        Bands of rows that are worked on at once.
+    out : ndarray of uint8, shape (h + 2, w + 2), optional
+        Where to write the directions.
 
     Returns
     -------
@@ -151,14 +160,48 @@ def steepest_descent(
         If the arrays do not fit together, or the ring is not NaN.
     """
     check_padded(z, border, width_m, height_m)
-    directions = np.full(z.shape, NODATA, dtype=np.uint8)
-    _descend_rows(z, border, width_m, height_m, directions)
+    return _descend_all(z, border, width_m, height_m, threads, out)
+
+
+def steepest_descent_inside(
+    z: np.ndarray, border: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+) -> np.ndarray:
+    """Find to which neighbour each cell of a tile drains, be it in another tile.
+
+    Parameters
+    ----------
+    z, border, width_m, height_m
+        As in `steepest_descent`, but the ring holds the elevations of the cells there.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h + 2, w + 2)
+        As of `steepest_descent`. Codes beside the ring may lead into it.
+    """
+    return _descend_all(z, border, width_m, height_m, 1, None)
+
+
+def _descend_all(
+    z: np.ndarray,
+    border: np.ndarray,
+    width_m: np.ndarray,
+    height_m: np.ndarray,
+    threads: int,
+    out: np.ndarray | None,
+) -> np.ndarray:
+    directions = np.empty(z.shape, dtype=np.uint8) if out is None else out
+    directions[[0, -1]] = NODATA
+    directions[:, [0, -1]] = NODATA
+    in_bands(
+        lambda first, end: _descend_rows(z, border, width_m, height_m, first, end, directions),
+        split(1, z.shape[0] - 1, threads),
+    )
     return directions
 
 
-@compiled(error_model="numpy")
-def _descend_rows(z, border, width_m, height_m, directions):
-    for i in range(1, z.shape[0] - 1):
+@compiled(error_model="numpy", nogil=True)
+def _descend_rows(z, border, width_m, height_m, first, end, directions):
+    for i in range(first, end):
         dx = width_m[i]
         dy = height_m[i]
         _descend_row(
@@ -173,7 +216,7 @@ def _descend_rows(z, border, width_m, height_m, directions):
         )
 
 
-@compiled(error_model="numpy")
+@compiled(error_model="numpy", nogil=True)
 def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
     # Written without branches, so that LLVM turns the loop into vector instructions. A drop to or
     # from nodata is NaN, which is never steeper than anything.
@@ -219,48 +262,6 @@ def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
         codes[j] = np.uint8(code)
 
 
-@compiled(error_model="numpy")
-def redirect_stale(z, border, width_m, height_m, offsets, directions):
-    """Compute the directions of the cells marked `STALE` anew, by the rule of `steepest_descent`.
-
-    Parameters
-    ----------
-    z, border, width_m, height_m
-        As in `steepest_descent`.
-    offsets : ndarray of int64, shape (9,)
-        `neighbour_offsets` of the padded array.
-    directions : ndarray of uint8, shape (h + 2, w + 2)
-        Changed in place.
-    """
-    rows, columns = z.shape
-    flat_z = z.reshape(z.size)
-    distances = np.empty(9, np.float64)
-    for i in range(1, rows - 1):
-        dx = width_m[i]
-        dy = height_m[i]
-        distances[1:9:2] = math.sqrt(dx * dx + dy * dy)
-        distances[2:9:2] = math.sqrt(dx * dx + dy * dy)
-        distances[1] = dy
-        distances[5] = dy
-        distances[3] = dx
-        distances[7] = dx
-        for j in range(1, columns - 1):
-            if directions[i, j] != STALE:
-                continue
-            cell = i * columns + j
-            level = np.float64(flat_z[cell])
-            best = 0.0
-            code = OUTSIDE if border[i, j] != 0 else FLAT
-            for k in range(1, 9):
-                drop = level - np.float64(flat_z[cell + offsets[k]])
-                if drop > 0.0:
-                    slope = drop / distances[k]
-                    if slope > best:
-                        best = slope
-                        code = k
-            directions[i, j] = code
-
-
 def from_dirmap(fdir: np.ndarray, nodata_cells: np.ndarray, dirmap: tuple[int, ...]) -> np.ndarray:
     """Codes of flow directions that pysheds, or a file, writes with other numbers.
 
@@ -282,15 +283,21 @@ def from_dirmap(fdir: np.ndarray, nodata_cells: np.ndarray, dirmap: tuple[int, .
     directions = np.full((fdir.shape[0] + 2, fdir.shape[1] + 2), NODATA, dtype=np.uint8)
     valid = np.zeros(directions.shape, dtype=np.bool_)
     valid[1:-1, 1:-1] = ~nodata_cells
-    numbers = np.array([0, *dirmap], dtype=np.int64)
-    _encode(
-        np.ascontiguousarray(fdir), valid, numbers, neighbour_offsets(valid.shape[1]), directions
-    )
+    numbers = np.array(dirmap, dtype=np.int64)
+    codes = np.zeros(SMALL_NUMBERS, dtype=np.uint8)
+    small = (numbers >= 0) & (numbers < SMALL_NUMBERS)
+    codes[numbers[small]] = np.flatnonzero(small) + 1
+    offsets = neighbour_offsets(valid.shape[1])
+    _encode(np.ascontiguousarray(fdir), valid, numbers, codes, offsets, directions)
     return directions
 
 
+# Numbers of directions below this, which means nearly all, are looked up in a table.
+SMALL_NUMBERS = 256
+
+
 @compiled
-def _encode(fdir, valid, numbers, offsets, directions):
+def _encode(fdir, valid, numbers, codes, offsets, directions):
     rows, columns = fdir.shape
     is_data = valid.reshape(valid.size)
     for i in range(rows):
@@ -300,10 +307,14 @@ def _encode(fdir, valid, numbers, offsets, directions):
                 continue
             number = fdir[i, j]
             code = OUTSIDE
-            for k in range(1, 9):
-                if number == numbers[k] and is_data[cell + offsets[k]]:
-                    code = k
-                    break
+            if 0 <= number < SMALL_NUMBERS:
+                code = np.int64(codes[number])
+            else:
+                for k in range(8):
+                    if number == numbers[k]:
+                        code = k + 1
+            if not is_data[cell + offsets[code]]:
+                code = OUTSIDE
             directions[i + 1, j + 1] = code
 
 

@@ -16,10 +16,15 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import FLAT, index_type, neighbour_offsets
+from snakeshed.kernels.directions import FLAT, neighbour_offsets
 
-# Added to the code of a cell in the wave in progress, which no other cell of it may drain to.
-PENDING = 16
+GATHERED = 10
+WITHOUT_EXIT = 11
+EIGHT_FLATS = np.uint64(0x0101010101010101 * FLAT)
+ALL_BUT_HIGHEST = np.uint64(0x7F7F7F7F7F7F7F7F)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+# Added to the code of a cell whose wave is to come: of the next, or of the one after that.
+NEXT_WAVES = (16, 32)
 
 
 def resolve_flats(filled: np.ndarray, directions: np.ndarray) -> None:
@@ -35,55 +40,100 @@ def resolve_flats(filled: np.ndarray, directions: np.ndarray) -> None:
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes, changed in place. A flat without any exit stays `FLAT`.
     """
-    queue = np.empty(_count_flat(directions), dtype=index_type(directions.size))
-    _drain_in_waves(filled, directions, neighbour_offsets(directions.shape[1]), queue)
+    _drain(filled, neighbour_offsets(directions.shape[1]), directions)
 
 
 @compiled
-def _count_flat(directions):
-    count = 0
-    for code in directions.flat:
-        count += code == FLAT
-    return count
-
-
-@compiled
-def _direction_nearer(flat_z, codes, offsets, cell):
-    """First direction to a neighbour of equal elevation that is already drained; 0 if none is."""
-    for k in range(1, 9):
-        neighbour = cell + offsets[k]
-        if codes[neighbour] < FLAT and flat_z[neighbour] == flat_z[cell]:
-            return k
-    return 0
-
-
-@compiled
-def _drain_in_waves(filled, directions, offsets, queue):
-    rows, columns = filled.shape
-    flat_z = filled.reshape(filled.size)
+def _drain(filled, offsets, directions):
+    level_at = filled.reshape(filled.size)
     codes = directions.reshape(filled.size)
-    # Wave 1: the flat cells beside an exit. All other cells of a wave are beside the wave before.
-    end = 0
-    for i in range(1, rows - 1):
-        for j in range(1, columns - 1):
-            cell = i * columns + j
-            if codes[cell] == FLAT:
-                code = _direction_nearer(flat_z, codes, offsets, cell)
-                if code != 0:
-                    codes[cell] = PENDING + code
-                    queue[end] = cell
-                    end += 1
-    start = 0
-    while start < end:
-        wave_end = end
-        for t in range(start, wave_end):
-            codes[queue[t]] -= PENDING
-        for t in range(start, wave_end):
-            for k in range(1, 9):
-                neighbour = np.int64(queue[t]) + offsets[k]
-                if codes[neighbour] == FLAT and flat_z[neighbour] == flat_z[queue[t]]:
-                    code = _direction_nearer(flat_z, codes, offsets, neighbour)
-                    codes[neighbour] = PENDING + code
-                    queue[end] = neighbour
-                    end += 1
-        start = wave_end
+    flat = np.empty(1024, np.int64)
+    queue = np.empty(1024, np.int64)
+    eights = codes[: codes.size // 8 * 8].view(np.uint64)
+    closed = False
+    first = _next_flat(codes, eights, 0)
+    while first < codes.size:
+        # Flat by flat: what one of them needs stays in the cache. Gather it, and its first wave.
+        mark, next_mark = NEXT_WAVES
+        level = level_at[first]
+        codes[first] = GATHERED
+        flat[0] = first
+        size = 1
+        scanned = 0
+        end = 0
+        while scanned < size:
+            cell = flat[scanned]
+            scanned += 1
+            if size + 8 > flat.size:
+                flat = _grown(flat)
+                queue = _grown(queue)
+            exit_code = 0
+            for k in range(8, 0, -1):
+                neighbour = cell + offsets[k]
+                code = codes[neighbour]
+                if code > FLAT or level_at[neighbour] != level:
+                    continue
+                if code == FLAT:
+                    codes[neighbour] = GATHERED
+                    flat[size] = neighbour
+                    size += 1
+                else:
+                    exit_code = k
+            if exit_code != 0:
+                codes[cell] = mark + exit_code
+                queue[end] = cell
+                end += 1
+        # All other cells of a wave are beside the wave before.
+        start = 0
+        while start < end:
+            wave_end = end
+            for t in range(start, wave_end):
+                cell = queue[t]
+                codes[cell] -= mark
+                for k in range(1, 9):
+                    neighbour = cell + offsets[k]
+                    code = codes[neighbour]
+                    if code < GATHERED or code > next_mark + 8 or level_at[neighbour] != level:
+                        continue
+                    # Of the cells of this wave, the first in the order of the directions.
+                    towards = next_mark + ((k + 3) & 7) + 1
+                    if code == GATHERED:
+                        codes[neighbour] = towards
+                        queue[end] = neighbour
+                        end += 1
+                    elif code > towards:
+                        codes[neighbour] = towards
+            start = wave_end
+            mark, next_mark = next_mark, mark
+        if end == 0:
+            closed = True
+            for cell in flat[:size]:
+                codes[cell] = WITHOUT_EXIT
+        first = _next_flat(codes, eights, first)
+    if closed:
+        for cell in range(codes.size):
+            if codes[cell] == WITHOUT_EXIT:
+                codes[cell] = FLAT
+
+
+@compiled
+def _next_flat(codes, eights, cell):
+    """First flat cell from a cell on, or the number of cells; looks at eight codes at a time."""
+    while cell < codes.size:
+        if cell % 8 == 0 and cell // 8 < eights.size:
+            differ = eights[cell // 8] ^ EIGHT_FLATS
+            # The highest bit of each byte of it, if the byte is not 0.
+            if ((differ & ALL_BUT_HIGHEST) + ALL_BUT_HIGHEST) | differ | ALL_BUT_HIGHEST == ALL:
+                cell += 8
+                continue
+        if codes[cell] == FLAT:
+            break
+        cell += 1
+    return cell
+
+
+@compiled
+def _grown(array):
+    larger = np.empty(2 * array.size, array.dtype)
+    larger[: array.size] = array
+    return larger

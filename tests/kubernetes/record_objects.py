@@ -1,6 +1,6 @@
 """Record what a real cluster says about Jobs that end in every way they can.
 
-    python tests/kubernetes/record.py [CASE ...]
+    python tests/kubernetes/record_objects.py [CASE ...]
 
 The current context of the kubeconfig must be a test cluster with the image ``busybox:test``: quota,
 priority classes and taints are made in it. ``recorded/CASE.json`` gets the Job, its pods and their

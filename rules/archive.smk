@@ -1,0 +1,24 @@
+# The study in one file, for those who read of it: snakemake archive
+
+
+rule archive:
+    input:
+        results=[*RESULT_FILES, f"{RESULTS}/sites.parquet"],
+        sites=STUDY["sites"]["path"],
+        terrain=terrain_files,
+        layers=layer_files,
+    output:
+        archive=f"{RESULTS}/archive/{STUDY['study']}.zip",
+    log:
+        f"{RESULTS}/logs/archive.log",
+    conda:
+        "../envs/environment.yaml"
+    params:
+        study=WHOLE_STUDY,
+        results=lambda wildcards, input: str(Path(input.results[0]).parent),
+        jobs=[name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
+        workflow=workflow.basedir,
+        commit=lambda wildcards: commit_of(workflow.basedir),
+        library=library_digest("archive", "versions"),
+    script:
+        "../scripts/archive.py"

@@ -1,0 +1,75 @@
+# What a person looks at: the study as one page, one site as a card, and one site's features.
+
+
+rule report:
+    input:
+        catchments=gathered("catchments"),
+        features=gathered("features"),
+        rejected=f"{RESULTS}/rejected.csv",
+        summary=f"{RESULTS}/summary.json",
+        terrain=f"{RESULTS}/terrain.json",
+        shard_terrains=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
+        tiles=lambda wildcards: tiles_of(SHARDS),
+    output:
+        report=report(
+            f"{RESULTS}/report.html",
+            caption="captions/report.rst",
+            category="Study",
+            labels={"study": STUDY["study"]},
+        ),
+    log:
+        f"{RESULTS}/logs/report.log",
+    benchmark:
+        f"{RESULTS}/logs/report.tsv"
+    conda:
+        "../envs/environment.yaml"
+    params:
+        study=STUDY,
+        logs=logs_of_run(),
+        page=page_digest("report"),
+        library=library_digest("report", "tables", "versions"),
+    script:
+        "../scripts/report.py"
+
+
+rule site_features:
+    input:
+        features=of_site_shard("features.parquet"),
+    output:
+        features=f"{RESULTS}/sites/{{site}}/features.parquet",
+    log:
+        f"{RESULTS}/logs/site_features/{{site}}.log",
+    benchmark:
+        f"{RESULTS}/logs/site_features/{{site}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    params:
+        site_id=lambda wildcards: site_of(wildcards)[0],
+        library=library_digest("tables"),
+    script:
+        "../scripts/site_features.py"
+
+
+rule site_card:
+    input:
+        catchments=of_site_shard("catchments.parquet"),
+        features=of_site_shard("features.parquet"),
+        terrain=of_site_shard("terrain.json"),
+        tiles=lambda wildcards: tiles_of([site_of(wildcards)[1]]),
+        layers=layer_files,
+    output:
+        page=f"{RESULTS}/cards/{{site}}.html",
+        picture=f"{RESULTS}/cards/{{site}}.png",
+    log:
+        f"{RESULTS}/logs/site_card/{{site}}.log",
+    benchmark:
+        f"{RESULTS}/logs/site_card/{{site}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    params:
+        site_id=lambda wildcards: site_of(wildcards)[0],
+        study=STUDY,
+        page=page_digest("card"),
+        library=library_digest("card", "card_figure", "tables"),
+    script:
+        "../scripts/site_card.py"

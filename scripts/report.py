@@ -1,0 +1,66 @@
+"""Rule report: what became of every site, on one page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from snakeshed.dem import TerrainIndex
+from snakeshed.job_log import job_log
+from snakeshed.report import StudyResults, report, rule_times
+from snakeshed.tables import atomic, read_descriptions, read_table
+from snakeshed.terrain import Terrain
+from snakeshed.versions import made_with
+
+
+def main(
+    study: dict,
+    catchments: str,
+    features: str,
+    rejected: str,
+    summary: str,
+    terrain: str,
+    shard_terrains: Sequence[str],
+    workflow: str,
+    logs: Mapping[str, Sequence[str]],
+    output: str,
+    log: str,
+) -> None:
+    """Write the report of a study."""
+    with job_log(log, f"reporting {study['study']}") as logger:
+        results = StudyResults(
+            catchments=read_table(catchments),
+            features=read_table(features),
+            descriptions=read_descriptions(features) | read_descriptions(catchments),
+            rejected=pd.read_csv(rejected),
+            summary=json.loads(Path(summary).read_text(encoding="utf-8")),
+            configuration=study,
+        )
+        whole, *parts = (
+            TerrainIndex.from_json(Path(path).read_text(encoding="utf-8"))
+            for path in (terrain, *shard_terrains)
+        )
+        # No tile that this job does not wait for.
+        index = whole.subset(tile.path for part in parts for tile in part.tiles)
+        with Terrain(index, study["dem"]["max_void_cells"]) as ground:
+            text = report(results, ground, made_with(workflow), rule_times(logs))
+        with atomic(output) as part:
+            part.write_text(text, encoding="utf-8")
+        logger.info("report of %d sites, %.1f MB", len(results.catchments), len(text) / 1e6)
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.params.study,
+        snakemake.input.catchments,
+        snakemake.input.features,
+        snakemake.input.rejected,
+        snakemake.input.summary,
+        snakemake.input.terrain,
+        snakemake.input.shard_terrains,
+        snakemake.scriptdir,
+        snakemake.params.logs,
+        snakemake.output.report,
+        snakemake.log[0],
+    )

@@ -1,0 +1,64 @@
+"""Rule site_card: one site, to judge by eye."""
+
+from pathlib import Path
+
+from snakeshed.card import CardValues, card
+from snakeshed.card_figure import card_figure
+from snakeshed.dem import TerrainIndex
+from snakeshed.job_log import job_log
+from snakeshed.layers import layer_of
+from snakeshed.patches import PatchPyramid
+from snakeshed.site_values import plain_rows
+from snakeshed.tables import atomic, read_descriptions, read_table
+from snakeshed.terrain import Terrain
+
+
+def main(
+    site_id: str,
+    study: dict,
+    catchments: str,
+    features: str,
+    terrain: str,
+    page: str,
+    picture: str,
+    log: str,
+) -> None:
+    """Write the card of a site, as a page and as a picture."""
+    with job_log(log, f"the card of {site_id}") as logger:
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        tables = [read_table(path) for path in (catchments, features)]
+        own, of_features = (table[table["site_id"] == site_id] for table in tables)
+        values = CardValues(
+            catchment=plain_rows(own)[0],
+            features=plain_rows(of_features)[0],
+            descriptions=read_descriptions(features) | read_descriptions(catchments),
+            configuration=study,
+        )
+        with Terrain(index, study["dem"]["max_void_cells"]) as ground:
+            drawn, notes = card_figure(
+                values.catchment,
+                own.geometry.iloc[0],
+                ground,
+                PatchPyramid(index.lattice, **study["patches"]),
+                [layer_of(layer) for layer in study["layers"]],
+                study["snap"]["radius_m"],
+                study["network"]["min_area_km2"],
+            )
+        with atomic(picture) as part:
+            part.write_bytes(drawn)
+        with atomic(page) as part:
+            part.write_text(card(values, drawn, notes), encoding="utf-8")
+        logger.info("card of %s", site_id)
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.params.site_id,
+        snakemake.params.study,
+        snakemake.input.catchments,
+        snakemake.input.features,
+        snakemake.input.terrain,
+        snakemake.output.page,
+        snakemake.output.picture,
+        snakemake.log[0],
+    )

@@ -1,0 +1,19 @@
+"""Rule site_features: the features of one site."""
+
+from snakeshed.job_log import job_log
+from snakeshed.tables import one_site, write_table
+
+
+def main(features: str, site_id: str, output: str, log: str) -> None:
+    """Write one row of a shard's features."""
+    with job_log(log, f"the features of {site_id}"):
+        write_table(one_site(features, site_id), output)
+
+
+if __name__ == "__main__":
+    main(
+        snakemake.input.features,
+        snakemake.params.site_id,
+        snakemake.output.features,
+        snakemake.log[0],
+    )

@@ -1,0 +1,144 @@
+"""A study in memory: a valley, sites on and off it with whatever names, and all its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+from affine import Affine
+
+from snakeshed.backends import Backend
+from snakeshed.columns import ReliefRule
+from snakeshed.configuration import complete
+from snakeshed.delineate import DelineationRule, delineate
+from snakeshed.dem import TerrainIndex, index_terrain
+from snakeshed.extract import extract_features
+from snakeshed.layers import feature_columns, layer_of
+from snakeshed.patches import PatchPyramid
+from snakeshed.report import StudyResults
+from snakeshed.results import CATCHMENTS, write_catchments, write_features
+from snakeshed.shards import sites_of, split
+from snakeshed.snap import SnapRule
+from snakeshed.summary import Finished, summarise
+from snakeshed.tables import read_descriptions, read_table
+from snakeshed.terrain import Terrain
+
+CHECKOUT = Path(__file__).parents[1]
+WEST, NORTH, CELL_M, CELLS = 400_000, 3_800_000, 30, 150
+# On the channel of the valley and on its flanks; then one beside the DEM, one without a stream.
+PLACES = (
+    (401_515, 3_797_755, 13.0),
+    (400_615, 3_797_755, 17.5),
+    (402_015, 3_798_400, 0.45),
+    (403_015, 3_797_255, 0.45),
+    (401_000, 3_798_700, None),
+    (390_000, 3_796_000, 0.4),
+    (404_000, 3_799_600, None),
+)
+
+
+@dataclass(frozen=True)
+class SmallStudy:
+    """Files and tables of a finished study."""
+
+    folder: Path
+    index: TerrainIndex
+    results: StudyResults
+
+    def terrain(self) -> Terrain:
+        return Terrain(self.index, 64)
+
+
+def small_study(folder: Path, names: Sequence[str], copies: int = 1) -> SmallStudy:
+    """Run a study on made terrain in a folder.
+
+    Site k is called ``names[k]`` and lies at ``PLACES[k]``. With more `copies`, all are there
+    again with a number behind the name.
+    """
+    rows, columns = np.mgrid[:CELLS, :CELLS]
+    across = np.abs(rows - CELLS / 2)
+    z = 300 + columns * 0.8 + across * 3 + 6 * np.sin(columns / 6) * np.minimum(across, 20) / 20
+    write_raster(folder / "dem.tif", z.astype("float32"))
+    write_raster(folder / "rain.tif", (columns / 10).astype("float32"))
+    write_raster(folder / "burn.tif", (1 + (rows > columns)).astype("uint8"))
+    configuration = complete(
+        {
+            "study": "small",
+            "sites": {"path": "sites.csv", "crs": "EPSG:32611", "columns": {"x": "x", "y": "y"}},
+            "dem": {"path": "dem.tif"},
+            "layers": [
+                {"name": "rain", "path": str(folder / "rain.tif"), "type": "numeric", "unit": "mm"},
+                {
+                    "name": "burn",
+                    "path": str(folder / "burn.tif"),
+                    "type": "classes",
+                    "classes": {1: "low", 2: "high"},
+                },
+            ],
+        },
+        CHECKOUT / "config/schema/study.schema.yaml",
+        "small study",
+    )
+    sites = pd.DataFrame(
+        [
+            (name + (f" {copy}" if copy else ""), x, y, "EPSG:32611", area)
+            for copy in range(copies)
+            for name, (x, y, area) in zip(names, PLACES, strict=False)
+        ],
+        columns=["site_id", "x", "y", "crs", "reported_area_km2"],
+    )
+    index = index_terrain([str(folder / "dem.tif")])
+    pyramid = PatchPyramid(index.lattice, **configuration["patches"])
+    (shard,) = split(sites, index, pyramid, 1)
+    rule = DelineationRule(
+        SnapRule(**configuration["snap"]),
+        configuration["dem"]["max_void_cells"],
+        configuration["network"]["min_area_km2"],
+    )
+    done = delineate(sites_of(shard.sites), index, pyramid, rule, Backend("serial"))
+    write_catchments(done, folder / "catchments.parquet", index.lattice.crs)
+    catchments = read_table(folder / "catchments.parquet")
+    relief = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
+    layers = [layer_of(layer) for layer in configuration["layers"]]
+    with Terrain(index, 64) as terrain:
+        rows = extract_features(catchments, terrain, relief, layers)
+    write_features(rows, feature_columns(relief, layers), folder / "features.parquet")
+    features = read_table(folder / "features.parquet")
+    rejected = pd.DataFrame(columns=["row", "site_id", "action", "reason", "found"])
+    finished = Finished(catchments[list(CATCHMENTS)], features, rejected)
+    results = StudyResults(
+        catchments,
+        features,
+        read_descriptions(folder / "features.parquet")
+        | read_descriptions(folder / "catchments.parquet"),
+        rejected,
+        summarise("small", finished, layers),
+        configuration,
+    )
+    return SmallStudy(folder, index, results)
+
+
+def with_rejected(study: SmallStudy, rows: Sequence[tuple]) -> SmallStudy:
+    """The study with remarks on rows of its site table."""
+    rejected = pd.DataFrame(list(rows), columns=study.results.rejected.columns)
+    return replace(study, results=replace(study.results, rejected=rejected))
+
+
+def write_raster(path: Path, cells: np.ndarray) -> None:
+    """Write cells where the small study is."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        dtype=cells.dtype,
+        count=1,
+        crs="EPSG:32611",
+        height=cells.shape[0],
+        width=cells.shape[1],
+        transform=Affine(CELL_M, 0, WEST, 0, -CELL_M, NORTH),
+    ) as raster:
+        raster.write(cells, 1)

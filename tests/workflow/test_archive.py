@@ -1,0 +1,251 @@
+"""The archive of a study proves itself on another machine, and any change in it is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_study import CHECKOUT
+
+from snakeshed.bag import open_bag, write_bag
+from snakeshed.cli import main
+from snakeshed.verify import prepare
+
+ARCHIVE = "results/tiny/archive/tiny.zip"
+
+
+@pytest.fixture(scope="module")
+def made(finished, tmp_path_factory):
+    """The finished study whose DEM may not be passed on, the rest of it may; and its archive."""
+    study = finished.copy(tmp_path_factory.mktemp("archive") / "study")
+    study.config["sites"] |= {"redistribute": True, "licence": "CC0-1.0"}
+    study.config["layers"][0] |= {"redistribute": True}
+    study.config["dem"] |= {"url": "https://dem.example/tiles"}
+    study.write()
+    study.archived = study.run("archive")
+    assert study.archived.code == 0, study.archived.text
+    return study
+
+
+@pytest.fixture
+def archive(made, tmp_path) -> Path:
+    """A copy of the archive, far from the study."""
+    return Path(shutil.copy(made.folder / ARCHIVE, tmp_path / "tiny.zip"))
+
+
+@pytest.fixture(scope="module")
+def tiles(made, tmp_path_factory) -> Path:
+    """A folder with the inputs that the archive only names."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(made.folder / "dem", folder / "inputs/dem")
+    return folder
+
+
+def changed(archive: Path, name: str, old: bytes, new: bytes, mend: bool) -> Path:
+    """Change a file of an archive; `mend` writes manifests that suit it."""
+    bag = open_bag(archive)
+    contents = {each: bag.read(each) for each in bag.entries}
+    assert old in contents[name]
+    contents[name] = contents[name].replace(old, new, 1)
+    other = archive.with_name("changed.zip")
+    if mend:
+        payload = {
+            each.removeprefix("data/"): content
+            for each, content in contents.items()
+            if each.startswith("data/")
+        }
+        write_bag(other, payload, {}, 0, bag.root)
+    else:
+        with zipfile.ZipFile(other, "w") as file:
+            for each, content in contents.items():
+                file.writestr(f"{bag.root}/{each}", content)
+    return other
+
+
+def test_what_only_an_archive_needs_re_runs_nothing(made):
+    assert made.archived.jobs == {"archive": 1}
+    assert not made.run("archive").jobs
+    changed = made.run("archive", "--dry-run", "--config", "archive={changed: true}")
+    assert changed.code == 0, changed.text
+    assert "rule archive:" in changed.text
+
+
+def test_two_archives_of_a_run_are_the_same_bytes(made, monkeypatch):
+    def again() -> bytes:
+        assert made.run("archive", "--forcerun", "archive").jobs == {"archive": 1}
+        return (made.folder / ARCHIVE).read_bytes()
+
+    first = (made.folder / ARCHIVE).read_bytes()
+    assert again() == first
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    dated = again()
+    assert dated != first
+    assert again() == dated
+
+
+def test_it_holds_what_may_be_passed_on_and_names_the_rest(archive):
+    bag = open_bag(archive)
+    assert "data/inputs/sites/sites.csv" in bag.entries
+    assert "data/inputs/layers/rain/rain.tif" in bag.entries
+    assert not any(name.startswith("data/inputs/dem/") for name in bag.entries)
+    told = json.loads(bag.read("data/inputs.json"))
+    assert sum(each["key"] == "dem" and not each["included"] for each in told) == 28
+    run = json.loads(bag.read("data/run.json"))
+    assert {f"delineate/0{k}" for k in range(4)} <= {job["job"] for job in run["jobs"]}
+    assert all(job["seconds"] > 0 for job in run["jobs"])
+    assert b"delineating results/tiny/" in bag.read("data/results/tiny/logs/delineate/00.log")
+    assert b"https://dem.example/tiles" in bag.read("data/README.md")
+
+
+def test_a_reader_of_its_own_opens_the_crate(archive, tmp_path):
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(tmp_path)
+    crate = rocrate.ROCrate(tmp_path / "tiny/data")
+    assert crate.mainEntity.id == "workflow/Snakefile"
+    run = crate.dereference("#run")
+    assert {each.id for each in run["object"]} >= {"inputs/sites/sites.csv", "configuration.yaml"}
+    assert "results/tiny/features.parquet" in {each.id for each in run["result"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("data/inputs/sites/sites.csv", b"401125", b"401126"),
+        ("data/results/tiny/summary.json", b"7", b"8"),
+        ("data/workflow/scripts/snakeshed/features.py", b"mean", b"lean"),
+        ("data/configuration.yaml", b"1500", b"1501"),
+    ],
+)
+def test_one_changed_byte_is_found_and_named(archive, capsys, name, old, new):
+    assert main(["verify", str(changed(archive, name, old, new, mend=False))]) == 1
+    assert f"- {name}: not the bytes that were archived\n" in capsys.readouterr().err
+
+
+def test_an_archive_that_is_whole_says_so(archive, capsys):
+    assert main(["verify", str(archive)]) == 0
+    assert "files are as they were archived" in capsys.readouterr().out
+
+
+def test_a_missing_tile_is_named_with_its_origin(archive, capsys):
+    assert main(["verify", str(archive), "--rerun"]) == 4
+    told = capsys.readouterr().err
+    assert "inputs/dem/tile_0_0.tif: found an input that is only named" in told
+    assert "from https://dem.example/tiles" in told
+
+
+@pytest.mark.slow
+def test_a_re_run_elsewhere_gives_every_value_again(archive, tiles, capsys):
+    arguments = ["verify", str(archive), "--rerun", "--inputs", str(tiles), "--cores", "2"]
+    assert main(arguments) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert f"environment: the one in use, {sys.executable}, which satisfies its lock file." in out
+    assert "The re-run gave all values of 4 tables again, exactly." in out
+
+
+@pytest.mark.slow
+def test_a_change_that_the_manifest_hides_is_found_by_the_re_run(made, archive, tiles, capsys):
+    name = "data/workflow/scripts/snakeshed/features.py"
+    other = changed(archive, name, b"mean = total(elevation) / cells", b"mean = low", mend=True)
+    shard = made.shard_of("d")
+    target = f"results/tiny/shards/{shard}/features.parquet"
+    arguments = ["verify", str(other), "--rerun", "--inputs", str(tiles), "--targets", target]
+    assert main(arguments) == 5
+    told = capsys.readouterr().err
+    assert f"- {target}, column elevation_mean_m, site d: archived " in told
+    assert "site a" not in told or made.shard_of("a") == shard
+
+
+@pytest.mark.slow
+def test_one_site_is_run_again_alone(archive, tiles, capsys):
+    target = "results/tiny/sites/d/features.parquet"
+    arguments = ["verify", str(archive), "--rerun", "--inputs", str(tiles), "--targets", target]
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert "The re-run gave all values of 1 tables again, exactly." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shards", "backend", "absolute"),
+    [(1, "serial", True), (16, "process", False), (4, "dask", False)],
+)
+def test_archives_differ_in_no_result(made, archive, tmp_path, shards, backend, absolute):
+    study = made.copy(tmp_path / "study")
+    shutil.rmtree(study.folder / "results")
+    study.config["shards"] = shards
+    if absolute:
+        for section in ("sites", "dem"):
+            path = study.config[section]["path"]
+            study.config[section] |= {"path": str(study.folder / path)}
+    study.write()
+    resources = f"delineate:backend={backend}"
+    image = "registry.example.org/snakeshed@sha256:00"
+    run = study.run("archive", "--set-resources", resources, SNAKESHED_IMAGE=image)
+    assert run.code == 0, run.text
+    one, other = open_bag(archive), open_bag(study.folder / ARCHIVE)
+    results = [
+        name
+        for name in one.entries
+        if name.startswith("data/results/") and "/logs/" not in name and "report" not in name
+    ]
+    assert len(results) == 6
+    for name in results:
+        assert one.read(name) == other.read(name), name
+    assert one.read("data/configuration.yaml").replace(
+        b"shards: 4", b"shards: %d" % shards
+    ) == other.read("data/configuration.yaml")
+    assert json.loads(other.read("data/run.json"))["image"] == image
+    assert json.loads(one.read("data/run.json"))["image"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("SNAKESHED_TEST_INDEX") != "1" or not (CHECKOUT / ".git").exists(),
+    reason="fetches all packages from an index: set SNAKESHED_TEST_INDEX=1, in a git checkout",
+)
+def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
+    clone = tmp_path / "clone"
+    git = ["git", "-c", "user.name=A", "-c", "user.email=a@b.example"]
+    listed = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run([*git, *listed], cwd=CHECKOUT, capture_output=True, check=True).stdout
+    for name in filter(None, names.decode().split("\0")):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CHECKOUT / name, clone / name, follow_symlinks=False)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], cwd=clone, check=True)
+    environment = os.environ | {"PYTHONPATH": str(clone / "scripts")}
+    snakemake = [sys.executable, "-m", "snakemake", "archive", "--cores", "2"]
+    snakemake += ["--config", "archive={wheels: true}"]
+    subprocess.run(snakemake, cwd=clone, env=environment, check=True)
+
+    archive = shutil.move(clone / "results/demo/archive/demo.zip", tmp_path)
+    shutil.rmtree(clone)
+    nowhere = {"PIP_INDEX_URL": (tmp_path / "nowhere").as_uri(), "PIP_CONFIG_FILE": os.devnull}
+    verify = [sys.executable, "-m", "snakeshed.cli", "verify", archive, "--rerun"]
+    verify += ["--environment", "wheels", "--cores", "2"]
+    environment |= {"PYTHONPATH": str(CHECKOUT / "scripts")} | nowhere
+    done = subprocess.run(
+        verify, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "environment: a new one of the archive's wheels." in done.stdout
+    assert "The re-run gave all values of 4 tables again, exactly." in done.stdout
+
+    bag = open_bag(archive)
+    bag.unpack(tmp_path)
+    workflow = tmp_path / "data/workflow"
+    assert prepare(tmp_path / "data", "demo.zip", None) == "demo"
+    for link in ("nautilus", "dask"):
+        assert (workflow / link / "config.yaml").samefile(
+            workflow / "profiles" / link / "config.yaml"
+        )
+    assert os.access(workflow / ".ci/run", os.X_OK)
+    told = yaml.safe_load((tmp_path / "data/run.json").read_text())
+    assert told["wheels"]["python"] == ".".join(map(str, sys.version_info[:3]))
