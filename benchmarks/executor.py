@@ -19,7 +19,6 @@ the watching to compare.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -40,7 +39,7 @@ sys.path.insert(0, str(ROOT / "tests/kubernetes"))
 
 from cluster import IMAGE, Cluster
 from fake_api import FaultyProxy
-from workflow import write_table
+from record import parser_of, publish
 
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 
@@ -254,12 +253,10 @@ def table_of(result: dict) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--peer", help="Python with the official executor")
     parser.add_argument("--jobs", type=int, nargs="+", default=[25, 200], help="that wait")
     parser.add_argument("--tiny", type=int, help="number of tiny jobs to run")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
     options = parser.parse_args()
     result = {"watching": [], "running": []}
     if options.json and options.json.exists():
@@ -283,11 +280,7 @@ def main() -> None:
     finally:
         cluster.remove()
         shutil.rmtree(folder)
-    print(table_of(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if options.readme:
-        write_table("executor", table_of(result))
+    publish("executor", result, table_of(result), options)
 
 
 if __name__ == "__main__":

@@ -1,217 +1,270 @@
-"""Time and memory that routing takes per cell, beside stock pysheds on the same terrain.
+"""Time and memory that routing takes per cell, beside other libraries on the same terrain.
 
-    python benchmarks/kernels.py [--cells 1 16] [--repeats 3] [--json FILE] [--readme]
+    python benchmarks/kernels.py [--cells 1 16] [--terrain eroded fractal integer_flats]
+                                 [--peers FOLDER [--python PYTHON ...]] [--sides NAME ...]
+                                 [--repeats 3] [--limit 600] [--json FILE] [--readme]
 
-The chain is depression filling, flats, D8 directions and upslope cells, from an elevation array in
-memory to arrays in memory, in one thread. Of pysheds it is `fill_pits`, `fill_depressions`,
-`resolve_flats`, `flowdir` and `accumulation`, compiled beforehand. Each of the two runs in a
-process of its own, in turn; the best of the repeats counts.
+The chain is all from an elevation array in memory to directions and upslope cells in memory. Each
+side runs in a process of its own (`side.py`), one after the other, in one thread where the table
+does not say otherwise. What is compiled is compiled beforehand, and the elevations are in the form
+that the library takes (padded, float64, its own raster). The best of the repeats counts. Memory is
+the most that the process takes beyond the elevations in float32.
+
+With --peers, the libraries of `peers.py` run besides pysheds, in environments that are made in
+FOLDER when they are not there; --python names interpreters for those that this one does not suit.
+A side that is not run, or stopped at the limit of seconds, is a row that says so. The exit status
+is 1 if a target is missed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from workflow import write_table
+from peers import PEERS, Peer, PeerMissingError, environment
+from record import ROOT, machine, made_folder, parser_of, publish, save, source_of, version_of
+from usage import available
 
-ROOT = Path(__file__).parents[1]
 SEED = 201
-CELL_M = 10.0
-TARGETS = {"chain": 60.0, "memory": 40.0}
-"""Most that the chain may take: nanoseconds and bytes per cell."""
+TERRAINS = ("eroded", "fractal", "integer_flats")
+CHAINS = {
+    "snakeshed": "`fill` (basin graph, flats by distance), `count_upslope`",
+    "snakeshed carve": "`carve` (basin graph), `count_upslope`",
+    "pysheds": "Numba; `fill_pits`, `fill_depressions`, `resolve_flats`, `flowdir`, "
+    "`accumulation`, in float64; some flats keep pits",
+}
+"""What the sides that need no environment of their own do."""
 
 
-def kernels() -> Callable[[np.ndarray], dict[str, float]]:
-    """The chain on the kernels: takes terrain, tells the seconds of each step."""
-    from terrain import pad
+@dataclass(frozen=True)
+class Contender:
+    """A side of the comparison: its name in `side.py`, its threads, and how to run it."""
 
-    from snakeshed.kernels.accumulation import count_upslope
-    from snakeshed.kernels.conditioning import fill
+    name: str
+    threads: int
+    python: str | None
+    version: str
+    missing: str = ""
 
-    def chain(z: np.ndarray) -> dict[str, float]:
-        padded, border = pad(z)
-        cell_m = np.full(len(padded), CELL_M)
-        start = time.perf_counter()
-        filled, directions = fill(padded, border, cell_m, cell_m)
-        conditioned = time.perf_counter()
-        counts = count_upslope(directions)
-        end = time.perf_counter()
-        if counts[directions == 0].sum() != z.size or (filled < padded).any():
-            raise AssertionError("cells were lost or lowered")
-        return {"condition": conditioned - start, "accumulation": end - conditioned}
-
-    return chain
+    @property
+    def label(self) -> str:
+        """Its name in the table."""
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        return f"{self.name}{threads}"
 
 
-def pysheds() -> Callable[[np.ndarray], dict[str, float]]:
-    """The same of stock pysheds."""
-    from affine import Affine
-
-    from snakeshed.pysheds_import import Grid, Raster, ViewFinder
-
-    def chain(z: np.ndarray) -> dict[str, float]:
-        affine = Affine(CELL_M, 0, 0, 0, -CELL_M, 0)
-        view = ViewFinder(affine=affine, shape=z.shape, nodata=np.nan)
-        grid, raster = Grid(viewfinder=view), Raster(z.astype(np.float64), view)
-        start = time.perf_counter()
-        for step in (grid.fill_pits, grid.fill_depressions, grid.resolve_flats, grid.flowdir):
-            raster = step(raster)
-        conditioned = time.perf_counter()
-        grid.accumulation(raster)
-        end = time.perf_counter()
-        return {"condition": conditioned - start, "accumulation": end - conditioned}
-
-    return chain
+def contenders(options: Namespace) -> list[Contender]:
+    """All sides, and the environments of peers."""
+    here = sys.executable
+    ours = version_of("snakeshed")
+    found = [Contender("snakeshed", 1, here, ours), Contender("snakeshed", 2, here, ours)]
+    found += [Contender("snakeshed carve", 1, here, ours)]
+    found += [Contender("pysheds", 1, here, version_of("pysheds"))]
+    wanted = [peer for peer in PEERS if not options.sides or peer.name in options.sides]
+    found += [_of_peer(peer, options) for peer in wanted if options.peers]
+    return [side for side in found if not options.sides or side.name in options.sides]
 
 
-def memory(field: str) -> int:
-    """Bytes of memory that this process has (VmRSS), or has had at most (VmHWM)."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
+def _of_peer(peer: Peer, options: Namespace) -> Contender:
+    try:
+        python = environment(peer, options.peers, [*options.python, sys.executable])
+    except PeerMissingError as error:
+        return Contender(peer.name, 1, None, peer.version, str(error))
+    return Contender(peer.name, 1, str(python), peer.version)
 
 
-def run_side(side: str, terrain: Path, repeats: int) -> dict[str, float]:
-    """Seconds of each step, the best of some runs, and the memory that the first of them took."""
-    chain = SIDES[side]()
-    chain(np.random.default_rng(SEED).random((50, 50), dtype=np.float32))  # compiles
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-    before = memory("VmRSS")
-    z = np.load(terrain)
-    best = chain(z)
-    best["peak_bytes"] = memory("VmHWM") - before
-    for _ in range(repeats - 1):
-        for step, seconds in chain(z).items():
-            best[step] = min(best[step], seconds)
-    return best
+def made(kind: str, millions: float, folder: Path) -> Path:
+    """The file of a terrain, which is made if it is not there."""
+    import made_terrain
+
+    size = round((millions * 1e6) ** 0.5)
+    path = folder / f"{kind}_{size}_{SEED}.npy"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        z = made_terrain.KINDS[kind](size, SEED)
+        part = path.with_suffix(".part.npy")
+        np.save(part, z)
+        part.replace(path)
+    return path
 
 
-SIDES = {"snakeshed": kernels, "pysheds": pysheds}
-
-
-def measure(cells: list[float], repeats: int, folder: Path) -> list[dict]:
-    """Both sides on terrain of each size, in millions of cells."""
-    import terrain
-
-    rows = []
-    for millions in cells:
-        size = round((millions * 1e6) ** 0.5)
-        path = folder / f"eroded_{size}.npy"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(path, terrain.eroded(size, SEED))
-        for side in SIDES:
-            command = [sys.executable, __file__, "--side", side, "--terrain", str(path)]
-            found = json.loads(
-                subprocess.run(
-                    [*command, "--repeats", str(repeats if side == "snakeshed" else 1)],
-                    check=True,
-                    stdout=subprocess.PIPE,
-                    env=os.environ | {"NUMBA_NUM_THREADS": "1"},
-                ).stdout
-            )
-            per_cell = {step: value / size**2 for step, value in found.items()}
-            rows.append(
-                {
-                    "cells": size**2,
-                    "side": side,
-                    "condition_ns": round(per_cell["condition"] * 1e9, 1),
-                    "accumulation_ns": round(per_cell["accumulation"] * 1e9, 1),
-                    "chain_ns": round((per_cell["condition"] + per_cell["accumulation"]) * 1e9, 1),
-                    "memory_bytes": round(per_cell["peak_bytes"], 1),
-                }
-            )
+def measure(options: Namespace) -> list[dict]:
+    """All sides on all terrains; rows are written as they come, if a file is named for them."""
+    rows: list[dict] = []
+    sides = contenders(options)
+    for kind in options.terrain:
+        for millions in sorted(options.cells):
+            path = made(kind, millions, options.folder)
+            cells = int(np.prod(np.load(path, mmap_mode="r").shape))
+            for side in sides:
+                row = {"terrain": kind, "cells": cells, "side": side.label}
+                reason = side.missing or _too_much(side, kind, cells, rows, options.limit)
+                row |= {"missing": reason} if reason else _run(side, path, options)
+                rows.append(row)
+                print(*row.values(), file=sys.stderr)
+                save({"rows": rows}, options)
     return rows
 
 
-def machine() -> dict[str, str]:
-    """What the numbers were measured on."""
+def _too_much(side: Contender, kind: str, cells: int, rows: list[dict], limit: float) -> str:
+    """Why a side that ran, or failed, on less of the same terrain is not run, if so."""
+    before = [row for row in rows if row["terrain"] == kind and row["side"] == side.label]
+    if not before:
+        return ""
+    last = before[-1]
+    if "missing" in last:
+        return f"not run, as with {last['cells']:,} cells: {last['missing'].split(': ')[-1]}"
+    seconds = last["chain_ns"] * cells / 1e9
+    if seconds > limit:
+        return f"not run: it would take {seconds:.0f} s or more"
+    needed = (last["memory_bytes"] + 8) * cells
+    free = available()
+    return f"not run: it needs {needed / 1e9:.0f} GB" if needed > free else ""
+
+
+def _run(side: Contender, path: Path, options: Namespace) -> dict:
+    command = [side.python, str(ROOT / "benchmarks" / "side.py"), side.name, str(path)]
+    command += ["--threads", str(side.threads), "--repeats", str(options.repeats)]
+    threads = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environ |= dict.fromkeys(threads, str(side.threads))
     try:
-        cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        cpu = platform.machine()
-    packages = ("snakeshed", "numpy", "numba", "pysheds")
+        done = subprocess.run(
+            [*command, "--seconds", str(options.limit / 2)],
+            capture_output=True,
+            check=True,
+            env=environ,
+            timeout=options.limit,
+        )
+    except subprocess.TimeoutExpired:
+        return {"missing": f"stopped: not done after {options.limit:g} s"}
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return {"missing": f"failed: {said[-1] if said else f'exit status {error.returncode}'}"}
+    found = json.loads(done.stdout)
+    ns = {step: round(use["s"] / found["cells"] * 1e9, 1) for step, use in found["steps"].items()}
+    memory = {step: use["bytes"] / found["cells"] for step, use in found["steps"].items()}
     return {
-        "machine": f"{cpu}, {os.cpu_count()} cores, one thread used",
-        "versions": ", ".join(
-            [f"Python {platform.python_version()}", *(f"{p} {_version(p)}" for p in packages)]
-        ),
-        "date": time.strftime("%Y-%m-%d"),
+        "repeats": found["repeats"],
+        "steps_ns": ns,
+        "steps_bytes": {step: round(most, 1) for step, most in memory.items()},
+        "condition_ns": round(sum(ns.values()) - ns["accumulation"], 1),
+        "accumulation_ns": ns["accumulation"],
+        "chain_ns": round(sum(ns.values()), 1),
+        "memory_bytes": round(max(memory.values()), 1),
+        "trapped": found["trapped"],
+        "largest": found["largest"],
     }
 
 
-def _version(package: str) -> str:
-    if package == "snakeshed":
-        import snakeshed
-
-        return snakeshed.__version__
-    return version(package)
+def targets(rows: list[dict]) -> list[dict]:
+    """What the kernels must reach: each target with what was found, where it was measured."""
+    found = {
+        (row["terrain"], round(row["cells"] / 1e6), row["side"]): row
+        for row in rows
+        if "missing" not in row
+    }
+    ours = found.get(("eroded", 16, "snakeshed"))
+    checks = [
+        ("conditioning", "eroded", 16, "snakeshed", "condition_ns", 28),
+        ("upslope cells", "eroded", 16, "snakeshed", "accumulation_ns", 18),
+        ("chain", "eroded", 16, "snakeshed", "chain_ns", 45),
+        ("chain on 2 threads", "eroded", 16, "snakeshed, 2 threads", "chain_ns", 28),
+        ("chain", "fractal", 16, "snakeshed", "chain_ns", 110),
+        ("memory", "eroded", 16, "snakeshed", "memory_bytes", 40),
+    ]
+    if ours:
+        checks.append(("chain", "eroded", 100, "snakeshed", "chain_ns", 1.5 * ours["chain_ns"]))
+    result = [
+        {"what": what, "on": f"{kind}, {millions} M", "most": most, "found": row[key]}
+        for what, kind, millions, side, key, most in checks
+        if (row := found.get((kind, millions, side)))
+    ]
+    for side, least in (("pysheds", 40), ("topotoolbox", 6)):
+        row = found.get(("eroded", 16, side))
+        if ours and row:
+            ratio = row["chain_ns"] / ours["chain_ns"]
+            result.append(
+                {"what": f"times faster than {side}", "on": "eroded, 16 M"}
+                | {"least": least, "found": ratio}
+            )
+    for check in result:
+        check["met"] = check.get("least", -np.inf) <= check["found"] <= check.get("most", np.inf)
+    return result
 
 
 def table_of(result: dict) -> str:
-    """The result as a Markdown table."""
-    lines = [
-        f"Eroded terrain. {result['machine']}; {result['versions']}; {result['date']}.",
-        "",
-        "| cells | | fill, flats, D8 (ns/cell) | upslope cells (ns/cell) | chain (ns/cell) "
-        "| memory (bytes/cell) |",
-        "|---|---|---|---|---|---|",
-    ]
+    """The result as Markdown tables."""
+    lines = [source_of(result), ""]
     lines += [
-        f"| {row['cells']:,} | {row['side']} | {row['condition_ns']} | {row['accumulation_ns']} "
-        f"| **{row['chain_ns']}** | {row['memory_bytes']} |"
-        for row in result["rows"]
+        f"- {check['what']} ({check['on']} cells): {check['found']:.1f}, target "
+        + (f"at most {check['most']:g}" if "most" in check else f"at least {check['least']:g}")
+        + (", met" if check["met"] else ", **missed**")
+        for check in result["targets"]
     ]
+    for kind in dict.fromkeys(row["terrain"] for row in result["rows"]):
+        lines += [
+            "",
+            f"Terrain `{kind}`:",
+            "",
+            "| cells | | conditioning (ns/cell) | upslope cells (ns/cell) | chain (ns/cell) | "
+            "chain, times ours | memory (bytes/cell) | water trapped |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_line(row, result["rows"]) for row in result["rows"] if row["terrain"] == kind]
+    lines += ["", "What they do:", ""]
+    lines += [f"- {side}: {chain}." for side, chain in result["chains"].items()]
     return "\n".join(lines)
 
 
+def _line(row: dict, rows: list[dict]) -> str:
+    start = f"| {row['cells']:,} | {row['side']} |"
+    if "missing" in row:
+        return f"{start} {row['missing']} | | | | | |"
+    ours = [
+        other["chain_ns"]
+        for other in rows
+        if other["side"] == "snakeshed"
+        and "missing" not in other
+        and (other["terrain"], other["cells"]) == (row["terrain"], row["cells"])
+    ]
+    ratio = f"{row['chain_ns'] / ours[0]:.1f}" if ours else ""
+    return (
+        f"{start} {row['condition_ns']} | {row['accumulation_ns']} | **{row['chain_ns']}** | "
+        f"{ratio} | {row['memory_bytes']} | {row['trapped']:.2%} |"
+    )
+
+
 def main() -> None:
-    """Run the benchmark; the exit status is 1 if the kernels miss a target."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    """Run the benchmark."""
+    parser = parser_of(__doc__)
+    made_folder(parser)
     parser.add_argument("--cells", type=float, nargs="+", default=[1, 16], help="millions of cells")
+    parser.add_argument("--terrain", nargs="+", choices=TERRAINS, default=TERRAINS)
+    parser.add_argument("--peers", type=Path, help="folder for the environments of peers")
+    parser.add_argument("--python", nargs="+", default=[], help="interpreters to make them with")
+    parser.add_argument("--sides", nargs="+", default=[], help="run these only, by their names")
     parser.add_argument("--repeats", type=int, default=3, help="runs of which the best counts")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
-    parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=ROOT / "results" / "benchmarks",
-        help="where made terrain is kept",
-    )
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
-    parser.add_argument("--terrain", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=float, default=600, help="seconds for one side at once")
     options = parser.parse_args()
-    if options.side:
-        found = run_side(options.side, options.terrain, options.repeats)
-        sys.stdout.write(json.dumps(found))
-        return
-    rows = measure(options.cells, options.repeats, options.folder)
-    result = {**machine(), "rows": rows}
-    table = table_of(result)
-    sys.stdout.write(table + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if options.readme:
-        write_table("kernels", table)
-    ours = [row for row in rows if row["side"] == "snakeshed"]
-    sys.exit(
-        any(
-            row["chain_ns"] > TARGETS["chain"] or row["memory_bytes"] > TARGETS["memory"]
-            for row in ours
-        )
-    )
+    rows = measure(options)
+    checks = targets(rows)
+    result = machine("snakeshed", "numpy", "numba", "pysheds") | {
+        "chains": CHAINS
+        | {f"{peer.name} {peer.version}": peer.chain for peer in PEERS if options.peers},
+        "targets": checks,
+        "rows": rows,
+    }
+    publish("kernels", result, table_of(result), options)
+    sys.exit(not all(check["met"] for check in checks))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.append(str(ROOT / "scripts"))
     main()

@@ -27,16 +27,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import rasterio
 import yaml
-from kernels import CELL_M, ROOT, SEED, machine, memory
-from workflow import STUDY, write_table
+from record import ROOT, machine, made_folder, parser_of, publish, source_of
+from usage import forget_peak, memory
+from workflow import STUDY
 
+CELL_M = 10.0
+SEED = 201
+PACKAGES = ("snakeshed", "numpy", "numba", "pysheds")
 MADE_CELLS, MADE_SITES = 4000, 240
 MADE_SQUARE_KM = 25.0
 """Side of the square in the middle of made terrain where the sites are."""
@@ -60,29 +63,35 @@ GRID = [
 
 def study_of(table: Path, dem: Path) -> dict:
     """The study of the published table, with the defaults of the schema."""
-    return _completed(yaml.safe_load(STUDY.format(table=table, dem=dem)))
+    from stages import completed
+
+    return completed(yaml.safe_load(STUDY.format(table=table, dem=dem)))
 
 
 def made_study(folder: Path) -> dict:
     """Made terrain and sites, kept in a folder."""
-    import terrain
+    import made_terrain
+    from stages import completed
 
     from snakeshed.kernels.accumulation import count_upslope
     from snakeshed.kernels.conditioning import fill
 
-    dem, table = folder / f"eroded_{MADE_CELLS}.tif", folder / f"sites_{MADE_CELLS}.csv"
+    dem, table = (
+        folder / f"eroded_{MADE_CELLS}_{SEED}.tif",
+        folder / f"sites_{MADE_CELLS}_{SEED}.csv",
+    )
     if not (dem.exists() and table.exists()):
         folder.mkdir(parents=True, exist_ok=True)
-        z = terrain.eroded(MADE_CELLS, SEED)
+        z = made_terrain.eroded(MADE_CELLS, SEED)
         write_dem(dem, z, "EPSG:32611", rasterio.Affine(10, 0, 4e5, 0, -10, 4e6))
-        padded, border = terrain.pad(z)
+        padded, border = made_terrain.pad(z)
         cell_m = np.full(len(padded), CELL_M)
         _, directions = fill(padded, border, cell_m, cell_m)
         area_km2 = count_upslope(directions)[1:-1, 1:-1] * CELL_M**2 / 1e6
         made_sites(area_km2).to_csv(table, index=False)
     columns = {"site_id": "site", "x": "x", "y": "y", "area": "area_km2"}
     sites = {"path": str(table), "crs": "EPSG:32611", "columns": columns}
-    return _completed({"study": "made", "sites": sites, "dem": {"path": str(dem)}})
+    return completed({"study": "made", "sites": sites, "dem": {"path": str(dem)}})
 
 
 def made_sites(area_km2: np.ndarray) -> pd.DataFrame:
@@ -98,12 +107,6 @@ def made_sites(area_km2: np.ndarray) -> pd.DataFrame:
         row, column = fitting[rng.integers(len(fitting))] + margin + 0.5 + rng.uniform(-3, 3, 2)
         rows.append((f"s{len(rows):03}", 4e5 + column * CELL_M, 4e6 - row * CELL_M, wanted))
     return pd.DataFrame(rows, columns=["site", "x", "y", "area_km2"]).round(3)
-
-
-def _completed(raw: dict) -> dict:
-    from snakeshed.configuration import complete
-
-    return complete(raw, ROOT / "config/schema/study.schema.yaml", "benchmark")
 
 
 def sites_on(study: dict) -> pd.DataFrame:
@@ -132,53 +135,20 @@ def with_table_of(study: dict, only: list[str], folder: Path) -> dict:
 
 def run_pipeline(study: dict, folder: Path) -> dict:
     """Run the pipeline once; tell the CPU seconds."""
-    from snakeshed.backends import Backend
-    from snakeshed.columns import ReliefRule
-    from snakeshed.delineate import DelineationRule, delineate
-    from snakeshed.dem import TerrainIndex, dem_files, index_terrain
-    from snakeshed.extract import extract_features
-    from snakeshed.layers import feature_columns
-    from snakeshed.patches import PatchPyramid
-    from snakeshed.results import write_catchments, write_features
-    from snakeshed.shards import sites_of, split
-    from snakeshed.sites import prepare_sites
-    from snakeshed.snap import SnapRule
-    from snakeshed.tables import read_table
-    from snakeshed.terrain import Terrain
+    from stages import gather, prepare, run_shard
 
-    marks = [time.process_time()]
-    sites = prepare_sites(study["sites"]).sites
-    index = TerrainIndex.from_json(index_terrain(dem_files(study["dem"]["path"])).to_json())
-    pyramid = PatchPyramid(index.lattice, **study["patches"])
-    (shard,) = split(sites, index, pyramid, 1)
-    marks.append(time.process_time())
-    rule = DelineationRule(
-        SnapRule(**study["snap"]),
-        study["dem"]["max_void_cells"],
-        study["network"]["min_area_km2"],
-    )
-    with Backend("serial") as backend:
-        catchments = delineate(sites_of(shard.sites), shard.terrain, pyramid, rule, backend)
-    table = folder / "catchments.parquet"
-    write_catchments(catchments, table, index.lattice.crs)
-    marks.append(time.process_time())
-    relief = ReliefRule(
-        tuple(study["features"]["steep_degrees"]), tuple(study["features"]["percentiles"])
-    )
-    with Terrain(shard.terrain, rule.max_void_cells) as terrain:
-        rows = extract_features(read_table(table), terrain, relief, [])
-    write_features(rows, feature_columns(relief, []), folder / "features.parquet")
-    marks.append(time.process_time())
-    done = [catchment for catchment in catchments if catchment.status == "ok"]
-    seconds = np.diff(marks).tolist()
-    return {
-        "sites": len(done),
-        "patches": len({catchment.patch for catchment in done}),
-        "levels": dict(sorted(Counter(catchment.patch_level for catchment in done).items())),
-        "parts": dict(zip(("sites, index, shards", "delineate", "features"), seconds, strict=True)),
-        "seconds": sum(seconds),
-        "areas": {catchment.site_id: catchment.area_km2 for catchment in done},
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        prepared = prepare(study, 1, Path(name))
+        (shard,) = prepared["shards"]
+        found = run_shard(study, shard)
+        gathered = gather([shard], Path(name))
+    parts = {
+        "sites, index, shards": prepared["seconds"],
+        "delineate": found.pop("delineate"),
+        "features": found.pop("features"),
+        "gather": gathered,
     }
+    return found | {"parts": parts, "seconds": sum(parts.values())}
 
 
 def side_snakeshed(study: dict, sample: list[str], repeats: int, folder: Path) -> dict:
@@ -203,7 +173,7 @@ def side_memory(study: dict, sample: list[str], repeats: int, folder: Path) -> d
     # What is loaded once is not counted with the first sites.
     run_pipeline(with_table_of(study, sample[:1], folder), folder)
     own = with_table_of(study, sample, folder)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    forget_peak()
     before = memory("VmRSS")
     found = run_pipeline(own, folder)
     return {"before": before, "peak": memory("VmHWM"), "patches": found["patches"]} | {
@@ -340,7 +310,7 @@ def measure_levels(study: dict, repeats: int) -> list[dict]:
 def table_of(result: dict) -> str:
     """The result as Markdown tables."""
     lines = [
-        f"{result['on']}. {result['machine']}; {result['versions']}; {result['date']}.",
+        f"{result['on']}. {source_of(result)}",
         "",
         "| | on | sites/s/core | against the original | area within 10 % of the reported |",
         "|---|---|---|---|---|",
@@ -372,7 +342,7 @@ def table_of(result: dict) -> str:
 def table_of_levels(result: dict) -> str:
     """The result of --levels as a Markdown table."""
     lines = [
-        f"{result['on']}. {result['machine']}; {result['versions']}; {result['date']}.",
+        f"{result['on']}. {source_of(result)}",
         "",
         f"| core, buffer (m) | levels | c | sites/s/core | of every {SPARSE}th site "
         "| other areas |",
@@ -429,21 +399,14 @@ def name_of(study: dict) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = parser_of(__doc__)
     parser.add_argument("table", type=Path, nargs="?", help="the published table")
     parser.add_argument("dem", type=Path, nargs="?", help="a DEM under some of its sites")
     parser.add_argument("--cell", type=float, help="resample the DEM to cells of this size first")
     parser.add_argument("--original", type=int, default=24, help="sites for the original recipe")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of which the best counts")
     parser.add_argument("--levels", action="store_true", help="compare patch levels instead")
-    parser.add_argument("--json", type=Path, help="file to write the numbers to")
-    parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=ROOT / "results" / "benchmarks",
-        help="where made terrain is kept",
-    )
+    made_folder(parser)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--study", type=json.loads, help=argparse.SUPPRESS)
     parser.add_argument("--sample", nargs="*", default=[], help=argparse.SUPPRESS)
@@ -464,7 +427,7 @@ def main() -> None:
             if options.cell:
                 dem = resampled(dem, options.cell, scratch)
             study = study_of(options.table.resolve(), dem)
-        result = machine() | {"on": name_of(study)}
+        result = machine(*PACKAGES) | {"on": name_of(study)}
         if options.levels:
             result["levels"] = measure_levels(study, options.repeats)
             named, text = "levels", table_of_levels(result)
@@ -472,11 +435,7 @@ def main() -> None:
             result |= measure(study, options.original, options.repeats)
             named, text = "pipeline", table_of(result)
         named += "-made" if options.table is None else ""
-    print(text)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if options.readme:
-        write_table(named, text)
+    publish(named, result, text, options)
 
 
 if __name__ == "__main__":

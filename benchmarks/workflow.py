@@ -9,20 +9,18 @@ time from start to end that Snakemake notes of it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from record import ROOT, machine, parser_of, publish, source_of
+
 STUDY = """\
 study: benchmark
 sites:
@@ -98,11 +96,7 @@ def measure(table: Path, dem: Path, cores: int) -> dict:
         )
         summary = json.loads((folder / "results/benchmark/summary.json").read_text())
         jobs = jobs_of(folder)
-    return {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "snakemake": version("snakemake"),
-        "date": time.strftime("%Y-%m-%d"),
+    return machine("snakeshed", "snakemake") | {
         "cores": cores,
         "sites": summary["sites"],
         "delineated": summary["status"]["ok"],
@@ -121,21 +115,12 @@ def measure(table: Path, dem: Path, cores: int) -> dict:
     }
 
 
-def write_table(name: str, table: str) -> None:
-    """Put a table between its marks in benchmarks/README.md."""
-    path = ROOT / "benchmarks" / "README.md"
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    path.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
-
-
 def table_of(result: dict) -> str:
     """The result as a Markdown table."""
     lines = [
         f"{result['sites']} sites, {result['delineated']} of them on the DEM, {result['cores']} "
         f"cores: {result['wall_s']} s; again with nothing to do: {result['no_op_wall_s']} s. "
-        f"({result['machine']}; Python {result['python']}, Snakemake {result['snakemake']}; "
-        f"{result['date']})",
+        f"{source_of(result)}",
         "",
         "| part | core-seconds |",
         "|---|---|",
@@ -149,19 +134,13 @@ def table_of(result: dict) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = parser_of(__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("dem", type=Path)
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--readme", action="store_true", help="update benchmarks/README.md")
-    arguments = parser.parse_args()
-    result = measure(arguments.table, arguments.dem, arguments.cores)
-    print(table_of(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if arguments.readme:
-        write_table("workflow", table_of(result))
+    options = parser.parse_args()
+    result = measure(options.table, options.dem, options.cores)
+    publish("workflow", result, table_of(result), options)
 
 
 if __name__ == "__main__":

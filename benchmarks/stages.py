@@ -1,0 +1,100 @@
+"""The stages of the workflow as its rules call them, without Snakemake, each with its CPU time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+from record import ROOT
+
+from snakeshed.backends import Backend
+from snakeshed.columns import ReliefRule
+from snakeshed.configuration import complete
+from snakeshed.delineate import DelineationRule, delineate
+from snakeshed.dem import TerrainIndex, dem_files, index_terrain
+from snakeshed.extract import extract_features
+from snakeshed.layers import feature_columns
+from snakeshed.patches import PatchPyramid
+from snakeshed.results import write_catchments, write_features
+from snakeshed.shards import COLUMNS, sites_of, split
+from snakeshed.sites import prepare_sites
+from snakeshed.snap import SnapRule
+from snakeshed.tables import concatenate, read_table, write_table
+from snakeshed.terrain import Terrain
+
+
+def completed(raw: dict) -> dict:
+    """A study with the defaults of the schema."""
+    return complete(raw, ROOT / "config/schema/study.schema.yaml", "benchmark")
+
+
+def prepare(study: dict, shards: int, folder: Path) -> dict:
+    """From the site table and the DEM's files to the shards, one folder for each that has sites.
+
+    Returns
+    -------
+    dict
+        shards: the folders; seconds: CPU time.
+    """
+    started = time.process_time()
+    sites = prepare_sites(study["sites"]).sites
+    index = TerrainIndex.from_json(index_terrain(dem_files(study["dem"]["path"])).to_json())
+    pyramid = PatchPyramid(index.lattice, **study["patches"])
+    folders = []
+    for shard in split(sites, index, pyramid, shards):
+        if len(shard.sites):
+            own = folder / shard.name
+            own.mkdir()
+            write_table(shard.sites, own / "sites.parquet", COLUMNS)
+            (own / "terrain.json").write_text(shard.terrain.to_json(), encoding="utf-8")
+            folders.append(own)
+    return {"shards": folders, "seconds": time.process_time() - started}
+
+
+def run_shard(study: dict, folder: Path) -> dict:
+    """From a shard's sites to its catchments and features, in this process.
+
+    Returns
+    -------
+    dict
+        sites: that were delineated; patches, levels: where; areas: km2 by site; delineate,
+        features: CPU time in s.
+    """
+    marks = [time.process_time()]
+    index = TerrainIndex.from_json((folder / "terrain.json").read_text(encoding="utf-8"))
+    pyramid = PatchPyramid(index.lattice, **study["patches"])
+    rule = DelineationRule(
+        SnapRule(**study["snap"]),
+        study["dem"]["max_void_cells"],
+        study["network"]["min_area_km2"],
+    )
+    sites = sites_of(read_table(folder / "sites.parquet"))
+    with Backend("serial") as backend:
+        catchments = delineate(sites, index, pyramid, rule, backend)
+    write_catchments(catchments, folder / "catchments.parquet", index.lattice.crs)
+    marks.append(time.process_time())
+    relief = ReliefRule(
+        tuple(study["features"]["steep_degrees"]), tuple(study["features"]["percentiles"])
+    )
+    with Terrain(index, rule.max_void_cells) as terrain:
+        rows = extract_features(read_table(folder / "catchments.parquet"), terrain, relief, [])
+    write_features(rows, feature_columns(relief, []), folder / "features.parquet")
+    marks.append(time.process_time())
+    done = [catchment for catchment in catchments if catchment.status == "ok"]
+    return {
+        "sites": len(done),
+        "patches": len({catchment.patch for catchment in done}),
+        "levels": dict(sorted(Counter(catchment.patch_level for catchment in done).items())),
+        "areas": {catchment.site_id: catchment.area_km2 for catchment in done},
+        "delineate": marks[1] - marks[0],
+        "features": marks[2] - marks[1],
+    }
+
+
+def gather(shards: list[Path], folder: Path) -> float:
+    """One table each of the catchments and the features of all shards; tells the CPU time in s."""
+    started = time.process_time()
+    for table in ("catchments.parquet", "features.parquet"):
+        write_table(concatenate([str(shard / table) for shard in shards]), folder / table)
+    return time.process_time() - started
