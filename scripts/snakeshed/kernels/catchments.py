@@ -6,6 +6,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, neighbour_offsets
+from snakeshed.kernels.growth import grown
 
 
 def preorder(
@@ -75,9 +76,7 @@ def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
         position = end
         end += counts[outlets[outlet]]
         if end > cells.size:
-            larger = np.empty(max(end, 2 * cells.size), np.int64)
-            larger[:position] = cells[:position]
-            cells = larger
+            cells = grown(cells, end)
         cells[position] = outlets[outlet]
         # The number of its upslope cells is the room that a donor needs, so that each cell can give
         # its donors their places, and no stack is needed.
@@ -131,9 +130,7 @@ def _mark_upslope(codes, offsets, outlet, mask):
     end = 1
     while end > 0:
         if end + 8 > waiting.size:
-            larger = np.empty(2 * waiting.size, np.int64)
-            larger[:end] = waiting[:end]
-            waiting = larger
+            waiting = grown(waiting)
         end -= 1
         cell = waiting[end]
         for k in range(1, 9):

@@ -28,6 +28,7 @@ from snakeshed.kernels.directions import (
     steepest_descent,
 )
 from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.growth import grown
 
 UNLABELLED = -1
 LEAVES_BAND = -2
@@ -198,7 +199,7 @@ def _number_pits(directions, offsets, labels):
             cell = pit[scanned]
             scanned += 1
             if size + 8 > pit.size:
-                pit = _grown(pit, size + 8)
+                pit = grown(pit, size + 8)
             for k in range(1, 9):
                 neighbour = cell + offsets[k]
                 if codes[neighbour] == FLAT and label_of[neighbour] == UNLABELLED:
@@ -236,13 +237,6 @@ def _label_rows(directions, offsets, first, end, todo, labels):
             cell += offsets[codes[cell]]
             if label == LEAVES_BAND and np.uint64(cell - begin) >= size:
                 break
-
-
-@compiled(nogil=True)
-def _grown(array, size):
-    larger = np.empty(max(size, 2 * array.size), array.dtype)
-    larger[: array.size] = array
-    return larger
 
 
 def saddles(
@@ -293,10 +287,10 @@ def _saddles_of_rows(z, border, labels, basins, start, stop):
     edges = 0
     for i in range(start, stop):
         if edges + 5 * columns > first.size:
-            first = _grown(first, edges + 5 * columns)
-            second = _grown(second, edges + 5 * columns)
-            level = _grown(level, edges + 5 * columns)
-            saddle = _grown(saddle, edges + 5 * columns)
+            first = grown(first, edges + 5 * columns)
+            second = grown(second, edges + 5 * columns)
+            level = grown(level, edges + 5 * columns)
+            saddle = grown(saddle, edges + 5 * columns)
         for j in range(1, columns - 1):
             here = labels[i, j]
             if here < 0:

@@ -17,6 +17,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import FLAT, neighbour_offsets
+from snakeshed.kernels.growth import grown
 
 GATHERED = 10
 WITHOUT_EXIT = 11
@@ -65,8 +66,8 @@ def _drain(filled, offsets, directions):
             cell = flat[scanned]
             scanned += 1
             if size + 8 > flat.size:
-                flat = _grown(flat)
-                queue = _grown(queue)
+                flat = grown(flat)
+                queue = grown(queue)
             exit_code = 0
             for k in range(8, 0, -1):
                 neighbour = cell + offsets[k]
@@ -130,10 +131,3 @@ def _next_flat(codes, eights, cell):
             break
         cell += 1
     return cell
-
-
-@compiled
-def _grown(array):
-    larger = np.empty(2 * array.size, array.dtype)
-    larger[: array.size] = array
-    return larger

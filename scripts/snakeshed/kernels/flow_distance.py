@@ -12,6 +12,7 @@ import numpy as np
 from snakeshed.compiled import compiled
 from snakeshed.kernels.accumulation import DONE, ONE_DONOR, _wait
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.growth import grown
 from snakeshed.kernels.snapping import ROW_STEP
 
 # What no distance is.
@@ -209,9 +210,7 @@ def _walk_down(directions, offsets, row_step, lengths, distances):
                     break
                 distance_at[cell] = np.inf
                 if taken == steps.size:
-                    larger = np.empty(2 * taken, np.uint8)
-                    larger[:taken] = steps
-                    steps = larger
+                    steps = grown(steps)
                 steps[taken] = code
                 taken += 1
                 cell += offsets[code]

@@ -21,6 +21,7 @@ from snakeshed.kernels.directions import (
     steepest_descent,
 )
 from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.growth import grown
 
 
 def inflate_flats(
@@ -80,8 +81,8 @@ def drainage_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray
 
     A flat cell has a level neighbour and no lower one. Distances are counted in steps to any of
     the eight neighbours: from an exit, which is a level cell that has a lower neighbour or lies
-    at the rim or beside nodata, through cells of the same level; and from higher ground through
-    all flat cells that touch, whatever their levels, as pysheds does. O(cells).
+    at the rim or beside nodata; and from higher ground. Both through flat cells that touch, which
+    are of one level. O(cells).
 
     Parameters
     ----------
@@ -108,10 +109,9 @@ def drainage_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray
     to_lower = np.zeros(z.shape, dtype=queue.dtype)
     to_higher = np.zeros(z.shape, dtype=queue.dtype)
     offsets = neighbour_offsets(z.shape[1])
-    _count_from_exits(
-        z.reshape(z.size), kinds, flat_cells, offsets, reach, queue, to_lower.reshape(z.size)
-    )
-    _count_from_slopes(kinds, flat_cells, offsets, reach, queue, to_higher.reshape(z.size))
+    shared = z.reshape(z.size), kinds, flat_cells, offsets, reach, queue
+    _count_from_exits(*shared, to_lower.reshape(z.size))
+    _count_from_slopes(*shared, to_higher.reshape(z.size))
     return to_lower, to_higher
 
 
@@ -139,15 +139,8 @@ def _classify(z, border, kind):
 
 
 @compiled
-def _count_from_exits(z, kind, flat_cells, offsets, reach, queue, distances):
-    end = 0
-    for cell in flat_cells:
-        for k in range(1, 9):
-            beside = cell + offsets[k]
-            if kind[beside] == EXIT and distances[beside] == 0 and z[beside] == z[cell]:
-                distances[beside] = 1
-                queue[end] = beside
-                end += 1
+def _spread(z, kind, offsets, reach, queue, end, distances):
+    """Count on from the cells in the queue, at distance 1, through flat cells of their level."""
     start = 0
     distance = 1
     while start < end and distance < reach:
@@ -165,27 +158,27 @@ def _count_from_exits(z, kind, flat_cells, offsets, reach, queue, distances):
 
 
 @compiled
-def _count_from_slopes(kind, flat_cells, offsets, reach, queue, distances):
+def _count_from_exits(z, kind, flat_cells, offsets, reach, queue, distances):
+    end = 0
+    for cell in flat_cells:
+        for k in range(1, 9):
+            beside = cell + offsets[k]
+            if kind[beside] == EXIT and distances[beside] == 0 and z[beside] == z[cell]:
+                distances[beside] = 1
+                queue[end] = beside
+                end += 1
+    _spread(z, kind, offsets, reach, queue, end, distances)
+
+
+@compiled
+def _count_from_slopes(z, kind, flat_cells, offsets, reach, queue, distances):
     end = 0
     for cell in flat_cells:
         if kind[cell] == BELOW_SLOPE:
             distances[cell] = 1
             queue[end] = cell
             end += 1
-    start = 0
-    distance = 1
-    while start < end and distance < reach:
-        wave_end = end
-        distance += 1
-        for place in range(start, wave_end):
-            cell = np.int64(queue[place])
-            for k in range(1, 9):
-                beside = cell + offsets[k]
-                if kind[beside] >= PLAIN and distances[beside] == 0:
-                    distances[beside] = distance
-                    queue[end] = beside
-                    end += 1
-        start = wave_end
+    _spread(z, kind, offsets, reach, queue, end, distances)
     # The nearness is counted from the largest distance in each patch of flat cells that touch.
     for first in flat_cells:
         if kind[first] < PLAIN:
@@ -243,9 +236,7 @@ def _raise_above_recipients(z, directions, offsets, step):
             end -= 1
             cell = stack[end]
             if end + 8 > stack.size:
-                larger = np.empty(2 * stack.size, np.int64)
-                larger[:end] = stack[:end]
-                stack = larger
+                stack = grown(stack)
             for k in range(1, 9):
                 donor = cell + offsets[k]
                 if codes[donor] == ((k + 3) & 7) + 1:

@@ -12,6 +12,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import FLAT, neighbour_offsets
+from snakeshed.kernels.growth import grown
 from snakeshed.tiling import ring_cells
 
 SHARED = 254
@@ -77,7 +78,7 @@ def _share(filled, offsets, directions):
                 size -= 1
                 cell = waiting[size]
                 if size + 8 > waiting.size:
-                    waiting = _grown(waiting)
+                    waiting = grown(waiting)
                 for k in range(1, 9):
                     beside = cell + offsets[k]
                     if codes[beside] == FLAT and level_at[beside] == level_at[cell]:
@@ -100,13 +101,6 @@ def _exits_beside(filled, offsets, directions, cells):
                 exits[place] = k
                 break
     return exits
-
-
-@compiled
-def _grown(array):
-    larger = np.empty(2 * array.size, array.dtype)
-    larger[: array.size] = array
-    return larger
 
 
 def shorten(
@@ -226,7 +220,7 @@ def _shorten(
             beside = cell + offsets[k]
             if distance_of[beside] > farther:
                 if end == queue.size:
-                    queue = _grown(queue)
+                    queue = grown(queue)
                 distance_of[beside] = farther
                 queue[end] = beside
                 end += 1

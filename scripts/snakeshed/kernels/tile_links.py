@@ -16,6 +16,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.growth import grown
 
 NOWHERE = -1
 
@@ -165,9 +166,7 @@ def _on_the_way(directions, offsets, entries, waits):
         waits[cell] = 1
         while True:
             if size == cells.size:
-                larger = np.empty(2 * size, np.int64)
-                larger[:size] = cells
-                cells = larger
+                cells = grown(cells)
             cells[size] = cell
             size += 1
             if codes[cell] == OUTSIDE:

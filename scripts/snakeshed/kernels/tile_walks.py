@@ -10,6 +10,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.growth import grown
 
 MARKED = 1
 FLOODED = 2
@@ -63,9 +64,7 @@ def _flood_pools(pools, directions, marks, starts, offsets):
         size -= 1
         cell = stack[size]
         if size + 8 > stack.size:
-            larger = np.empty(2 * stack.size, np.int64)
-            larger[:size] = stack[:size]
-            stack = larger
+            stack = grown(stack)
         for k in range(1, 9):
             beside = cell + offsets[k]
             if codes[beside] == NODATA:

@@ -10,6 +10,7 @@ import numpy as np
 
 from snakeshed.compiled import compiled
 from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.growth import grown
 
 
 def accumulate_with_losses(
@@ -141,9 +142,7 @@ def _measure_upslope(codes, offsets, weights, outlet, distances):
     while end > 0:
         end -= 1
         if end + 8 > cells.size:
-            larger = np.empty(2 * cells.size, np.int64)
-            larger[: end + 1] = cells[: end + 1]
-            cells = larger
+            cells = grown(cells)
         cell = cells[end]
         distance = distances[cell]
         for k in range(1, 9):

@@ -1,0 +1,15 @@
+"""Room for lists in kernels whose length nobody knows beforehand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snakeshed.compiled import compiled
+
+
+@compiled
+def grown(array, size=0):
+    """Copy an array into one of twice its length, or of `size` if that is more."""
+    larger = np.empty(max(size, 2 * array.size), array.dtype)
+    larger[: array.size] = array
+    return larger
