@@ -12,7 +12,6 @@ from pathlib import Path
 from snakeshed.errors import ArchiveError
 from snakeshed.lock_file import Pin, needed_to_run, read_lock, unlocked
 
-CHOICES = ("auto", "this", "wheels", "index")
 LOCK = "envs/requirements.lock"
 _MOST_TOLD = 5
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
