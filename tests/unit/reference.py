@@ -10,10 +10,12 @@ import math
 from collections import deque
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.cbook import get_sample_data
+from numba import config
 
 STEPS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 """N, NE, E, SE, S, SW, W, NW: the directions 1 to 8."""
@@ -21,6 +23,10 @@ STEPS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 # The first example of a test waits for the kernels to compile.
 settings.register_profile("kernels", deadline=None)
 settings.load_profile("kernels")
+
+needs_speed = pytest.mark.skipif(
+    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
+)
 
 Cell = tuple[int, int]
 
@@ -149,6 +155,20 @@ def step_length(
         return 0.0
     di, dj = STEPS[directions[cell] - 1]
     return math.sqrt((di * height_m[cell[0]]) ** 2 + (dj * width_m[cell[0]]) ** 2)
+
+
+def d8_slope(
+    z: np.ndarray, directions: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
+) -> np.ndarray:
+    """Drop per metre to the cell that each drains into, 0 where that is outside, float32."""
+    slope = np.full(z.shape, np.nan, np.float32)
+    for cell in data_cells(z):
+        slope[cell] = 0.0
+        if directions[cell]:
+            below = flow_path(directions, cell)[1]
+            distance = step_length(directions, cell, width_m, height_m)
+            slope[cell] = (float(z[cell]) - float(z[below])) / distance
+    return slope
 
 
 def upslope(directions: np.ndarray, outlet: Cell) -> set[Cell]:

@@ -8,7 +8,6 @@ import rasterio
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config
 
 from snakeshed.kernels import conditioning
 from snakeshed.kernels.accumulation import count_upslope
@@ -22,10 +21,6 @@ from snakeshed.kernels.directions import (
     steepest_descent,
 )
 from snakeshed.kernels.pools import pools_at_rim
-
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 
 
 def carved(z: list | np.ndarray, dtype: type = np.float32) -> np.ndarray:
@@ -192,7 +187,7 @@ def assert_carved(z: np.ndarray, width_m: float, height_m: float) -> None:
     assert (filled > padded).ravel()[below].all()
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("name", ["station-fire", "santiago-fire", "colorado-fire-2022"])
 def test_real_dems_are_carved_to_the_level_they_are_filled_to(shared_data, name):
     with rasterio.open(shared_data(name) / "dem.tif") as file:
@@ -201,13 +196,13 @@ def test_real_dems_are_carved_to_the_level_they_are_filled_to(shared_data, name)
         assert_carved(z, *file.res)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("coarsened", [1, 16])
 def test_a_sample_dem_is_carved_to_the_level_it_is_filled_to(coarsened):
     assert_carved(np.round(reference.jacksboro() / coarsened), 74.4, 92.5)
 
 
-@needs_speed
+@reference.needs_speed
 def test_thousands_of_lakes_in_lakes():
     z = np.random.default_rng(5).integers(0, 40, (400, 300)).astype(np.float64)
     assert_carved(z, 1.0, 1.0)
@@ -235,7 +230,7 @@ def test_any_number_of_threads_gives_the_same(terrain, threads):
     assert np.array_equal(carve(z, border, width, height, threads), expected)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("coarsened", [1, 16])
 def test_threads_meet_in_valleys_and_plateaus_of_real_ground(coarsened):
     z = reference.pad(np.round(reference.jacksboro() / coarsened))
@@ -251,7 +246,7 @@ def test_no_thread_at_all_is_refused():
         carve(z, open_border(z), np.ones(4), np.ones(4), threads=0)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("step", [1.0, 8.0])
 def test_a_window_is_carved_as_the_whole(step):
     whole = reference.pad(np.round(reference.jacksboro() / step))

@@ -11,7 +11,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_terrain import eroded, fractal, integer_flats
-from numba import config, njit
+from numba import njit
 from scipy import ndimage
 
 from snakeshed.kernels import conditioning
@@ -25,10 +25,6 @@ from snakeshed.kernels.directions import (
 )
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.flats import resolve_flats
-
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 
 
 def filled_and_routed(
@@ -211,7 +207,7 @@ def test_the_surface_may_be_filled_in_place(terrain):
         assert np.array_equal(result[1], directions)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("step", [0.01, 2.0, 30.0])
 def test_threads_meet_in_valleys_and_plateaus_of_real_ground(step):
     z = reference.pad(np.round(reference.jacksboro() / step).astype(np.float32))
@@ -231,7 +227,7 @@ def test_no_thread_is_refused():
         fill(z, open_border(z), np.ones(4), np.ones(4), 0)
 
 
-@needs_speed
+@reference.needs_speed
 def test_thousands_of_lakes_in_lakes():
     # Rough integer terrain: more pits, plateaus and equal saddles than any buffer starts with.
     z = np.random.default_rng(5).integers(0, 40, (400, 300)).astype(np.float32)
@@ -287,18 +283,18 @@ def assert_conditioned(z: np.ndarray, width_m: float, height_m: float) -> None:
     assert np.array_equal(count_upslope(directions, 2), counts)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("name", ["station-fire", "santiago-fire", "colorado-fire-2022"])
 def test_real_dems_are_filled_as_a_priority_flood_fills(shared_data, name):
     assert_conditioned(*read_dem(shared_data(name)))
 
 
-@needs_speed
+@reference.needs_speed
 def test_a_sample_dem_is_filled_as_a_priority_flood_fills():
     assert_conditioned(reference.jacksboro(), 74.4, 92.5)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("make", [fractal, eroded, integer_flats])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_made_terrain_is_filled_as_a_priority_flood_fills(make, dtype):
@@ -364,7 +360,7 @@ def assert_a_window_is_routed_alike(z: np.ndarray, window: tuple[slice, slice]) 
     assert np.array_equal(counts[certain], count_upslope(all_directions)[ring][certain])
 
 
-@needs_speed
+@reference.needs_speed
 def test_a_window_of_a_sample_dem_is_routed_as_the_whole():
     z = reference.jacksboro()
     assert_a_window_is_routed_alike(z, (slice(60, 220), slice(100, 290)))
@@ -372,7 +368,7 @@ def test_a_window_of_a_sample_dem_is_routed_as_the_whole():
     assert_a_window_is_routed_alike(np.round(z / 8), (slice(60, 220), slice(100, 290)))
 
 
-@needs_speed
+@reference.needs_speed
 def test_the_usgs_fills_and_routes_a_dem_alike(shared_data):
     """Filled DEM, D8 and upslope cells of the Colorado fire, as the USGS computed them by TauDEM.
 

@@ -8,7 +8,6 @@ import rasterio
 import reference
 from affine import Affine
 from hypothesis import given, settings
-from numba import config
 
 from snakeshed.kernels.directions import (
     FLAT,
@@ -21,9 +20,6 @@ from snakeshed.kernels.directions import (
 from snakeshed.pysheds_import import Grid, Raster, ViewFinder
 
 DIRMAP = (64, 128, 1, 2, 4, 8, 16, 32)
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 
 
 def sizes(z: np.ndarray, width_m: float = 1.0, height_m: float = 1.0) -> tuple:
@@ -173,7 +169,7 @@ def assert_as_pysheds(z: np.ndarray, width_m: float, height_m: float) -> None:
     assert np.array_equal(to_dirmap(ours, DIRMAP, outside=-2, nodata_out=0), expected)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize(
     ("name", "sea"),
     [("station-fire", 32767), ("santiago-fire", -9999), ("colorado-fire-2022", None)],
@@ -187,6 +183,6 @@ def test_real_dems_as_pysheds_directs_them(shared_data, name, sea):
         assert_as_pysheds(z[:300, :300], 24.7, 30.9)
 
 
-@needs_speed
+@reference.needs_speed
 def test_a_sample_dem_as_pysheds_directs_it():
     assert_as_pysheds(reference.jacksboro(), 74.4, 92.5)

@@ -10,7 +10,6 @@ import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config
 
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.carving import carve
@@ -23,10 +22,6 @@ from snakeshed.kernels.flow_distance import (
     longest_flow_path,
     step_lengths,
     upstream_distance,
-)
-
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
 )
 
 SLANT = math.sqrt(2.0)
@@ -183,7 +178,7 @@ def test_agrees_with_the_lengths_of_one_catchment(terrain, data):
         assert longest == down.ravel()[members].max()
 
 
-@needs_speed
+@reference.needs_speed
 def test_distances_add_up_over_a_sample_dem():
     z = reference.pad(reference.jacksboro())
     width_m = np.linspace(74.0, 75.0, len(z))

@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import rasterio
 import reference
-from numba import config
 from pysheds_terrain import assert_same_raster, grids, raster
 
 from snakeshed.grid import Drainage, Grid
 from snakeshed.kernels.directions import open_border
 from snakeshed.pysheds_import import Grid as StockGrid
 from snakeshed.pysheds_import import Raster, ViewFinder
-
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +307,7 @@ def test_a_drainage_is_not_changed_by_what_is_made_of_it(terrain):
     assert np.array_equal(drainage.counts, counts)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("name", ["station-fire", "santiago-fire"])
 def test_real_dems_are_filled_and_accumulated_as_by_pysheds(shared_data, name):
     with rasterio.open(shared_data(name) / "dem.tif") as file:

@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 import rasterio
 import reference
-from numba import config
 from pysheds_terrain import assert_same_raster, grids, raster
 
 from snakeshed.grid import Grid
 from snakeshed.kernels.directions import open_border
-
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 
 
 @pytest.fixture(scope="module", params=[np.float32, np.float64, np.int16])
@@ -150,7 +145,7 @@ def test_the_steps_of_the_readme_of_pysheds_trap_no_water(with_nodata):
     assert (acc[missing] == 0).all()
 
 
-@needs_speed
+@reference.needs_speed
 def test_real_flats_are_inflated_as_by_pysheds(shared_data):
     with rasterio.open(shared_data("santiago-fire") / "dem.tif") as file:
         z = file.read(1)[200:800, 300:1000]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import rasterio
+import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
@@ -21,9 +22,6 @@ from snakeshed.tiled import TiledDrainage, route_tiled
 from snakeshed.tiled_carving import carve_tiled
 from snakeshed.tiling import Tiling
 
-needs_speed = pytest.mark.skipif(
-    bool(config.DISABLE_JIT), reason="a whole DEM takes minutes without compilation"
-)
 NAMES = ("filled", "pools", "directions", "counts", "areas")
 
 
@@ -259,7 +257,7 @@ def test_lines_that_cut_nothing_are_refused(cuts):
         Tiling(*cuts)
 
 
-@needs_speed
+@reference.needs_speed
 @pytest.mark.parametrize("fire", ["station-fire", "santiago-fire", "colorado-fire-2022"])
 def test_real_terrain_is_the_same(shared_data, tmp_path, fire):
     with rasterio.open(next(shared_data(fire).glob("dem*.tif"))) as raster:
