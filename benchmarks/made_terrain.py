@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 import scipy.fft
 
-from snakeshed.compiled import compiled
 from snakeshed.kernels.accumulation import count_upslope
-from snakeshed.kernels.conditioning import fill
-from snakeshed.kernels.directions import OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.filling import fill
 
 CELL_M = 10.0
 RELIEF_M = 1500.0

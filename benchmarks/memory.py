@@ -6,8 +6,8 @@
 Made terrain in metres and in degrees is cut into patches of about so many cells a side; each row is
 two jobs, without Snakemake: one delineates that many sites of one patch, the other extracts their
 features with a raster layer; each says its peak (VmHWM). The estimates are those of
-`snakeshed.memory`, from the tables that are there before the jobs run. The exit status is 1 if one
-is not within a factor of 1.5.
+`snakeshed.delineation.memory`, from the tables that are there before the jobs run. The exit status
+is 1 if one is not within a factor of 1.5.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def make_dem(kind: str, folder: Path, side: int) -> Path:
 
 def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     """Delineate, and extract features in another process; say what was expected and found."""
-    from snakeshed.backends import Backend
-    from snakeshed.delineate import DelineationRule, delineate
-    from snakeshed.dem import index_terrain
-    from snakeshed.memory import ShardMemory, features_bytes
-    from snakeshed.patches import Patch, PatchPyramid
-    from snakeshed.results import write_catchments
-    from snakeshed.site import Site
-    from snakeshed.snap import SnapRule
+    from snakeshed.backends.local import Backend
+    from snakeshed.delineation.delineate import delineate
+    from snakeshed.delineation.memory import ShardMemory, features_bytes
+    from snakeshed.delineation.patches import Patch, PatchPyramid
+    from snakeshed.delineation.site import DelineationRule, Site
+    from snakeshed.delineation.table import write_catchments
+    from snakeshed.grid.snap import SnapRule
+    from snakeshed.terrain.dem import index_terrain
 
     index = index_terrain([dem])
     lattice, (tile,) = index.lattice, index.tiles
@@ -101,12 +101,12 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
 
 def run_features(dem: str, folder: str) -> None:
     """Extract the features of what `run_job` has delineated, and say the peak."""
-    from snakeshed.dem import index_terrain
-    from snakeshed.extract import extract_features
-    from snakeshed.features import ReliefRule
-    from snakeshed.tables import read_table
-    from snakeshed.terrain import Terrain
-    from snakeshed.zonal import NumericLayer
+    from snakeshed.features.columns import ReliefRule
+    from snakeshed.features.extract import extract_features
+    from snakeshed.features.layers import NumericLayer
+    from snakeshed.tables.geoparquet import read_table
+    from snakeshed.terrain.dem import index_terrain
+    from snakeshed.terrain.elevations import Terrain
 
     table = read_table(Path(folder, "catchments.parquet"))
     with Terrain(index_terrain([dem]), 64) as terrain:

@@ -23,14 +23,15 @@ from pipeline import made_study, name_of, resampled, study_of
 from record import machine, made_folder, parser_of, publish, source_of
 from stages import prepare
 
-from snakeshed.backends import Backend, open_backend
-from snakeshed.catchment import Catchment
-from snakeshed.delineate import DelineationRule, Site, delineate
-from snakeshed.dem import TerrainIndex
-from snakeshed.patches import PatchPyramid
-from snakeshed.shards import sites_of
-from snakeshed.snap import SnapRule
-from snakeshed.tables import read_table
+from snakeshed.backends.local import Backend
+from snakeshed.backends.opening import open_backend
+from snakeshed.delineation.catchment import Catchment
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.site import DelineationRule, Site, sites_of
+from snakeshed.grid.snap import SnapRule
+from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.index import TerrainIndex
 
 MOST_OVERHEAD = 0.15
 PACKAGES = ("snakeshed", "dask", "distributed", "numpy", "numba")

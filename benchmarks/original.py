@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from rasterio.windows import Window
 from shapely.geometry import Polygon
 
-from snakeshed.pysheds_import import Grid
+from snakeshed.grid.pysheds_import import Grid
 
 mpl.use("Agg")
 

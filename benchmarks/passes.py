@@ -118,11 +118,11 @@ def time_passes(z: np.ndarray, threads: int, repeats: int) -> dict[str, float]:
     """Nanoseconds per cell of each pass, of the fastest of some runs."""
     from made_terrain import CELL_M, pad
 
-    from snakeshed.kernels import accumulation, conditioning, directions, flats
+    from snakeshed.kernels import accumulation, basin_graph, filling, flats, steepest_descent
 
     def chain(padded: np.ndarray, border: np.ndarray) -> None:
         cell_m = np.full(len(padded), CELL_M)
-        _, routed = conditioning.fill(padded, border, cell_m, cell_m, threads)
+        _, routed = filling.fill(padded, border, cell_m, cell_m, threads)
         accumulation.count_upslope(routed, threads)
 
     chain(*pad(z[:60, :60]))  # compiles
@@ -130,7 +130,7 @@ def time_passes(z: np.ndarray, threads: int, repeats: int) -> dict[str, float]:
     runs = []
     for _ in range(repeats):
         clock = Clock()
-        with clock.around(conditioning, directions, flats, accumulation):
+        with clock.around(basin_graph, filling, steepest_descent, flats, accumulation):
             start = time.perf_counter()
             chain(padded, border)
             total = time.perf_counter() - start

@@ -74,7 +74,7 @@ def made_study(folder: Path) -> dict:
     from stages import completed
 
     from snakeshed.kernels.accumulation import count_upslope
-    from snakeshed.kernels.conditioning import fill
+    from snakeshed.kernels.filling import fill
 
     dem, table = (
         folder / f"eroded_{MADE_CELLS}_{SEED}.tif",
@@ -111,8 +111,10 @@ def made_sites(area_km2: np.ndarray) -> pd.DataFrame:
 
 def sites_on(study: dict) -> pd.DataFrame:
     """The sites that lie on the DEM and have a reported area, by their identifiers."""
-    from snakeshed.dem import index_terrain, overlap, transformer
-    from snakeshed.sites import prepare_sites
+    from snakeshed.raster.crs import transformer
+    from snakeshed.sites.prepare import prepare_sites
+    from snakeshed.terrain.dem import index_terrain
+    from snakeshed.terrain.index import overlap
 
     index = index_terrain([study["dem"]["path"]])
     sites = prepare_sites(study["sites"]).sites
@@ -185,7 +187,8 @@ def side_original(study: dict, sample: list[str], repeats: int, folder: Path) ->
     """The recipe on the sample, once, after a site that loads what is compiled."""
     from original import delineate_as_original
 
-    from snakeshed.dem import index_terrain, transformer
+    from snakeshed.raster.crs import transformer
+    from snakeshed.terrain.dem import index_terrain
 
     del repeats
     dem = study["dem"]["path"]

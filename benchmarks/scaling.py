@@ -83,7 +83,7 @@ class Island:
         import made_terrain
 
         from snakeshed.kernels.accumulation import count_upslope
-        from snakeshed.kernels.conditioning import fill
+        from snakeshed.kernels.filling import fill
 
         z = made_terrain.eroded(self.cells, SEED)
         half = self.cells // 2
@@ -177,8 +177,8 @@ def warm_up(study: dict, shard: str) -> None:
     """Load what is compiled, by one site of a shard."""
     from stages import run_shard
 
-    from snakeshed.shards import COLUMNS
-    from snakeshed.tables import read_table, write_table
+    from snakeshed.delineation.shards import COLUMNS
+    from snakeshed.tables.geoparquet import read_table, write_table
 
     with tempfile.TemporaryDirectory() as name:
         shutil.copy(Path(shard, "terrain.json"), name)

@@ -60,7 +60,7 @@ def snakeshed(z: np.ndarray, watch: Watch, threads: int) -> Outcome:
     from made_terrain import pad
 
     from snakeshed.kernels.accumulation import count_upslope
-    from snakeshed.kernels.conditioning import fill
+    from snakeshed.kernels.filling import fill
 
     padded, border = pad(z)
     cell_m = np.full(len(padded), CELL_M)
@@ -91,7 +91,7 @@ def pysheds(z: np.ndarray, watch: Watch, _: int) -> Outcome:
     """All of its conditioning, in the order of its README."""
     from affine import Affine
 
-    from snakeshed.pysheds_import import Grid, Raster, ViewFinder
+    from snakeshed.grid.pysheds_import import Grid, Raster, ViewFinder
 
     affine = Affine(CELL_M, 0, 0, 0, -CELL_M, 0)
     view = ViewFinder(affine=affine, shape=z.shape, nodata=np.nan)

@@ -8,20 +8,24 @@ from pathlib import Path
 
 from record import ROOT
 
-from snakeshed.backends import Backend
-from snakeshed.columns import ReliefRule
-from snakeshed.configuration import complete
-from snakeshed.delineate import DelineationRule, delineate
-from snakeshed.dem import TerrainIndex, dem_files, index_terrain
-from snakeshed.extract import extract_features
-from snakeshed.layers import feature_columns
-from snakeshed.patches import PatchPyramid
-from snakeshed.results import write_catchments, write_features
-from snakeshed.shards import COLUMNS, sites_of, split
-from snakeshed.sites import prepare_sites
-from snakeshed.snap import SnapRule
-from snakeshed.tables import concatenate, read_table, write_table
-from snakeshed.terrain import Terrain
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import COLUMNS, split
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import write_catchments
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.features.layers import feature_columns
+from snakeshed.features.table import write_features
+from snakeshed.grid.snap import SnapRule
+from snakeshed.sites.prepare import prepare_sites
+from snakeshed.study.configuration import complete
+from snakeshed.tables.gather import concatenate
+from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 
 def completed(raw: dict) -> dict:

@@ -41,11 +41,11 @@ sys.path.append(str(ROOT / "scripts"))
 
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.carving import carve
-from snakeshed.kernels.directions import OUTSIDE
-from snakeshed.lattice import RowGeometry
-from snakeshed.tiled import TiledDrainage, route_tiled
-from snakeshed.tiled_carving import carve_tiled
-from snakeshed.tiling import Tiling
+from snakeshed.kernels.d8 import OUTSIDE
+from snakeshed.raster.lattice import RowGeometry
+from snakeshed.tiled.carving import carve_tiled
+from snakeshed.tiled.routing import TiledDrainage, route_tiled
+from snakeshed.tiled.tiling import Tiling
 
 SEED = 201
 CELL_M = 10.0
@@ -60,7 +60,7 @@ class Mosaic:
     size: int
 
     def read(self, row: int, column: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return elevations and border, as a `snakeshed.tiled.Source`."""
+        """Return elevations and border, as a `snakeshed.tiled.store.Source`."""
         base = _terrain(self.path)
         rows = _mirrored(np.arange(row, row + height), base.shape[0])
         columns = _mirrored(np.arange(column, column + width), base.shape[1])

@@ -19,6 +19,6 @@ rule archive:
         jobs=[name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
         workflow=workflow.basedir,
         commit=lambda wildcards: commit_of(workflow.basedir),
-        library=library_digest("archive", "versions"),
+        library=library_of("archive"),
     script:
         "../scripts/archive.py"

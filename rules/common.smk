@@ -11,20 +11,21 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from snakeshed.configuration import complete, typed, without_publication
-from snakeshed.dem import dem_files
-from snakeshed.digest import library_digest
+from snakeshed.study.configuration import complete, without_publication
+from snakeshed.study.yaml_file import typed
+from snakeshed.terrain.dem import dem_files
+from snakeshed.jobs.digest import script_digest
 from snakeshed.errors import SnakeshedError
-from snakeshed.inputs import check_inputs
-from snakeshed.layers import declared_columns
-from snakeshed.machine import check_writable, machine_error
-from snakeshed.memory import ShardMemory, asked_mb, features_bytes
-from snakeshed.page import page_digest
-from snakeshed.patches import shard_name
-from snakeshed.raster_file import files_behind
-from snakeshed.run_lock import RunLock
-from snakeshed.site_files import find_site, sites_in_shards
-from snakeshed.versions import commit_of
+from snakeshed.study.inputs import check_inputs
+from snakeshed.features.layers import declared_columns
+from snakeshed.jobs.machine import check_writable, machine_error
+from snakeshed.delineation.memory import ShardMemory, asked_mb, features_bytes
+from snakeshed.report.page import page_digest
+from snakeshed.delineation.patches import shard_name
+from snakeshed.raster.files import files_behind
+from snakeshed.jobs.run_lock import RunLock
+from snakeshed.sites.file_names import find_site, sites_in_shards
+from snakeshed.jobs.versions import commit_of
 
 STARTED = time.monotonic()
 
@@ -77,6 +78,11 @@ wildcard_constraints:
     shard=r"\d+",
     site="[^/]+",
     table="catchments|features|sites|observations",
+
+
+def library_of(script):
+    """Digest of the library code that a rule's script imports; only computed for rules in use."""
+    return lambda wildcards: script_digest(Path(workflow.basedir, f"scripts/{script}.py"))
 
 
 def terrain_files(wildcards):
@@ -189,7 +195,7 @@ def warn_of_read_only_results():
 
 def claim_results():
     """Have the study's folder for this run alone, and free of what a killed one left half-written."""
-    from snakeshed.tables import remove_parts
+    from snakeshed.atomic import remove_parts
 
     alone = RUN_LOCK.take()
     check_writable(RESULTS)
@@ -220,7 +226,7 @@ def compile_kernels():
 
 def last_words():
     """What a person wants to know first, and how long the run took."""
-    from snakeshed.summary import summary_text
+    from snakeshed.report.summary import summary_text
 
     path = Path(RESULTS, "summary.json")
     text = f"{summary_text(json.loads(path.read_text()), RESULTS)}\n" if path.is_file() else ""

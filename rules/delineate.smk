@@ -20,6 +20,6 @@ rule delineate:
         snap=STUDY["snap"],
         network=STUDY["network"],
         max_void_cells=STUDY["dem"]["max_void_cells"],
-        library=library_digest("delineate", "results"),
+        library=library_of("delineate"),
     script:
         "../scripts/delineate.py"

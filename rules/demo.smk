@@ -12,6 +12,6 @@ rule make_demo:
     conda:
         "../envs/environment.yaml"
     params:
-        library=library_digest("demo"),
+        library=library_of("make_demo"),
     script:
         "../scripts/make_demo.py"

@@ -12,7 +12,7 @@ rule index_layers:
         "../envs/environment.yaml"
     params:
         layers=[{key: layer[key] for key in ("name", "path")} for layer in STUDY["layers"]],
-        library=library_digest("layer_index"),
+        library=library_of("index_layers"),
     script:
         "../scripts/index_layers.py"
 
@@ -37,6 +37,6 @@ rule extract_features:
         features=STUDY["features"],
         layers=STUDY["layers"],
         max_void_cells=STUDY["dem"]["max_void_cells"],
-        library=library_digest("extract", "results"),
+        library=library_of("extract_features"),
     script:
         "../scripts/extract_features.py"

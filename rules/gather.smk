@@ -10,7 +10,7 @@ rule gather:
     conda:
         "../envs/environment.yaml"
     params:
-        library=library_digest("tables"),
+        library=library_of("gather"),
     script:
         "../scripts/gather.py"
 
@@ -34,7 +34,7 @@ rule summarise:
         study=STUDY["study"],
         layers=STUDY["layers"],
         area_unit=STUDY["sites"]["area_unit"],
-        library=library_digest("results", "summary"),
+        library=library_of("summarise"),
     script:
         "../scripts/summarise.py"
 
@@ -51,7 +51,7 @@ rule export_csv:
     conda:
         "../envs/environment.yaml"
     params:
-        library=library_digest("tables"),
+        library=library_of("export_csv"),
     script:
         "../scripts/export_csv.py"
 
@@ -68,6 +68,6 @@ rule export_geopackage:
     conda:
         "../envs/environment.yaml"
     params:
-        library=library_digest("tables"),
+        library=library_of("export_geopackage"),
     script:
         "../scripts/export_geopackage.py"

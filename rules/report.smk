@@ -27,7 +27,7 @@ rule report:
         study=STUDY,
         logs=logs_of_run(),
         page=page_digest("report"),
-        library=library_digest("report", "tables", "versions"),
+        library=library_of("report"),
     script:
         "../scripts/report.py"
 
@@ -45,7 +45,7 @@ rule site_features:
         "../envs/environment.yaml"
     params:
         site_id=lambda wildcards: site_of(wildcards)[0],
-        library=library_digest("tables"),
+        library=library_of("site_features"),
     script:
         "../scripts/site_features.py"
 
@@ -70,6 +70,6 @@ rule site_card:
         site_id=lambda wildcards: site_of(wildcards)[0],
         study=STUDY,
         page=page_digest("card"),
-        library=library_digest("card", "card_figure", "tables"),
+        library=library_of("site_card"),
     script:
         "../scripts/site_card.py"

@@ -14,7 +14,7 @@ rule prepare_sites:
         "../envs/environment.yaml"
     params:
         settings=STUDY["sites"],
-        library=library_digest("sites"),
+        library=library_of("prepare_sites"),
     script:
         "../scripts/prepare_sites.py"
 
@@ -42,6 +42,6 @@ checkpoint split_shards:
         radius_m=STUDY["snap"]["radius_m"],
         # With fewer shards all outputs are there already, of another split.
         shards=STUDY["shards"],
-        library=library_digest("shards"),
+        library=library_of("split_shards"),
     script:
         "../scripts/split_shards.py"

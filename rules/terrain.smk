@@ -11,6 +11,6 @@ rule index_terrain:
         "../envs/environment.yaml"
     params:
         settings=STUDY["dem"],
-        library=library_digest("terrain_check"),
+        library=library_of("index_terrain"),
     script:
         "../scripts/index_terrain.py"

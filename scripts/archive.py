@@ -3,9 +3,9 @@
 import os
 from collections.abc import Sequence
 
-from snakeshed.archive import FinishedRun, write_archive
-from snakeshed.job_log import job_log
-from snakeshed.versions import made_with
+from snakeshed.archive.write import FinishedRun, write_archive
+from snakeshed.jobs.log import job_log
+from snakeshed.jobs.versions import made_with
 
 
 def main(

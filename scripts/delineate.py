@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from snakeshed.backends import open_backend
-from snakeshed.delineate import DelineationRule, Tiles, delineate, remove_left_tiles
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.memory import ShardMemory, given_bytes, largest_patch, tile_edge
-from snakeshed.patches import Patch, PatchPyramid
-from snakeshed.results import write_catchments
-from snakeshed.shards import sites_of
-from snakeshed.snap import SnapRule
-from snakeshed.tables import read_table
+from snakeshed.backends.memory import given_bytes
+from snakeshed.backends.opening import open_backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.memory import ShardMemory, largest_patch, tile_edge
+from snakeshed.delineation.patch import Tiles, remove_left_tiles
+from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import write_catchments
+from snakeshed.grid.snap import SnapRule
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

@@ -1,7 +1,8 @@
 """Rule export_csv: a table for spreadsheets, without the outlines."""
 
-from snakeshed.job_log import job_log
-from snakeshed.tables import read_table, write_csv
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.exports import write_csv
+from snakeshed.tables.geoparquet import read_table
 
 
 def main(table: str, csv: str, log: str) -> None:

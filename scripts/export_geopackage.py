@@ -1,7 +1,7 @@
 """Rule export_geopackage: outlines for a GIS."""
 
-from snakeshed.job_log import job_log
-from snakeshed.tables import write_geopackage
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.exports import write_geopackage
 
 
 def main(catchments: str, geopackage: str, log: str) -> None:

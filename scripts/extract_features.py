@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from snakeshed.columns import ReliefRule
-from snakeshed.dem import TerrainIndex
-from snakeshed.extract import extract_features
-from snakeshed.job_log import job_log
-from snakeshed.layers import feature_columns, layer_of
-from snakeshed.results import write_features
-from snakeshed.tables import read_table
-from snakeshed.terrain import Terrain
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.features.layers import feature_columns, layer_of
+from snakeshed.features.table import write_features
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

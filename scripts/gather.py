@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from snakeshed.job_log import job_log
-from snakeshed.tables import concatenate, write_table
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.gather import concatenate
+from snakeshed.tables.geoparquet import write_table
 
 
 def main(shards: Sequence[str], table: str, log: str) -> None:

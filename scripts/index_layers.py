@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.layer_index import index_layers, to_json
-from snakeshed.tables import atomic
+from snakeshed.atomic import atomic
+from snakeshed.features.layer_index import index_layers, to_json
+from snakeshed.jobs.log import job_log
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None:

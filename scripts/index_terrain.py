@@ -1,9 +1,9 @@
 """Rule index_terrain: where the tiles of the DEM lie, and on which lattice."""
 
-from snakeshed.dem import dem_files, index_terrain
-from snakeshed.job_log import job_log
-from snakeshed.tables import atomic
-from snakeshed.terrain_check import check_cells
+from snakeshed.atomic import atomic
+from snakeshed.jobs.log import job_log
+from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.spot_check import check_cells
 
 
 def main(settings: dict, terrain: str, log: str) -> None:

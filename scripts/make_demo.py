@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snakeshed.demo import make_demo
-from snakeshed.job_log import job_log
+from snakeshed.jobs.log import job_log
 
 
 def main(folder: Path, log: str) -> None:

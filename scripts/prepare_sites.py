@@ -1,7 +1,7 @@
 """Rule prepare_sites: a table of observations becomes unique sites."""
 
-from snakeshed.job_log import job_log
-from snakeshed.sites import prepare_sites
+from snakeshed.jobs.log import job_log
+from snakeshed.sites.prepare import prepare_sites
 
 
 def main(

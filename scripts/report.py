@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.report import StudyResults, report, rule_times
-from snakeshed.tables import atomic, read_descriptions, read_table
-from snakeshed.terrain import Terrain
-from snakeshed.versions import made_with
+from snakeshed.atomic import atomic
+from snakeshed.jobs.log import job_log
+from snakeshed.jobs.versions import made_with
+from snakeshed.report.study_page import StudyResults, report, rule_times
+from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

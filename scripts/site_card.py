@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from snakeshed.card import CardValues, card
-from snakeshed.card_figure import card_figure
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.layers import layer_of
-from snakeshed.patches import PatchPyramid
-from snakeshed.site_values import plain_rows
-from snakeshed.tables import atomic, read_descriptions, read_table
-from snakeshed.terrain import Terrain
+from snakeshed.atomic import atomic
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.features.layers import layer_of
+from snakeshed.jobs.log import job_log
+from snakeshed.report.card import CardValues, card
+from snakeshed.report.card_figure import card_figure
+from snakeshed.report.site_values import plain_rows
+from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

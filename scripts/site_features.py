@@ -1,7 +1,8 @@
 """Rule site_features: the features of one site."""
 
-from snakeshed.job_log import job_log
-from snakeshed.tables import one_site, write_table
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.gather import one_site
+from snakeshed.tables.geoparquet import write_table
 
 
 def main(features: str, site_id: str, output: str, log: str) -> None:

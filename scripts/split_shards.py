@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.patches import PatchPyramid
-from snakeshed.shards import COLUMNS, check_reach, split
-from snakeshed.tables import atomic, read_table, write_table
+from snakeshed.atomic import atomic
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import COLUMNS, check_reach, split
+from snakeshed.jobs.log import job_log
+from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from snakeshed.dem import TerrainIndex
-from snakeshed.job_log import job_log
-from snakeshed.layers import layer_of
-from snakeshed.results import CATCHMENTS
-from snakeshed.summary import Finished, summarise, write_summary
-from snakeshed.tables import read_table
+from snakeshed.delineation.table import CATCHMENTS
+from snakeshed.features.layers import layer_of
+from snakeshed.jobs.log import job_log
+from snakeshed.report.summary import Finished, summarise, write_summary
+from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.index import TerrainIndex
 
 
 def main(

@@ -11,21 +11,24 @@ import pandas as pd
 import rasterio
 from affine import Affine
 
-from snakeshed.backends import Backend
-from snakeshed.columns import ReliefRule
-from snakeshed.configuration import complete
-from snakeshed.delineate import DelineationRule, delineate
-from snakeshed.dem import TerrainIndex, index_terrain
-from snakeshed.extract import extract_features
-from snakeshed.layers import feature_columns, layer_of
-from snakeshed.patches import PatchPyramid
-from snakeshed.report import StudyResults
-from snakeshed.results import CATCHMENTS, write_catchments, write_features
-from snakeshed.shards import sites_of, split
-from snakeshed.snap import SnapRule
-from snakeshed.summary import Finished, summarise
-from snakeshed.tables import read_descriptions, read_table
-from snakeshed.terrain import Terrain
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import split
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import CATCHMENTS, write_catchments
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.features.layers import feature_columns, layer_of
+from snakeshed.features.table import write_features
+from snakeshed.grid.snap import SnapRule
+from snakeshed.report.study_page import StudyResults
+from snakeshed.report.summary import Finished, summarise
+from snakeshed.study.configuration import complete
+from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 CHECKOUT = Path(__file__).parents[1]
 WEST, NORTH, CELL_M, CELLS = 400_000, 3_800_000, 30, 150

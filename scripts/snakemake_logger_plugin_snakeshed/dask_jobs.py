@@ -1,4 +1,4 @@
-"""Jobs at work on a Dask cluster, by their logs (`snakeshed.dask_backend` writes these lines)."""
+"""Jobs that run on a Dask cluster, by the lines that `snakeshed.backends.dask_cluster` logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a job ended, by its log (`snakeshed.job_log`) and by what Snakemake says of its process."""
+"""How a job ended, by its log (`snakeshed.jobs.log`) and by what Snakemake says of its process."""
 
 from __future__ import annotations
 

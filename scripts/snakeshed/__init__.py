@@ -11,7 +11,7 @@ def __getattr__(name: str) -> object:
     # Not imported before it is asked for: pysheds alone takes longer to import than many a
     # command of this package takes to run.
     if name in __all__:
-        from snakeshed import grid
+        from snakeshed.grid import grid
 
         return getattr(grid, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,7 +92,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from snakeshed.bag import bag_faults, open_bag
+    from snakeshed.archive.bag import bag_faults, open_bag
     from snakeshed.errors import ArchiveError
 
     try:
@@ -108,9 +108,15 @@ def _verify(chosen: argparse.Namespace) -> int:
     print(f"{chosen.archive}: all {len(bag.entries)} files are as they were archived.")
     if not chosen.rerun:
         return 0
-    from snakeshed.archive import WHEELS
-    from snakeshed.environment import python_for
-    from snakeshed.verify import default_targets, differences, prepare, rerun, told_differences
+    from snakeshed.archive.environment import python_for
+    from snakeshed.archive.verify import (
+        default_targets,
+        differences,
+        prepare,
+        rerun,
+        told_differences,
+    )
+    from snakeshed.archive.write import WHEELS
 
     with tempfile.TemporaryDirectory(prefix="snakeshed-verify-") as folder:
         try:
@@ -150,7 +156,7 @@ def _compile(_: argparse.Namespace) -> int:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from snakeshed.check import check_study, preview_text
+    from snakeshed.study.check import check_study, preview_text
 
     try:
         print(preview_text(check_study(chosen.config)))
@@ -166,7 +172,7 @@ def _summary(chosen: argparse.Namespace) -> int:
     if not path.is_file():
         print(f"snakeshed: no file {path}; run snakemake for this study first", file=sys.stderr)
         return 1
-    from snakeshed.summary import summary_text
+    from snakeshed.report.summary import summary_text
 
     print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results))
     return 0

@@ -18,8 +18,8 @@ from affine import Affine
 from matplotlib.cbook import get_sample_data
 from pyproj import Geod
 
-from snakeshed.pysheds_import import Grid, Raster, ViewFinder
-from snakeshed.tables import atomic
+from snakeshed.atomic import atomic
+from snakeshed.grid.pysheds_import import Grid, Raster, ViewFinder
 
 SAMPLE = "jacksboro_fault_dem.npz"
 CRS = "EPSG:4326"

@@ -12,17 +12,19 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from snakeshed.backends import Backend
-from snakeshed.delineate import DelineationRule, Site, Tiles, delineate
-from snakeshed.dem import index_terrain
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patch import Tiles
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.site import DelineationRule, Site
+from snakeshed.delineation.table import write_catchments
 from snakeshed.demo import contributing_areas
-from snakeshed.extract import extract_features
-from snakeshed.features import ReliefRule
-from snakeshed.patches import PatchPyramid
-from snakeshed.results import write_catchments
-from snakeshed.snap import SnapRule
-from snakeshed.tables import read_table
-from snakeshed.terrain import Terrain
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.grid.snap import SnapRule
+from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 
 CELLS = 60
 TRANSFORM = Affine(1 / 1200, 0.0, -84.0, 0.0, -1 / 1200, 36.0)

@@ -9,8 +9,8 @@ from PIL import Image
 from screens import NARROW, WIDE
 from small_study import small_study
 
-from snakeshed.card import CardValues, card
-from snakeshed.site_values import plain_rows
+from snakeshed.report.card import CardValues, card
+from snakeshed.report.site_values import plain_rows
 
 NAME = "<script>alert(1)</script>"
 

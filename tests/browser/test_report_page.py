@@ -10,7 +10,7 @@ import pytest
 from screens import NARROW, WIDE
 from small_study import small_study
 
-from snakeshed.report import report
+from snakeshed.report.study_page import report
 
 ODD = ["<script>alert(1)</script>", "quo\"te's & co", "黄河", '"><img src=x onerror=alert(1)>']
 NAMES = [*ODD, "</script><b>", "far", "dry"]

@@ -12,9 +12,9 @@ import pytest
 import rasterio
 from affine import Affine
 
-from snakeshed.archive import FinishedRun, write_archive
-from snakeshed.bag import open_bag
-from snakeshed.configuration import complete
+from snakeshed.archive.bag import open_bag
+from snakeshed.archive.write import FinishedRun, write_archive
+from snakeshed.study.configuration import complete
 
 pytestmark = pytest.mark.slow
 

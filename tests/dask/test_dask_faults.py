@@ -23,14 +23,15 @@ from dask_tasks import hog, hold, no_memory, sign_in, sleep, starts
 from distributed import KilledWorker
 from small_study import CELL_M, NORTH, WEST, write_raster
 
-from snakeshed import dask_task
-from snakeshed.backends import Backend
-from snakeshed.dask_backend import KILLS, DaskBackend, _Work
-from snakeshed.delineate import DelineationRule, Site, delineate
-from snakeshed.dem import index_terrain
+from snakeshed.backends import dask_worker
+from snakeshed.backends.dask_cluster import KILLS, DaskBackend, _Work
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.errors import ClusterError, TerrainError
-from snakeshed.patches import PatchPyramid
-from snakeshed.snap import SnapRule
+from snakeshed.grid.snap import SnapRule
+from snakeshed.terrain.dem import index_terrain
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +127,7 @@ def test_tasks_are_small(terrain):
     class Weighing(Backend):
         def map(self, function, tasks, lost=None, what="tasks"):
             tasks = list(tasks)
-            sizes.extend(len(dask_task.sealed(function, [task])) for task in tasks)
+            sizes.extend(len(dask_worker.sealed(function, [task])) for task in tasks)
             return super().map(function, tasks, lost, what)
 
     catchments(terrain, Weighing("serial"))
@@ -377,7 +378,7 @@ def test_a_scheduler_of_another_version_is_told(processes, package, monkeypatch)
 
 def test_a_worker_without_the_volume_is_told(processes, monkeypatch):
     processes.start_worker()
-    monkeypatch.setattr(dask_task.os, "getcwd", lambda: "/there/is/no/volume")
+    monkeypatch.setattr(dask_worker.os, "getcwd", lambda: "/there/is/no/volume")
     with connected(processes) as backend, pytest.raises(ClusterError) as told:
         list(backend.map(abs, [1]))
     assert (
@@ -394,7 +395,7 @@ ALONE = """
 import sys, time
 sys.path[:0] = {path!r}
 from dask_tasks import hold, sleep
-from snakeshed.dask_backend import DaskBackend
+from snakeshed.backends.dask_cluster import DaskBackend
 if __name__ == "__main__":
     with DaskBackend(2, 2 * 10**9) as backend:
         print(backend.client.scheduler_info()["address"], flush=True)

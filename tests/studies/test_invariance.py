@@ -14,22 +14,27 @@ import rasterio
 from rasterio.windows import Window
 
 from snakeshed import demo
-from snakeshed.backends import Backend, open_backend
-from snakeshed.delineate import DelineationRule, Tiles, delineate
-from snakeshed.dem import index_terrain
-from snakeshed.extract import extract_features, feature_columns
-from snakeshed.features import ReliefRule
-from snakeshed.grid import Grid
+from snakeshed.backends.local import Backend
+from snakeshed.backends.opening import open_backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patch import Tiles
+from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.shards import split
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import write_catchments
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.features.layers import NumericLayer, feature_columns
+from snakeshed.features.table import write_features
+from snakeshed.grid.grid import Grid
+from snakeshed.grid.pysheds_import import Raster, ViewFinder
+from snakeshed.grid.snap import SnapRule
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.pools import pools_at_rim
-from snakeshed.patches import Patch, PatchPyramid
-from snakeshed.pysheds_import import Raster, ViewFinder
-from snakeshed.results import write_catchments, write_features
-from snakeshed.shards import sites_of, split
-from snakeshed.snap import SnapRule
-from snakeshed.tables import concatenate, read_table, write_table
-from snakeshed.terrain import Terrain
-from snakeshed.zonal import NumericLayer
+from snakeshed.tables.gather import concatenate
+from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 
 RULE = DelineationRule(SnapRule(250.0, 0.05, 0.1), max_void_cells=64, channel_km2=0.1)
 RELIEF = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))

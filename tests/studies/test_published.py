@@ -8,22 +8,25 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from snakeshed.backends import Backend
-from snakeshed.configuration import complete
-from snakeshed.delineate import DelineationRule, delineate
-from snakeshed.dem import index_terrain
-from snakeshed.extract import extract_features, feature_columns
-from snakeshed.features import ReliefRule
-from snakeshed.patches import PatchPyramid
-from snakeshed.report import StudyResults, report
-from snakeshed.results import CATCHMENTS, write_catchments, write_features
-from snakeshed.shards import sites_of, split
-from snakeshed.sites import prepare_sites
-from snakeshed.snap import SnapRule
-from snakeshed.summary import Finished, summarise
-from snakeshed.tables import read_descriptions, read_table
-from snakeshed.terrain import Terrain
-from snakeshed.zonal import FuelLayer
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import split
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import CATCHMENTS, write_catchments
+from snakeshed.features.columns import ReliefRule
+from snakeshed.features.extract import extract_features
+from snakeshed.features.fuel import FuelLayer
+from snakeshed.features.layers import feature_columns
+from snakeshed.features.table import write_features
+from snakeshed.grid.snap import SnapRule
+from snakeshed.report.study_page import StudyResults, report
+from snakeshed.report.summary import Finished, summarise
+from snakeshed.sites.prepare import prepare_sites
+from snakeshed.study.configuration import complete
+from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 
 STUDY = complete(
     {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from affine import Affine
 
-from snakeshed.grid import Grid
-from snakeshed.pysheds_import import Grid as StockGrid
-from snakeshed.pysheds_import import Raster, ViewFinder
+from snakeshed.grid.grid import Grid
+from snakeshed.grid.pysheds_import import Grid as StockGrid
+from snakeshed.grid.pysheds_import import Raster, ViewFinder
 
 
 def raster(

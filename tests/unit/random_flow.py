@@ -7,7 +7,7 @@ import reference
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from snakeshed.kernels.directions import from_dirmap
+from snakeshed.grid.dirmap import from_dirmap
 
 CODES = (1, 2, 3, 4, 5, 6, 7, 8)
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from tiny_study import CHECKOUT
 
-from snakeshed.bag import open_bag, write_bag
+from snakeshed.archive.bag import open_bag, write_bag
+from snakeshed.archive.verify import prepare
 from snakeshed.cli import main
-from snakeshed.verify import prepare
 
 ARCHIVE = "results/tiny/archive/tiny.zip"
 

@@ -8,8 +8,8 @@ from collections import Counter
 import pandas as pd
 from tiny_study import copy_workflow
 
-from snakeshed.dem import TerrainIndex, tiles_under
-from snakeshed.patches import PatchPyramid
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.terrain.index import TerrainIndex, tiles_under
 
 ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1, "report": 1}
 TABLE_READ = {"prepare_sites": 1, "split_shards": 1}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST
 
-from snakeshed.backends import Backend
-from snakeshed.delineate import DelineationRule, delineate
-from snakeshed.dem import index_terrain
-from snakeshed.patches import PatchPyramid
-from snakeshed.results import write_catchments
-from snakeshed.shards import sites_of, split
-from snakeshed.snap import SnapRule
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import split
+from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.delineation.table import write_catchments
+from snakeshed.grid.snap import SnapRule
+from snakeshed.terrain.dem import index_terrain
 
 RULE = DelineationRule(SnapRule(100.0, 0.05, 0.1), max_void_cells=64, channel_km2=0.1)
 

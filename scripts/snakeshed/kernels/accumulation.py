@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
 from snakeshed.kernels.bands import in_bands, split
-from snakeshed.kernels.directions import NODATA, OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, index_type, neighbour_offsets
 
 
 def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -23,7 +23,7 @@ def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
     Parameters
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes without cycles, padded (see `snakeshed.kernels.directions`).
+        D8 codes without cycles, padded (see `snakeshed.kernels.steepest_descent`).
     threads : int
         Bands of rows that are worked on at once; the result does not depend on it.
 
@@ -68,7 +68,7 @@ def _gather(
     offsets = neighbour_offsets(directions.shape[1])
     bands = split(1, directions.shape[0] - 1, threads)
     states = np.full(directions.shape, DONE, np.uint8)
-    in_bands(lambda first, end: _wait(directions, first, end, states, counts), bands)
+    in_bands(lambda first, end: wait_for_donors(directions, first, end, states, counts), bands)
     parts = in_bands(lambda first, end: _pass_down_rows(states, offsets, first, end, sums), bands)
     # What leaves a band goes on when all bands are done.
     _pass_down_from(states, offsets, np.concatenate(parts), sums)
@@ -81,7 +81,7 @@ DONE = np.uint8(15)
 
 
 @compiled(nogil=True)
-def _wait(directions, first, end, states, counts):
+def wait_for_donors(directions, first, end, states, counts):
     """Write the first states of some rows, and into `counts`, unless empty, 1 for each of data."""
     columns = directions.shape[1]
     for i in range(first, end):

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.conditioning import _spanning_tree, label_basins, saddles
-from snakeshed.kernels.directions import FLAT, neighbour_offsets, steepest_descent
+from snakeshed.kernels.basin_graph import label_basins, saddles, spanning_tree
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets
 from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.steepest_descent import steepest_descent
 
 
 def carve(
@@ -33,7 +34,7 @@ def carve(
     from the lowest saddle down to the pit is reversed. All other cells keep their direction, but
     those of a pit of several cells, which drain towards the one where the reversed path begins. The
     highest cell on the way outside is never higher than it has to be: its elevation is that of the
-    surface that `snakeshed.kernels.conditioning.fill` fills.
+    surface that `snakeshed.kernels.filling.fill` fills.
 
     The result is a function of the surface alone, as saddles of equal level are told apart by
     their place. O(cells) but for the spanning tree, O(basins log basins).
@@ -54,7 +55,8 @@ def carve(
     Returns
     -------
     ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes (see `snakeshed.kernels.directions`). Following them from any cell leads outside.
+        D8 codes (see `snakeshed.kernels.steepest_descent`). Following them from any cell leads
+        outside.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def carve(
     resolve_flats(z, directions)
     labels, basins = label_basins(directions, threads)
     first, second, level, saddle = saddles(z, border, labels, basins, threads)
-    tree = _spanning_tree(basins, first, second, level, saddle)
+    tree = spanning_tree(basins, first, second, level, saddle)
     check_drained(tree, basins)
     exits = _exits(basins, first, second, saddle, tree)
     del first, second, level, saddle, tree

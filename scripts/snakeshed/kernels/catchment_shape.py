@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.snapping import COLUMN_STEP, ROW_STEP
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import COLUMN_STEP, ROW_STEP
 
 
 def flow_lengths(

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import OUTSIDE, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import OUTSIDE, neighbour_offsets
 
 
 def stream_order(directions: np.ndarray, channels: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
 
 
 def spread_downstream(directions: np.ndarray, flags: np.ndarray) -> None:

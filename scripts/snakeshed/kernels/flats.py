@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import FLAT, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets
 from snakeshed.kernels.growth import grown
 
 GATHERED = 10

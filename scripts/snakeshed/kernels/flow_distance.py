@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.accumulation import DONE, ONE_DONOR, _wait
-from snakeshed.kernels.directions import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.accumulation import DONE, ONE_DONOR, wait_for_donors
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, ROW_STEP, neighbour_offsets
 from snakeshed.kernels.growth import grown
-from snakeshed.kernels.snapping import ROW_STEP
 
 # What no distance is.
 UNKNOWN = -1.0
@@ -50,7 +49,7 @@ def upstream_distance(
     Parameters
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes without cycles, padded (see `snakeshed.kernels.directions`).
+        D8 codes without cycles, padded (see `snakeshed.kernels.steepest_descent`).
     width_m, height_m : ndarray of float64, shape (h + 2,)
         Width and height of the cells of each row, in metres.
 
@@ -62,7 +61,7 @@ def upstream_distance(
     """
     distances = np.where(directions == NODATA, np.nan, 0.0)
     states = np.full(directions.shape, DONE, np.uint8)
-    _wait(directions, 1, directions.shape[0] - 1, states, np.empty((0, 0), np.int32))
+    wait_for_donors(directions, 1, directions.shape[0] - 1, states, np.empty((0, 0), np.int32))
     _pass_longest_downstream(
         states,
         neighbour_offsets(directions.shape[1]),
@@ -170,7 +169,7 @@ def downstream_distance(
     Parameters
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes, padded (see `snakeshed.kernels.directions`).
+        D8 codes, padded (see `snakeshed.kernels.steepest_descent`).
     width_m, height_m : ndarray of float64, shape (h + 2,)
         Width and height of the cells of each row, in metres.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
+from snakeshed.kernels.compiled import compiled
 
 
 @compiled

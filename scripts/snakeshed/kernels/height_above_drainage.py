@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import NODATA, OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, index_type, neighbour_offsets
 
 UNKNOWN = -2
 ON_PATH = -3

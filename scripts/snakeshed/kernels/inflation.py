@@ -10,18 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.conditioning import fill
-from snakeshed.kernels.directions import (
-    FLAT,
-    OUTSIDE,
-    index_type,
-    neighbour_offsets,
-    open_border,
-    steepest_descent,
-)
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import FLAT, OUTSIDE, index_type, neighbour_offsets, open_border
+from snakeshed.kernels.filling import fill
 from snakeshed.kernels.flats import resolve_flats
 from snakeshed.kernels.growth import grown
+from snakeshed.kernels.steepest_descent import steepest_descent
 
 
 def inflate_flats(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.compiled import compiled
+from snakeshed.kernels.compiled import compiled
 
 
 def find_pits(z: np.ndarray) -> np.ndarray:

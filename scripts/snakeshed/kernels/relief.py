@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from snakeshed.compiled import compiled
+from snakeshed.kernels.compiled import compiled
 
 
 @compiled

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from snakeshed.compiled import compiled
+from snakeshed.kernels.compiled import compiled
 
 # What a point of the terrain is.
 DATA, NODATA, OUTSIDE = 0, 1, 2

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from snakeshed.compiled import compiled
 from snakeshed.kernels.bands import in_bands, split
-from snakeshed.kernels.directions import check_padded, neighbour_offsets
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import check_padded, neighbour_offsets
 from snakeshed.kernels.flow_distance import step_lengths
 
 
@@ -101,7 +101,7 @@ def d8_slope(
     z : ndarray of float32 or float64, shape (h + 2, w + 2)
         Elevations in metres, padded; NaN is nodata, and so is the ring.
     directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes (see `snakeshed.kernels.directions`).
+        D8 codes (see `snakeshed.kernels.steepest_descent`).
     width_m, height_m : ndarray of float64, shape (h + 2,)
         Width and height of the cells of each row, in metres. The distances are those of the row
         of the cell that drains.

@@ -6,11 +6,8 @@ import math
 
 import numpy as np
 
-from snakeshed.compiled import compiled
-from snakeshed.kernels.directions import NODATA, OUTSIDE
-
-ROW_STEP = np.array([0, -1, -1, 0, 1, 1, 1, 0, -1])
-COLUMN_STEP = np.array([0, 0, 1, 1, 1, 0, -1, -1, -1])
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.d8 import NODATA, OUTSIDE
 
 
 @compiled

@@ -1,0 +1,1 @@
+"""The archive of a study: written, verified, and run again."""

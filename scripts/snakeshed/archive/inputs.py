@@ -1,0 +1,153 @@
+"""The inputs of a study as its archive has them: in it, or named to be found again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snakeshed.archive.bag import sha256_of
+from snakeshed.errors import ArchiveError
+from snakeshed.raster.files import files_behind, is_remote, relative_vrt
+from snakeshed.study.configuration import PUBLICATION
+from snakeshed.terrain.dem import dem_files
+
+FOLDER = "inputs"
+
+
+@dataclass(frozen=True)
+class ArchivedInput:
+    """A file that a study reads.
+
+    Attributes
+    ----------
+    key : str
+        What reads it, such as ``dem`` or ``layers[fuel]``.
+    path : str
+        Its place in the archive, below ``data/``, and in a re-run.
+    size : int
+        In bytes.
+    sha256 : str
+    url, licence : str or None
+        As the configuration has them.
+    included : bool
+        Whether the archive holds it.
+    """
+
+    key: str
+    path: str
+    size: int
+    sha256: str
+    url: str | None
+    licence: str | None
+    included: bool
+
+    def as_dict(self) -> dict:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str, Path | bytes]]:
+    """Find the inputs of a study, and give each a place in its archive.
+
+    Files of one input keep their places relative to each other, as VRTs and sidecar files ask for.
+    A VRT is always included, and names its files relatively there: it holds no data, and one with
+    paths of another machine is of no use to anybody.
+
+    Parameters
+    ----------
+    study : mapping
+        The completed configuration.
+
+    Returns
+    -------
+    study : dict
+        The same, with paths as they are within the archive.
+    inputs : list of ArchivedInput
+        All files.
+    sources : dict of str to Path or bytes
+        Where those to be included are now, or their content, by their place in the archive.
+
+    Raises
+    ------
+    ArchiveError
+        A file's name cannot be that of an archive's entry.
+    """
+    moved = copy.deepcopy(dict(study))
+    inputs: list[ArchivedInput] = []
+    sources: dict[str, Path | bytes] = {}
+
+    def move(key: str, section: Mapping, files: Iterable[str], folder: str) -> dict[str, str]:
+        local = sorted({file for file in files if not is_remote(file)})
+        places = _places(local, f"{FOLDER}/{folder}")
+        told = {each: section[each] for each in PUBLICATION}
+        normal = {os.path.normpath(file): place for file, place in places.items()}
+        for file, place in places.items():
+            is_vrt = file.lower().endswith(".vrt")
+            content = relative_vrt(os.path.normpath(file), normal) if is_vrt else None
+            included = told["redistribute"] or is_vrt
+            inputs.append(
+                ArchivedInput(
+                    key,
+                    place,
+                    Path(file).stat().st_size if content is None else len(content),
+                    sha256_of(file) if content is None else hashlib.sha256(content).hexdigest(),
+                    told["url"],
+                    told["licence"],
+                    included,
+                )
+            )
+            if included:
+                sources[place] = Path(file) if content is None else content
+        return places
+
+    sites = study["sites"]
+    moved["sites"]["path"] = move("sites", sites, [sites["path"]], "sites")[sites["path"]]
+    tiles = dem_files(study["dem"]["path"])
+    places = move("dem", study["dem"], _read_for(tiles), "dem")
+    moved["dem"]["path"] = [places.get(tile, tile) for tile in tiles]
+    for layer, there in zip(study["layers"], moved["layers"], strict=True):
+        key, name = f"layers[{layer['name']}]", f"layers/{layer['name']}"
+        places = move(key, layer, _read_for([layer["path"]]), name)
+        there["path"] = places.get(layer["path"], layer["path"])
+        if "table" in layer:
+            places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
+            there["table"] = places[layer["table"]]
+    return moved, inputs, sources
+
+
+def _read_for(rasters: Iterable[str]) -> set[str]:
+    """Files that GDAL reads for some rasters: VRTs' sources and sidecar files too."""
+    import rasterio
+
+    files: set[str] = set()
+    for raster in rasters:
+        if is_remote(raster):
+            continue
+        for file in {raster, *files_behind(raster)}:
+            files.add(file)
+            with rasterio.open(file) as opened:
+                files.update(each for each in opened.files if os.path.isfile(each))
+    return files
+
+
+def _places(files: list[str], folder: str) -> dict[str, str]:
+    if not files:
+        return {}
+    shared = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+    places = {}
+    for file in files:
+        name = Path(os.path.relpath(os.path.abspath(file), shared)).as_posix()
+        if re.search(r"[\\:%\x00-\x1f]", name):
+            raise ArchiveError(
+                file,
+                "a backslash, colon, percent or control sign in its name",
+                "a name that every system can unpack",
+                "Rename the file.",
+            )
+        places[file] = f"{folder}/{name}"
+    return places

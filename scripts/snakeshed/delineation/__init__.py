@@ -1,0 +1,1 @@
+"""Patches, shards, outlets, and catchments."""

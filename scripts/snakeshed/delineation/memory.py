@@ -1,0 +1,139 @@
+"""Memory: what a shard's jobs will need, before they run, and what a job has.
+
+The bytes per cell are what `benchmarks/memory.py` has measured, its table shows how near they are.
+Every process of Snakemake imports this module: Arrow is imported where it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.raster.lattice import Lattice
+
+BASE_BYTES = 320_000_000
+"""Of a process with all libraries loaded, and GDAL's cache of blocks."""
+PATCH_BYTES = 25
+"""For each cell of a patch: its elevations, its routing, and what its sites need."""
+AREA_BYTES = 9
+"""More for each cell of a grid whose cells differ in size: the areas that drain through them."""
+TILE_BYTES = 40
+"""For each cell of a tile of a patch, mapped files included."""
+CATCHMENT_BYTES = 160
+"""For each cell of the largest catchment whose features are extracted: elevations, slopes and one
+layer at a time, of the box around it, which has twice the cells or so."""
+LEAST_MB = 2000
+"""What is asked for at least: room for patches of unusual size."""
+LARGEST_TILE = 4096
+"""Cells along a side of a tile, where there is more memory than that needs."""
+
+
+@dataclass(frozen=True)
+class ShardMemory:
+    """What delineating one shard is expected to need at most.
+
+    Attributes
+    ----------
+    cells : int
+        Of the largest patch at which a site starts.
+    larger : tuple of int
+        Cells of the patches above that one, level by level.
+    geographic : bool
+        Cells differ in size.
+    """
+
+    cells: int
+    larger: tuple[int, ...]
+    geographic: bool
+
+    @classmethod
+    def of(cls, sites: str | Path, terrain: str | Path, patches: dict) -> ShardMemory:
+        """Look at a shard's table and index; the DEM is not read.
+
+        Parameters
+        ----------
+        sites : str or Path
+            ``shards/<shard>/sites.parquet``.
+        terrain : str or Path
+            ``shards/<shard>/terrain.json``.
+        patches : dict
+            Settings of the patch pyramid.
+        """
+        import pyarrow.parquet as pq
+
+        fields = json.loads(Path(terrain).read_text(encoding="utf-8"))
+        lattice = Lattice(**fields["lattice"])
+        pyramid = PatchPyramid(lattice, **patches)
+        names = pq.read_table(sites, columns=["patch"])["patch"].unique().to_pylist()
+        return cls.of_patches([Patch.from_id(name) for name in names if name], pyramid)
+
+    @classmethod
+    def of_patches(cls, patches: Iterable[Patch], pyramid: PatchPyramid) -> ShardMemory:
+        """Look at the patches at which the sites of a shard start."""
+
+        def cells(patch: Patch) -> int:
+            _, _, height, width = pyramid.window(patch)
+            return height * width
+
+        geographic = pyramid.lattice.geographic
+        largest = max(patches, key=cells, default=None)
+        if largest is None:
+            return cls(0, (), geographic)
+        larger = []
+        parent = largest
+        while parent.level + 1 < pyramid.levels:
+            parent = pyramid.parent(parent)
+            larger.append(cells(parent))
+        return cls(cells(largest), tuple(larger), geographic)
+
+    def delineation_bytes(self, levels_up: int = 0) -> int:
+        """Estimate the peak of a job that delineates, in bytes.
+
+        Parameters
+        ----------
+        levels_up : int
+            How far sites go up at most: each level has patches four times as large.
+        """
+        cells = (self.cells, *self.larger)
+        cells_there = cells[min(levels_up, len(cells) - 1)]
+        return BASE_BYTES + cells_there * cell_bytes(self.geographic)
+
+
+def features_bytes(catchments: str | Path) -> int:
+    """Estimate the peak of a job that extracts features, in bytes.
+
+    Parameters
+    ----------
+    catchments : str or Path
+        ``shards/<shard>/catchments.parquet``.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    cells = pc.max(pq.read_table(catchments, columns=["cells"])["cells"]).as_py()
+    return BASE_BYTES + (cells or 0) * CATCHMENT_BYTES
+
+
+def cell_bytes(geographic: bool) -> int:
+    """Bytes for each cell of a patch that is worked on as a whole."""
+    return PATCH_BYTES + (AREA_BYTES if geographic else 0)
+
+
+def asked_mb(needed_bytes: int, attempt: int) -> int:
+    """Memory to ask for, in MB: what is needed, and at least three times more on each attempt."""
+    return max(LEAST_MB * 3 ** (attempt - 1), math.ceil(needed_bytes / 1e6))
+
+
+def largest_patch(worker_bytes: int, geographic: bool) -> int:
+    """Cells of the largest patch that a worker can work on as a whole; 0 if there is none."""
+    return max(0, worker_bytes - BASE_BYTES) // cell_bytes(geographic)
+
+
+def tile_edge(worker_bytes: int) -> int:
+    """Cells along the side of a tile that a worker has room for."""
+    room = max(0, worker_bytes - BASE_BYTES) // TILE_BYTES
+    return max(64, min(LARGEST_TILE, math.isqrt(room)))

@@ -1,0 +1,87 @@
+"""The table of catchments and its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from snakeshed.delineation.catchment import STATUSES, Catchment
+from snakeshed.tables.geoparquet import write_table
+from snakeshed.tables.schema import REAL, TEXT, TRUTH, WHOLE, table_of
+
+STATUS = {
+    "site_id": (TEXT, "Identifier of the site."),
+    "status": (TEXT, f"ok, or why there is no catchment: {', '.join(STATUSES[1:])}."),
+    "reason": (TEXT, "The status in words, or a remark on a delineated site; null if none."),
+}
+
+CATCHMENTS = STATUS | {
+    "site_x": (REAL, "x of the site in the terrain's CRS."),
+    "site_y": (REAL, "y of the site in the terrain's CRS."),
+    "reported_area_km2": (REAL, "Published area of the site's catchment, km2."),
+    "patch": (TEXT, "Patch in which the site's result is final."),
+    "patch_level": (WHOLE, "Level of that patch; 0 is the smallest."),
+    "outlet_x": (
+        REAL,
+        "x of the centre of the outlet's cell, in the terrain's CRS.",
+    ),
+    "outlet_y": (
+        REAL,
+        "y of the centre of the outlet's cell, in the terrain's CRS.",
+    ),
+    "outlet_lon": (REAL, "Longitude of the outlet, degrees (EPSG:4326)."),
+    "outlet_lat": (REAL, "Latitude of the outlet, degrees (EPSG:4326)."),
+    "area_km2": (REAL, "Area of the catchment, km2."),
+    "area_ratio": (REAL, "area_km2 / reported_area_km2."),
+    "cells": (WHOLE, "Number of DEM cells in the catchment."),
+    "snap_distance_m": (REAL, "From the site to the centre of the outlet's cell, m."),
+    "snap_cost": (REAL, "Cost of the outlet; the least of all candidates."),
+    "confidence": (
+        TEXT,
+        "high: area within 10 % and no rival of nearly equal cost; medium: within a factor of "
+        "1.5; low: else, or if a larger window might choose another outlet; unrated: no reported "
+        "area.",
+    ),
+    "runner_up_x": (REAL, "x of the best plausible candidate on another drainage line."),
+    "runner_up_y": (REAL, "y of that candidate."),
+    "runner_up_area_km2": (REAL, "Its area, km2."),
+    "runner_up_distance_m": (REAL, "Its distance from the site, m."),
+    "runner_up_cost": (REAL, "Its cost."),
+    "touches_edge": (TRUTH, "The catchment contains a cell at the border of the DEM, or is cut."),
+    "touches_nodata": (TRUTH, "The catchment contains a cell beside nodata of the DEM."),
+    "pool_at_rim": (
+        TRUTH,
+        "At the top patch level: a depression that the patch's rim cuts, or water dammed beyond "
+        "it, may reach the catchment or that of the runner-up.",
+    ),
+    "needs_larger_window": (
+        TRUTH,
+        "The top patch level cuts the catchment or a candidate that could be better, or is smaller "
+        "than the reported area asks for.",
+    ),
+    "perimeter_km": (REAL, "Length of the outline along the cells' sides, holes included, km."),
+    "longest_flow_path_km": (REAL, "Longest flow path to the outlet, km."),
+    "basin_length_km": (REAL, "Greatest straight distance from the outlet to a cell, km."),
+    "channel_length_km": (REAL, "Length of all channels above the outlet, km."),
+}
+
+
+def write_catchments(catchments: Sequence[Catchment], path: str | Path, crs: str) -> None:
+    """Write ``catchments.parquet``: one row per site, with the outline as geometry.
+
+    Parameters
+    ----------
+    catchments : sequence of Catchment
+        Sorted by ``site_id``.
+    path : str or Path
+    crs : str
+        Of all coordinates.
+    """
+    names = [field.name for field in fields(Catchment) if field.name != "geometry"]
+    if names != list(CATCHMENTS):
+        raise ValueError("CATCHMENTS does not describe the fields of Catchment")
+    rows = [{name: getattr(catchment, name) for name in names} for catchment in catchments]
+    outlines = [catchment.geometry for catchment in catchments]
+    descriptions = {"geometry": "Outline of the catchment; null where there is none."}
+    write_table(table_of(rows, CATCHMENTS), path, descriptions, geometry=outlines, crs=crs)

@@ -1,0 +1,296 @@
+"""A routed window: what a site finds around it, and what there is to know of a catchment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from snakeshed.delineation.catchment import Catchment
+from snakeshed.delineation.outlines import outline
+from snakeshed.delineation.patches import Patch
+from snakeshed.delineation.site import DelineationRule, Site
+from snakeshed.grid.drainage import Drainage
+from snakeshed.grid.grid import Grid
+from snakeshed.grid.pysheds_import import Raster, ViewFinder
+from snakeshed.grid.snap import Candidate, Neighbourhood, Snap, confidence
+from snakeshed.kernels.accumulation import accumulate
+from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
+from snakeshed.kernels.catchments import preorder
+from snakeshed.kernels.downstream import spread_downstream
+from snakeshed.kernels.pools import backwater, pools_at_rim
+from snakeshed.raster.crs import transformer
+from snakeshed.raster.lattice import Lattice, RowGeometry
+from snakeshed.terrain.border import CUT, EDGE, NODATA
+from snakeshed.terrain.elevations import Ground
+
+POOL = 8
+"""Flag beside those of `snakeshed.terrain.border`: water at the rim may reach the cell."""
+
+
+def route_ground(
+    ground: Ground, lattice: Lattice, threads: int
+) -> tuple[RowGeometry, Drainage, np.ndarray | None]:
+    """Route a window of terrain.
+
+    Parameters
+    ----------
+    ground : Ground
+        The window, (h, w) cells.
+    lattice : Lattice
+    threads : int
+        No result depends on them.
+
+    Returns
+    -------
+    geometry : RowGeometry
+        Of the h + 2 rows of the padded window.
+    drainage : Drainage
+    areas_m2 : ndarray of float64, shape (h + 2, w + 2), or None
+        What drains through each cell; None where all cells are of the same size.
+    """
+    geometry = lattice.rows(ground.row - 1, ground.z.shape[0] + 2)
+    view = ViewFinder(
+        affine=lattice.affine(ground.row, ground.col),
+        shape=ground.z.shape,
+        nodata=ground.z.dtype.type(np.nan),
+    )
+    drainage = Grid(view).route(
+        Raster(ground.z, view),
+        ground.border,
+        geometry.width_m[1:-1],
+        geometry.height_m[1:-1],
+        threads,
+    )
+    if not lattice.geographic:
+        return geometry, drainage, None
+    # In square millimetres, integers, whose sums are exact in any order.
+    weights = np.rint(geometry.area_m2 * 1e6).astype(np.int64)
+    weights = np.broadcast_to(weights[:, None], drainage.directions.shape)
+    return geometry, drainage, accumulate(drainage.directions, weights, threads) / 1e6
+
+
+def box_of(
+    row: int, column: int, width_m: float, height_m: float, radius_m: float
+) -> tuple[int, int, int, int]:
+    """Return the box of cells around a radius: first row and column, and those after the last."""
+    north, east = math.ceil(radius_m / height_m) + 1, math.ceil(radius_m / width_m) + 1
+    return row - north, column - east, row + north + 1, column + east + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Routed:
+    """A piece of a conditioned window, or all of it.
+
+    Attributes
+    ----------
+    lattice : Lattice
+    row, column : int
+        Absolute cell of the first one of the arrays, which are padded by one cell.
+    geometry : RowGeometry
+        Of the rows of the arrays.
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+    counts : ndarray of int32 or int64, shape (h + 2, w + 2)
+    areas_m2 : ndarray of float64, shape (h + 2, w + 2), or None
+        What drains through each cell, in the window; None where all cells are of the same size.
+    flags : ndarray of uint8, shape (h + 2, w + 2)
+        Of all that drains through each cell: the bits of
+        `snakeshed.terrain.elevations.Ground.border`, and `POOL`.
+    """
+
+    lattice: Lattice
+    row: int
+    column: int
+    geometry: RowGeometry
+    directions: np.ndarray
+    counts: np.ndarray
+    areas_m2: np.ndarray | None
+    flags: np.ndarray
+
+    @classmethod
+    def of(cls, ground: Ground, lattice: Lattice, backwater_m: float, threads: int) -> Routed:
+        """Route a window of terrain as one array."""
+        geometry, drainage, areas = route_ground(ground, lattice, threads)
+        flags = np.pad(ground.border, 1)
+        cut = (flags & CUT).astype(np.bool_)
+        if cut.any():
+            raw = np.pad(ground.z, 1, constant_values=np.nan)
+            pools = pools_at_rim(raw, drainage.filled, drainage.directions, cut)
+            pools |= backwater(drainage.filled, drainage.directions, cut, backwater_m)
+            flags[pools] |= POOL
+        spread_downstream(drainage.directions, flags)
+        return cls(
+            lattice,
+            ground.row - 1,
+            ground.col - 1,
+            geometry,
+            drainage.directions,
+            drainage.counts,
+            areas,
+            flags,
+        )
+
+    def catchments(self, outlets: list[int]) -> list[np.ndarray]:
+        """Return the cells of the catchments of outlets, by flat indices, the outlet first."""
+        cells, starts = preorder(self.directions, self.counts, np.array(outlets, np.int64))
+        sizes = self.counts.ravel()[outlets]
+        return [cells[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+    def upslope_m2(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the area in m2 that drains through cells of the arrays."""
+        if self.areas_m2 is not None:
+            return self.areas_m2[rows, columns]
+        return self.counts[rows, columns] * self.geometry.area_m2[0]
+
+    def box_around(self, site: Site, radius_m: float) -> Box:
+        """Return the cells within a radius of a site, as far as the arrays have them."""
+        lattice = self.lattice
+        row, column = lattice.cell_of(site.x, site.y)
+        row, column = row - self.row, column - self.column
+        width, height = self.geometry.width_m[row], self.geometry.height_m[row]
+        shape = self.directions.shape
+        first_row, first_column, end_row, end_column = box_of(row, column, width, height, radius_m)
+        top, left = max(0, first_row), max(0, first_column)
+        rows = slice(top, min(shape[0], end_row))
+        columns = slice(left, min(shape[1], end_column))
+        x, y = lattice.corner(self.row + top, self.column + left)
+        near = Neighbourhood(
+            areas_m2=self.upslope_m2(rows, columns),
+            directions=self.directions[rows, columns],
+            cut=(self.flags[rows, columns] & CUT).astype(np.bool_),
+            row=(y - site.y) / lattice.dy,
+            column=(site.x - x) / lattice.dx,
+            width_m=float(width),
+            height_m=float(height),
+            # The first and the last row and column of the padded window hold no cells.
+            whole=(top, left, rows.stop, columns.stop)
+            == (first_row, first_column, end_row, end_column),
+        )
+        return Box(self, near, top, left)
+
+    def describe(
+        self,
+        site: Site,
+        patch: Patch,
+        box: Box,
+        choice: Snap,
+        cells: np.ndarray,
+        rule: DelineationRule,
+    ) -> Catchment:
+        """Measure a catchment and put all that is known of the site together."""
+        outlet, rival = choice.outlet, choice.runner_up
+        x, y = box.centre_of(outlet)
+        lon, lat = _lon_lat(self.lattice.crs, x, y)
+        rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
+        flags = box.flags_of(outlet)
+        cut = bool(flags & CUT)
+        pool = box.pool_reaches(choice)
+        mask, top, left = self._mask_of(cells)
+        rows = slice(top, top + mask.shape[0])
+        longest, channel, basin = flow_lengths(
+            cells,
+            self.directions,
+            self.counts,
+            self.geometry.width_m,
+            self.geometry.height_m,
+            rule.channel_km2 * 1e6,
+            self.geometry.area_m2,
+        )
+        reported = site.reported_area_km2
+        area_km2 = outlet.area_m2 / 1e6
+        return Catchment(
+            site_id=site.site_id,
+            status="ok",
+            reason=_remark(site, cut, choice.final, pool),
+            site_x=site.x,
+            site_y=site.y,
+            reported_area_km2=reported,
+            patch=patch.id,
+            patch_level=patch.level,
+            outlet_x=x,
+            outlet_y=y,
+            outlet_lon=lon,
+            outlet_lat=lat,
+            area_km2=area_km2,
+            area_ratio=None if reported is None else area_km2 / reported,
+            cells=int(cells.size),
+            snap_distance_m=outlet.distance_m,
+            snap_cost=outlet.cost,
+            confidence=confidence(choice, reported),
+            runner_up_x=rival_x,
+            runner_up_y=rival_y,
+            runner_up_area_km2=rival.area_m2 / 1e6 if rival else None,
+            runner_up_distance_m=rival.distance_m if rival else None,
+            runner_up_cost=rival.cost if rival else None,
+            touches_edge=cut or bool(flags & EDGE),
+            touches_nodata=bool(flags & NODATA),
+            pool_at_rim=pool,
+            needs_larger_window=not choice.final or site.needs_more,
+            perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
+            / 1000,
+            longest_flow_path_km=longest / 1000,
+            basin_length_km=basin / 1000,
+            channel_length_km=channel / 1000,
+            geometry=outline(mask, self.lattice, self.row + top, self.column + left),
+        )
+
+    def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
+        """The catchment's cells in its bounding box with a ring around, and the box's corner."""
+        rows, columns = np.divmod(cells, self.directions.shape[1])
+        top, left = rows.min() - 1, columns.min() - 1
+        mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2), np.bool_)
+        mask[rows - top, columns - left] = True
+        return mask, int(top), int(left)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The neighbourhood of a site and its place in the routed window."""
+
+    routed: Routed
+    near: Neighbourhood
+    top: int
+    left: int
+
+    def flat_index(self, candidate: Candidate) -> int:
+        """Return a candidate's flat index in the arrays."""
+        columns = self.routed.directions.shape[1]
+        return (self.top + candidate.row) * columns + self.left + candidate.column
+
+    def flags_of(self, candidate: Candidate) -> int:
+        """What the catchment of a candidate touches."""
+        return int(self.routed.flags.ravel()[self.flat_index(candidate)])
+
+    def pool_reaches(self, choice: Snap) -> bool:
+        """Whether water at the rim may reach the catchment of the outlet, or of the runner-up."""
+        candidates = [each for each in (choice.outlet, choice.runner_up) if each is not None]
+        return any(self.flags_of(candidate) & POOL for candidate in candidates)
+
+    def centre_of(self, candidate: Candidate) -> tuple[float, float]:
+        """Return where a candidate's cell has its centre, in the CRS."""
+        routed = self.routed
+        return routed.lattice.centre(
+            routed.row + self.top + candidate.row, routed.column + self.left + candidate.column
+        )
+
+
+def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
+    """Longitude and latitude, rounded to 1e-8 degrees (1 mm) so that every CPU agrees."""
+    lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+    return round(lon, 8), round(lat, 8)
+
+
+def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
+    remarks = []
+    if cut:
+        remarks.append("the catchment is cut by the rim of the top patch level")
+    elif not final:
+        remarks.append("the rim of the top patch level cuts a candidate that could be better")
+    if site.needs_more:
+        remarks.append("the reported area asks for a larger window than the top patch level")
+    if pool:
+        remarks.append(
+            "water at the rim of the top patch level may reach the catchment, or the runner-up's"
+        )
+    return "; ".join(remarks) or None

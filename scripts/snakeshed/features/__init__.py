@@ -1,0 +1,1 @@
+"""What characterizes a catchment: relief, and statistics of layers."""

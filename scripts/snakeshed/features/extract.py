@@ -1,0 +1,84 @@
+"""Feature extraction: the catchment group and the declared layers, for the sites of a shard."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import geopandas
+import pandas as pd
+
+from snakeshed.features.columns import TRUST, ReliefRule
+from snakeshed.features.layers import Layer, feature_columns
+from snakeshed.features.relief import catchment_features
+from snakeshed.features.zonal import summarise
+from snakeshed.terrain.elevations import Terrain
+
+log = logging.getLogger(__name__)
+
+
+def extract_features(
+    catchments: geopandas.GeoDataFrame,
+    terrain: Terrain,
+    rule: ReliefRule,
+    layers: Sequence[Layer],
+) -> list[dict]:
+    """Features of every site of ``catchments.parquet``.
+
+    Parameters
+    ----------
+    catchments : geopandas.GeoDataFrame
+        Sorted by ``site_id``; outlines on the terrain's lattice.
+    terrain : Terrain
+    rule : ReliefRule
+    layers : sequence of Layer
+
+    Returns
+    -------
+    list of dict
+        One per site, in the same order: status, how far to trust it and, where it is ok, the
+        features. ``layer_gap`` names the layers without any data in the catchment.
+
+    Raises
+    ------
+    ConfigurationError
+        Two features have the same name.
+    TerrainError, LayerError
+        A tile or a layer cannot be read.
+    """
+    # Before hours of work, not at the end of them; the workflow has asked at its start.
+    feature_columns(rule, layers)
+    started = time.perf_counter()
+    known = ["site_id", "status", "reason", *TRUST]
+    rows = [
+        {name: None if pd.isna(value) else value for name, value in zip(known, row, strict=True)}
+        for row in catchments[known].itertuples(index=False)
+    ]
+    done = catchments[catchments["status"] == "ok"]
+    features = [row for row in rows if row["status"] == "ok"]
+    for row, site in zip(features, done.itertuples(), strict=True):
+        row |= catchment_features(
+            site.geometry,
+            site.area_km2,
+            site.longest_flow_path_km,
+            site.basin_length_km,
+            site.channel_length_km,
+            site.perimeter_km,
+            terrain,
+            rule,
+        )
+    log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
+    gaps: list[list[str]] = [[] for _ in features]
+    for layer in layers:
+        started = time.perf_counter()
+        summaries = summarise(layer, list(done.geometry), terrain.index.lattice.crs)
+        for row, values, gap in zip(features, summaries, gaps, strict=True):
+            row |= values
+            *told, _ = values.values()  # the last one is the coverage
+            if all(value is None for value in told):
+                gap.append(layer.name)
+        log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
+    for row, gap in zip(features, gaps, strict=True):
+        row["layer_gap"] = ";".join(gap) or None
+    return rows

@@ -1,0 +1,212 @@
+"""Layers as files: what their headers say, and whether they can be summarised at all.
+
+They are looked at before any shard starts. A cell that is no class code, or a block that is
+damaged, is found when a catchment meets it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from snakeshed.errors import LayerError, SeveralProblems
+from snakeshed.raster.crs import short_crs, transformer
+from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
+from snakeshed.terrain.index import TerrainIndex, Tile
+
+Extent = tuple[float, float, float, float]
+"""West, south, east and north."""
+
+
+@dataclass(frozen=True)
+class LayerFile:
+    """What the header of a layer's raster says.
+
+    Attributes
+    ----------
+    name, path : str
+    crs : str
+        Authority code or WKT.
+    extent : tuple of float
+        West, south, east and north, in units of `crs`.
+    height, width : int
+        In cells.
+    dtype : str
+        Of the stored numbers.
+    nodata : str or None
+        Stored number that marks cells without data, in digits (JSON has no NaN).
+    """
+
+    name: str
+    path: str
+    crs: str
+    extent: Extent
+    height: int
+    width: int
+    dtype: str
+    nodata: str | None
+
+
+def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[LayerFile]:
+    """Read the headers of the declared layers.
+
+    Parameters
+    ----------
+    layers : sequence of mapping
+        ``layers`` of the completed configuration; `name` and `path` are used.
+    terrain : TerrainIndex
+        The whole DEM, which each layer has to overlap.
+
+    Returns
+    -------
+    list of LayerFile
+        In the order of `layers`.
+
+    Raises
+    ------
+    LayerError, SeveralProblems
+        Layers that cannot be summarised; all problems of all of them at once.
+    """
+    files: list[LayerFile] = []
+    problems: list[LayerError] = []
+    for layer in layers:
+        where = place_of(layer["name"], layer["path"])
+        try:
+            header = read_header(layer["path"], where=where, error=LayerError)
+        except LayerError as problem:
+            problems.append(problem)
+            continue
+        own = list(problems_of_layer(header, where)) or list(_misplaced(header, where, terrain))
+        problems.extend(own)
+        if not own:
+            files.append(_file(layer["name"], header))
+    if len(problems) > 1:
+        raise SeveralProblems(problems)
+    if problems:
+        raise problems[0]
+    return files
+
+
+def to_json(files: Sequence[LayerFile]) -> str:
+    """Return the text of ``layers.json``."""
+    return json.dumps([asdict(file) for file in files], indent=1)
+
+
+def place_of(name: str, path: str) -> str:
+    """How errors name a layer."""
+    return f"layer {name} ({path})"
+
+
+def problems_of_layer(header: Header, where: str) -> Iterator[LayerError]:
+    """Tell what makes a raster useless as a layer, wherever it lies.
+
+    Parameters
+    ----------
+    header : Header
+    where : str
+        From `place_of`.
+    """
+    for told in problems_of_header(header):
+        yield LayerError(where, *told)
+    if header.transform[1] or header.transform[3]:
+        yield LayerError(
+            where,
+            "rotated cells",
+            "rows and columns along the axes of its CRS",
+            "Rectify it with gdalwarp.",
+        )
+    if header.crs is None:
+        yield LayerError(
+            where, "no CRS", "a georeferenced raster", "Assign one, e.g. gdal_edit.py -a_srs."
+        )
+        return
+    try:
+        facts = header.facts()
+    except ValueError as error:
+        yield LayerError(
+            where,
+            f"a CRS that cannot be used ({error})",
+            "a projected CRS, or a geographic one in degrees",
+            "Assign the right one, e.g. gdal_edit.py -a_srs, or reproject it with gdalwarp.",
+        )
+        return
+    if all(map(math.isfinite, header.transform)) and (told := contradiction(header, facts)):
+        yield LayerError(where, *told)
+
+
+def way_to_layer(crs: str, layer_crs: str, where: str) -> Any:
+    """Return the pyproj transformer to a layer's CRS, x before y in both.
+
+    Raises
+    ------
+    LayerError
+        There is none, for example because the layer shows another planet.
+    """
+    from pyproj.exceptions import ProjError
+
+    try:
+        return transformer(crs, layer_crs)
+    except ProjError as error:
+        raise LayerError(
+            where,
+            f"a CRS without a way to it from that of the catchments ({error})",
+            "a geographic or projected CRS of the Earth",
+            "Assign the right one, e.g. gdal_edit.py -a_srs.",
+        ) from error
+
+
+def _misplaced(header: Header, where: str, terrain: TerrainIndex) -> Iterator[LayerError]:
+    """Tell that a layer lies beside all tiles of the DEM."""
+    crs = header.facts().crs
+    try:
+        way = way_to_layer(terrain.source.crs, crs, where)
+    except LayerError as problem:
+        yield problem
+        return
+    tiles = [_moved(_extent_of(terrain, tile), way) for tile in terrain.tiles]
+    # An extent that the layer's CRS cannot express may lie anywhere.
+    if any(tile is None or _overlap(tile, header.extent) for tile in tiles):
+        return
+    west, south, east, north = (
+        choose(sides)
+        for choose, sides in zip((min, min, max, max), zip(*tiles, strict=True), strict=True)
+    )
+    yield LayerError(
+        where,
+        f"{header.told_extent()}, beside all of the DEM",
+        f"some of x from {west:.10g} to {east:.10g}, y from {south:.10g} to {north:.10g}, where "
+        f"the DEM is in the layer's CRS {short_crs(crs)}",
+        "Name the raster of the right place, or correct its CRS with gdal_edit.py -a_srs.",
+    )
+
+
+def _extent_of(terrain: TerrainIndex, tile: Tile) -> Extent:
+    west, north = terrain.source.corner(tile.row, tile.col)
+    east, south = terrain.source.corner(tile.row + tile.height, tile.col + tile.width)
+    return west, south, east, north
+
+
+def _moved(extent: Extent, way: Any) -> Extent | None:
+    """Return the extent in another CRS; None where it has none there, or holds the antimeridian."""
+    west, south, east, north = moved = way.transform_bounds(*extent, densify_pts=21)
+    return moved if all(map(math.isfinite, moved)) and west <= east and south <= north else None
+
+
+def _overlap(one: Extent, other: Extent) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _file(name: str, header: Header) -> LayerFile:
+    return LayerFile(
+        name=name,
+        path=header.path,
+        crs=header.facts().crs,
+        extent=header.extent,
+        height=header.height,
+        width=header.width,
+        dtype=header.dtype,
+        nodata=None if header.nodata is None else repr(header.nodata),
+    )

@@ -1,0 +1,1 @@
+"""The accelerated pysheds; it is usable by itself and knows nothing of the workflow."""

@@ -1,0 +1,103 @@
+"""The log of one rule's job: what it did, with times, and its error in one sentence."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from snakeshed.errors import SnakeshedError
+from snakeshed.jobs.machine import machine_error
+
+log = logging.getLogger("snakeshed")
+
+_DONE = re.compile(r" done in ([0-9.]+) s$")
+
+
+@contextmanager
+def job_log(path: str, title: str) -> Iterator[logging.Logger]:
+    """Send the library's log to a file while a job runs.
+
+    An error ends the process with status 1 and nothing on the screen: Snakemake shows what the
+    log says. That is the message alone of an error that the user can mend or that the machine
+    caused, the traceback of any other. Where the log cannot be written, standard error is.
+
+    Parameters
+    ----------
+    path : str
+        The rule's log file; its folder exists.
+    title : str
+        What the job does, for the first line.
+    """
+    handler = _handler(path, title)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    started = time.perf_counter()
+    try:
+        log.info("%s", title)
+        yield log
+        log.info("done in %.2f s", time.perf_counter() - started)
+    except SnakeshedError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except Exception as error:
+        if told := machine_error(error, title):
+            log.error("error: %s", told)
+        else:
+            log.exception("failed after %.2f s", time.perf_counter() - started)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("error: stopped by hand.")
+        sys.exit(130)
+    finally:
+        log.removeHandler(handler)
+        # What could not be written was told when it was logged.
+        with suppress(OSError):
+            handler.close()
+
+
+def seconds_in(path: str | Path) -> float | None:
+    """Return how long a job took, from its log; None if it did not end well, or has no log."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    done = _DONE.search(lines[-1]) if lines else None
+    return float(done[1]) if done else None
+
+
+def _handler(path: str, title: str) -> logging.Handler:
+    try:
+        handler = _LogFile(path, title)
+    except OSError as error:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setLevel(logging.ERROR)
+        handler.setFormatter(logging.Formatter(f"{title}: %(message)s"))
+        handler.handle(_complaint(error, path))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    return handler
+
+
+class _LogFile(logging.FileHandler):
+    """A log file; errors that it cannot take go to standard error."""
+
+    def __init__(self, path: str, title: str) -> None:
+        super().__init__(path, mode="w", encoding="utf-8")
+        self._bare = logging.Formatter(f"{title}: %(message)s")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
+        """Show an error where the log has no room for it; progress may be lost."""
+        if record.levelno >= logging.ERROR:
+            sys.stderr.write(f"{self._bare.format(record)}\n")
+
+
+def _complaint(error: OSError, path: str) -> logging.LogRecord:
+    told = machine_error(error, path) or f"{path}: {error}"
+    return logging.makeLogRecord(
+        {"levelno": logging.ERROR, "levelname": "ERROR", "msg": f"error: {told}"}
+    )

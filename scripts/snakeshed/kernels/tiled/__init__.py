@@ -1,0 +1,1 @@
+"""Kernels of single tiles, for windows too large for one array."""

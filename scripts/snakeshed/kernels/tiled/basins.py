@@ -1,0 +1,104 @@
+"""Basins of a tile, as far as other tiles have to know of them.
+
+Each tile is a graph of basins of its own (see `snakeshed.kernels.filling`), in which no water
+crosses the tile's sides. A basin that reaches a side touches basins of other tiles there. All
+others can be left out of the graph of the whole window, if the level over which water passes
+through them from one basin at a side to another is kept.
+
+References
+----------
+Barnes, R. (2016), Parallel priority-flood depression filling for trillion cell digital elevation
+models on desktops or clusters. Computers & Geosciences 96, 56-68 (what the tiles tell each other).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snakeshed.kernels.basin_graph import spanning_tree
+from snakeshed.kernels.compiled import compiled
+
+
+def spanning_edges(
+    basins: int, first: np.ndarray, second: np.ndarray, level: np.ndarray, saddle: np.ndarray
+) -> np.ndarray:
+    """Indices of the edges of the minimum spanning tree of each piece of a graph, lowest first.
+
+    Parameters
+    ----------
+    basins : int
+        Nodes are numbered from 0 to this.
+    first, second, level, saddle : ndarray, shape (edges,)
+        From `snakeshed.kernels.basin_graph.saddles`.
+
+    Returns
+    -------
+    ndarray, shape (edges of the tree,)
+    """
+    tree = spanning_tree(basins, first, second, level, saddle)
+    return tree[np.lexsort((saddle[tree], level[tree]))]
+
+
+def contract(
+    basins: int, first: np.ndarray, second: np.ndarray, number_of: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave out of a tree the basins without a number.
+
+    Each of them is taken for the numbered one that the water over its lowest saddles runs to, so
+    that the highest level on the way between any two numbered basins stays the same.
+
+    Parameters
+    ----------
+    basins : int
+    first, second : ndarray, shape (edges,)
+        Of `spanning_edges`, in their order.
+    number_of : ndarray of int64, shape (basins + 1,)
+        Number by which each basin is known outside of the tile, negative for none.
+
+    Returns
+    -------
+    edges : ndarray of int64, shape (n,)
+        Those that are left, fewer than there are numbers.
+    first, second : ndarray of int64, shape (n,)
+        Numbers of the basins on both sides of each.
+    """
+    told = _between_numbered(basins, first, second, number_of.copy())
+    numbers = _gather(basins, first, second, told, number_of.copy())
+    return np.flatnonzero(told), numbers[first[told]], numbers[second[told]]
+
+
+@compiled
+def _root(parent, node):
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@compiled
+def _between_numbered(basins, first, second, number_of):
+    """Find the edges that join two parts of the tree which both have a number by then."""
+    parent = np.arange(basins + 1)
+    found = np.zeros(first.size, np.bool_)
+    for edge in range(first.size):
+        a = _root(parent, np.int64(first[edge]))
+        b = _root(parent, np.int64(second[edge]))
+        found[edge] = number_of[a] >= 0 and number_of[b] >= 0
+        parent[b] = a
+        number_of[a] = max(number_of[a], number_of[b])
+    return found
+
+
+@compiled
+def _gather(basins, first, second, told, number_of):
+    """Number of the one numbered basin that all other edges join each basin with."""
+    parent = np.arange(basins + 1)
+    for edge in range(first.size):
+        if not told[edge]:
+            a = _root(parent, np.int64(first[edge]))
+            b = _root(parent, np.int64(second[edge]))
+            parent[b] = a
+            number_of[a] = max(number_of[a], number_of[b])
+    for basin in range(basins + 1):
+        number_of[basin] = number_of[_root(parent, basin)]
+    return number_of

@@ -1,0 +1,1 @@
+"""Raster files: coordinate reference systems, lattices, headers, VRTs, and TIFFs."""

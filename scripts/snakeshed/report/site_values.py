@@ -1,0 +1,143 @@
+"""Values of sites as people read them: in words, in groups, and why a site is what it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from snakeshed.delineation.catchment import STATUSES
+from snakeshed.features.columns import BEFORE_FEATURES, ReliefRule, catchment_columns
+from snakeshed.grid.snap import AMBIGUOUS_COST, CONFIDENCE
+from snakeshed.report.page import fixed, number, words
+
+CONFIDENCES = (*CONFIDENCE, "low", "unrated")
+KINDS = (*CONFIDENCES, *STATUSES[1:])
+"""What a site is shown as: how sure its outlet is, or why it has none."""
+
+# Columns that say where a catchment is, not what it is like.
+PLACES = ("centroid_x", "centroid_y", "west", "south", "east", "north")
+
+
+def plain(value: Any) -> Any:
+    """Return a cell of a table as a plain value, None for whatever stands for null."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows as plain values by column, without a geometry."""
+    rows = frame.drop(columns="geometry", errors="ignore").to_dict("records")
+    return [{name: plain(value) for name, value in row.items()} for row in rows]
+
+
+def shown(name: str, value: Any) -> Any:
+    """Return a value with the digits that a person needs: coordinates have more of them."""
+    value = plain(value)
+    if not isinstance(value, float):
+        return value
+    digits = 10 if name in PLACES or name.endswith(("_x", "_y", "_lon", "_lat")) else 5
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """Return one of `KINDS` for a row of ``catchments.parquet``."""
+    return row["confidence"] if row["status"] == "ok" else row["status"]
+
+
+def kind_in_words(kind: str) -> str:
+    """Tell one of `KINDS` to a person: "low confidence", "outside DEM"."""
+    return f"{kind} confidence" if kind in CONFIDENCES[:-1] else words(kind)
+
+
+def remarks(row: Mapping[str, Any]) -> list[str]:
+    """Tell in words what a person should know of a site before using its values.
+
+    Parameters
+    ----------
+    row : mapping
+        Plain values of ``catchments.parquet`` and, for the layers, ``layer_gap`` of
+        ``features.parquet``.
+    """
+    told = [row["reason"]] if row["reason"] else []
+    if row["touches_edge"]:
+        told.append("touches the edge of the DEM: the area is a lower bound")
+    if row["touches_nodata"]:
+        told.append("touches nodata of the DEM: the area is a lower bound")
+    if row["layer_gap"]:
+        told.append(f"no data of {row['layer_gap'].replace(';', ', ')}")
+    return told
+
+
+def why(row: Mapping[str, Any]) -> list[str]:
+    """Tell in sentences why a site has its status and its confidence.
+
+    Parameters
+    ----------
+    row : mapping
+        Plain values of ``catchments.parquet``, and ``layer_gap``.
+    """
+    if row["status"] != "ok":
+        return [f"Not delineated, {words(row['status'])}: {row['reason']}."]
+    area, ratio = number(row["area_km2"]), row["area_ratio"]
+    if ratio is None:
+        told = [
+            f"The catchment has {area} km². No area is reported that could confirm the outlet: it "
+            "is the nearest cell that drains at least snap.min_area_km2."
+        ]
+    else:
+        factor = max(ratio, 1 / ratio)
+        if factor <= CONFIDENCE["high"]:
+            near = "within 10 %"
+        elif factor <= CONFIDENCE["medium"]:
+            near = f"within a factor of {CONFIDENCE['medium']:g}"
+        else:
+            near = f"not within a factor of {CONFIDENCE['medium']:g}"
+        told = [
+            f"The catchment has {area} km², {fixed(ratio, 2)} times the reported "
+            f"{number(row['reported_area_km2'])} km²: {near}."
+        ]
+    if row["runner_up_cost"] is None:
+        told.append("No other drainage line nearby is a plausible outlet.")
+    else:
+        ambiguous = row["runner_up_cost"] - row["snap_cost"] < AMBIGUOUS_COST
+        told.append(
+            f"The runner-up, on another drainage line {fixed(row['runner_up_distance_m'], 0)} m "
+            f"from the site with {number(row['runner_up_area_km2'])} km², "
+            + ("costs nearly as little" if ambiguous else "costs more")
+            + f": {number(row['runner_up_cost'])} against {number(row['snap_cost'])}."
+        )
+    return told + [f"{remark[0].upper()}{remark[1:]}." for remark in remarks(row)]
+
+
+def feature_groups(configuration: Mapping, columns: Iterable[str]) -> dict[str, list[str]]:
+    """Group the columns of ``features.parquet`` by what they are features of.
+
+    Parameters
+    ----------
+    configuration : mapping
+        Of the study, completed.
+    columns : iterable of str
+        In order; those before the features are left out.
+
+    Returns
+    -------
+    dict of str to list of str
+        ``Catchment`` first, then each layer.
+    """
+    chosen = configuration["features"]
+    rule = ReliefRule(tuple(chosen["steep_degrees"]), tuple(chosen["percentiles"]))
+    own = {column.name for column in catchment_columns(rule)}
+    layers = [layer["name"] for layer in configuration["layers"]]
+    groups: dict[str, list[str]] = {"Catchment": []}
+    for name in columns:
+        if name in own:
+            groups["Catchment"].append(name)
+        elif name not in BEFORE_FEATURES:
+            # One layer's name may be the beginning of another's.
+            of = max((layer for layer in layers if name.startswith(f"{layer}_")), key=len)
+            groups.setdefault(f"Layer {of}", []).append(name)
+    return groups

@@ -1,0 +1,218 @@
+"""The summary of a study: what a person wants to know first.
+
+It is read at the end of every run: importing it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snakeshed.delineation.catchment import STATUSES
+from snakeshed.features.layers import Layer, unknown_codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Half of all areas off by more than this are no matter of where the outlets were put.
+_ANOTHER_UNIT = 4.0
+# What another unit leaves of that: outlets can follow a wrong area as far as snapping reaches.
+_EXPLAINED = 4.0
+_ENOUGH_AREAS = 5
+# So many sites that were not delineated are named at the end of a run.
+_FEW = 3
+# A coverage that is less than one by rounding alone.
+_WHOLE = 1 - 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a study has come to.
+
+    Attributes
+    ----------
+    catchments : pandas.DataFrame
+        ``catchments.parquet``; the geometry is not needed.
+    features : pandas.DataFrame
+        ``features.parquet``.
+    rejected : pandas.DataFrame
+        ``rejected.csv``.
+    warnings : sequence of str
+        Of the site table.
+    assumptions : sequence of str
+        Of the DEM: what its files do not say.
+    """
+
+    catchments: pd.DataFrame
+    features: pd.DataFrame
+    rejected: pd.DataFrame
+    warnings: Sequence[str] = ()
+    assumptions: Sequence[str] = ()
+
+
+def summarise(
+    study: str, finished: Finished, layers: Sequence[Layer] = (), area_unit: str = "km2"
+) -> dict:
+    """What a person wants to know first of a study.
+
+    Parameters
+    ----------
+    study : str
+    finished : Finished
+    layers : sequence of Layer
+    area_unit : str
+        ``sites.area_unit`` of the configuration.
+
+    Returns
+    -------
+    dict
+        Plain values, the same for the same tables.
+    """
+    catchments, rejected = finished.catchments, finished.rejected
+    done = catchments[catchments["status"] == "ok"]
+    ratio = done["area_ratio"].dropna()
+    statuses = Counter(catchments["status"])
+    return {
+        "study": study,
+        "sites": len(catchments),
+        "status": {status: statuses[status] for status in STATUSES if statuses[status]},
+        "not_delineated": {
+            status: sorted(catchments.loc[catchments["status"] == status, "site_id"])
+            for status in STATUSES[1:]
+            if statuses[status]
+        },
+        "rows_rejected": int((rejected["action"] == "rejected").sum()),
+        "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
+        "warnings": [*finished.warnings, *_area_warnings(ratio, area_unit)],
+        "assumptions": list(finished.assumptions),
+        "confidence": dict(sorted(Counter(done["confidence"]).items())),
+        "area_ratio_median": _rounded(ratio.median()),
+        "area_within_10_percent": _rounded(ratio.between(1 / 1.1, 1.1).mean()),
+        "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
+        "touches_edge": int(done["touches_edge"].sum()),
+        "touches_nodata": int(done["touches_nodata"].sum()),
+        "needs_larger_window": sorted(done.loc[done["needs_larger_window"], "site_id"]),
+        "pool_at_rim": sorted(done.loc[done["pool_at_rim"], "site_id"]),
+        "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
+        "layers": {layer.name: _cover(finished.features, layer) for layer in layers},
+        "unknown_codes": {
+            name: {str(code): count for code, count in codes.items()}
+            for name, codes in unknown_codes(finished.features, layers).items()
+        },
+    }
+
+
+def _cover(features: pd.DataFrame, layer: Layer) -> dict[str, int]:
+    """Count the delineated sites that a layer does not cover, or not all of."""
+    covered = features.loc[features["status"] == "ok", f"{layer.name}_coverage"]
+    without = covered == 0
+    return {
+        "sites_without_data": int(without.sum()),
+        "sites_covered_in_part": int((~without & (covered < _WHOLE)).sum()),
+    }
+
+
+def _area_warnings(ratio: pd.Series, area_unit: str) -> list[str]:
+    """Say so if most delineated areas are far from the reported ones, by the factor of a unit."""
+    from snakeshed.sites.prepare import AREA_UNITS_IN_M2
+
+    if len(ratio) < _ENOUGH_AREAS:
+        return []
+    median = float(ratio.median())
+    if 1 / _ANOTHER_UNIT <= median <= _ANOTHER_UNIT:
+        return []
+    off = {
+        unit: abs(math.log(median * AREA_UNITS_IN_M2[area_unit] / in_m2))
+        for unit, in_m2 in AREA_UNITS_IN_M2.items()
+    }
+    unit = min(off, key=off.get)
+    told = (
+        f"half of the catchments are {'smaller' if median < 1 else 'larger'} than {median:.3g} "
+        f"times the reported area with sites.area_unit {area_unit}"
+    )
+    if unit != area_unit and off[unit] <= math.log(_EXPLAINED):
+        return [f"{told}: are the areas in {unit}? Then set that unit, and run again."]
+    return [f"{told}: check sites.area_unit, and whether the coordinates fit their CRS."]
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def write_summary(summary: Mapping, path: str | Path) -> None:
+    """Write ``summary.json``."""
+    from snakeshed.atomic import atomic
+
+    with atomic(path) as part:
+        part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def summary_text(summary: Mapping, folder: str | Path) -> str:
+    """The summary as a person reads it at the end of a run."""
+    failed = [
+        # A few are named: one wrong row among many is then seen.
+        f"{len(ids)} {status}" + (f" ({', '.join(ids)})" if len(ids) <= _FEW else "")
+        for status, ids in summary["not_delineated"].items()
+    ]
+    not_ok = ", ".join(failed) or "none"
+    lines = [
+        f"Study {summary['study']}: {summary['sites']} sites, "
+        f"{summary['status'].get('ok', 0)} delineated; not delineated: {not_ok}.",
+    ]
+    if summary["area_ratio_median"] is not None:
+        lines.append(
+            f"Area against reported area: median ratio {summary['area_ratio_median']:.3f}, "
+            f"{summary['area_within_10_percent']:.0%} within 10 %."
+        )
+    if summary["confidence"]:
+        classes = ", ".join(f"{n} {name}" for name, n in summary["confidence"].items())
+        lines.append(f"Confidence: {classes}.")
+    if summary["needs_larger_window"]:
+        lines.append(
+            "Cut by, or too large for, the top patch level: "
+            + _named(summary["needs_larger_window"])
+        )
+    if summary["pool_at_rim"]:
+        lines.append(
+            "Water at the rim of the top patch level may reach: " + _named(summary["pool_at_rim"])
+        )
+    lines += _layer_lines(summary)
+    if summary["rows_rejected"] or summary["rows_with_remarks"]:
+        lines.append(
+            f"Rows of the site table rejected: {summary['rows_rejected']}, kept with a remark: "
+            f"{summary['rows_with_remarks']}; see {folder}/rejected.csv."
+        )
+    lines += [f"Assumed: {assumption}" for assumption in summary["assumptions"]]
+    lines += [f"Warning: {warning}" for warning in summary["warnings"]]
+    lines += [
+        "Open:",
+        f"  {folder}/report.html         map, table and figures, in a browser",
+        f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
+        f"  {folder}/features.parquet    one row of features per site",
+        f"  {folder}/summary.json        this summary",
+    ]
+    return "\n".join(lines)
+
+
+def _layer_lines(summary: Mapping) -> list[str]:
+    lines = []
+    for name, cover in summary["layers"].items():
+        without, in_part = cover["sites_without_data"], cover["sites_covered_in_part"]
+        parts = [f"no data for {without} sites"] * (without > 0)
+        parts += [f"data for a part of {in_part} sites' catchments"] * (in_part > 0)
+        if parts:
+            lines.append(f"Layer {name}: {', '.join(parts)}.")
+    for name, codes in summary["unknown_codes"].items():
+        told = [f"{code} ({count} sites)" for code, count in codes.items()]
+        lines.append(f"Layer {name} has codes that are not declared: {_named(told)}")
+    return lines
+
+
+def _named(site_ids: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(site_ids) - most} more" if len(site_ids) > most else ""
+    return ", ".join(site_ids[:most]) + more + "."

@@ -1,0 +1,251 @@
+"""Read a user's table of any supported format."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from snakeshed.errors import TableError
+from snakeshed.sites.observations import (
+    FORMATS,
+    Observations,
+    check_column_names,
+    choose_one,
+    not_utf8,
+    plain_table,
+    reading,
+    without_empty_rows,
+    without_geometry,
+    without_rows,
+)
+from snakeshed.sites.xlsx import read_xlsx
+
+_SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
+
+
+def read_observations(
+    path: Path, name: str, sheet: str | None, id_column: str | None, with_points: bool
+) -> Observations:
+    """Read a site table.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its suffix says the format.
+    name : str
+        The file as the user calls it, for messages.
+    sheet : str or None
+        Sheet of an XLSX file or layer of a GeoPackage; None if there is only one.
+    id_column : str or None
+        Column to be read as text, for formats that have no types.
+    with_points : bool
+        Whether the coordinates are in the file's geometry.
+
+    Returns
+    -------
+    Observations
+        At least one row.
+
+    Raises
+    ------
+    TableError
+        If the file is missing, has an unknown format or cannot be read, if it has no rows, or
+        columns without distinct names, if the sheet is not there or ambiguous, or if geometry is
+        asked for and the file has none, or none with a CRS.
+    """
+    _check_file(path, name)
+    suffix = path.suffix.lower()
+    if suffix == ".xlsx":
+        read = read_xlsx(path, name, sheet, id_column)
+    elif suffix == ".csv":
+        read = _read_csv(path, name, id_column)
+    elif suffix in {".parquet", ".geoparquet"}:
+        read = _read_parquet(path, name, with_points)
+    else:
+        read = _read_vector(path, name, sheet, with_points)
+    if not read.rows:
+        raise without_rows(name)
+    return read
+
+
+def _check_file(path: Path, name: str) -> None:
+    """Refuse what is no file of a known format with something in it."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise TableError(
+            name,
+            f"the format {suffix or 'without a suffix'}",
+            f"one of {', '.join(FORMATS)}",
+            "Save the table in one of these formats.",
+        )
+    if not path.is_file():
+        raise TableError(
+            name,
+            "a folder" if path.is_dir() else "no such file",
+            "the site table",
+            "Correct sites.path; it is relative to the folder in which the workflow runs.",
+        )
+    if not os.access(path, os.R_OK):
+        raise TableError(
+            name,
+            "a file that may not be read",
+            "a file with read permission",
+            f"Give it, for example with chmod u+r {path.name}.",
+        )
+    if path.stat().st_size == 0:
+        raise TableError(
+            name,
+            "a file of 0 bytes",
+            "a table with a header and at least one site",
+            "Save it again; perhaps a copy or a download was cut off.",
+        )
+
+
+def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
+    """Read a CSV file: UTF-8, commas, a header."""
+    with path.open("rb") as file:
+        header = file.readline()
+    _check_header(header, name)
+    with reading(name, "CSV"):
+        try:
+            table = pyarrow.csv.read_csv(
+                path,
+                # One block: types are inferred from all rows, not from the first megabyte.
+                read_options=pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=path.stat().st_size
+                ),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types={id_column: pa.string()} if id_column else None
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if "invalid UTF8" in str(error):
+                raise not_utf8(name, "") from error
+            raise
+    check_column_names(table.column_names, name)
+    for column in table.schema:
+        if pa.types.is_binary(column.type):
+            raise not_utf8(name, f" in the column {column.name!r}")
+    columns = [
+        # An empty cell is missing, also where the column is text.
+        pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+        if pa.types.is_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    return without_empty_rows(pa.table(columns, names=table.column_names))
+
+
+def _check_header(header: bytes, name: str) -> None:
+    """Refuse a CSV file by its first line: other encodings, other separators, nothing below it."""
+    if header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise not_utf8(name, ": UTF-16")
+    try:
+        header.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(name, " in the header") from error
+    commas = header.count(b",")
+    likely = max(_SEPARATORS, key=header.count)
+    if header.count(likely) > commas:
+        raise TableError(
+            name,
+            f"columns separated by {_SEPARATORS[likely]}",
+            "columns separated by commas",
+            "Save the table again with commas, and with points in decimal numbers.",
+        )
+    # Old programs for the Mac end lines with a carriage return alone.
+    if header.strip() and not header.endswith(b"\n") and b"\r" not in header:
+        raise without_rows(name)
+
+
+def _read_parquet(path: Path, name: str, with_points: bool) -> Observations:
+    """Read a Parquet file, and the primary geometry of a GeoParquet file."""
+    with reading(name, "Parquet"):
+        table = pq.read_table(path, use_threads=False)
+        # Text is not checked when it is read.
+        table.validate(full=True)
+        geometry = _primary_geometry(table)
+    check_column_names(table.column_names, name)
+    rows = list(range(1, table.num_rows + 1))
+    points = crs = None
+    if with_points:
+        import geopandas
+
+        if geometry is None:
+            raise without_geometry(name)
+        with reading(name, "GeoParquet"):
+            geometries = geopandas.read_parquet(path, columns=[geometry]).geometry
+        points, crs = list(geometries), _crs_text(geometries.crs, name)
+    with reading(name, "Parquet"):
+        plain = plain_table(table if geometry is None else table.drop_columns([geometry]))
+    return Observations(plain, rows, points=points, crs=crs)
+
+
+def _primary_geometry(table: pa.Table) -> str | None:
+    """Return the column that a GeoParquet file says is its geometry; None for other files.
+
+    Raises
+    ------
+    ValueError
+        It says so in no way that can be understood.
+    """
+    stated = (table.schema.metadata or {}).get(b"geo")
+    if stated is None:
+        return None
+    geo = json.loads(stated)
+    geometry = geo.get("primary_column") if isinstance(geo, dict) else None
+    if geometry not in table.column_names:
+        raise ValueError("its metadata 'geo' name no column of it as the geometry")
+    return geometry
+
+
+def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) -> Observations:
+    """Read a layer of a GeoPackage, or a GeoJSON file."""
+    import pyogrio
+    import shapely
+
+    kind = FORMATS[path.suffix.lower()]
+    with reading(name, kind):
+        layers = [str(layer) for layer, _ in pyogrio.list_layers(path)]
+    layer = choose_one(sheet, layers, "layer", name)
+    with reading(name, kind):
+        meta, table = pyogrio.read_arrow(path, layer=layer)
+        table.validate(full=True)
+    geometry = meta["geometry_name"] or "wkb_geometry"
+    check_column_names(table.column_names, name)
+    rows = list(range(1, table.num_rows + 1))
+    if geometry not in table.column_names:
+        if with_points:
+            raise without_geometry(name)
+        return Observations(plain_table(table), rows)
+    encoded = table[geometry].to_pylist()
+    with reading(name, kind):
+        table = plain_table(table.drop_columns([geometry]))
+        if not with_points:
+            return Observations(table, rows)
+        points = [None if wkb is None else shapely.from_wkb(wkb) for wkb in encoded]
+    return Observations(table, rows, points=points, crs=_crs_text(meta["crs"], name))
+
+
+def _crs_text(crs: object, name: str) -> str:
+    """Return a CRS by authority and code, or as WKT if it has none."""
+    from pyproj import CRS
+
+    if crs is None:
+        raise TableError(
+            name,
+            "no CRS",
+            "a file that says in which CRS its points are",
+            "Set the CRS in the file, or name columns with coordinates and set sites.crs.",
+        )
+    with reading(name, "a file with a known CRS"):
+        crs = CRS.from_user_input(crs)
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else crs.to_wkt()

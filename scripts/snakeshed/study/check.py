@@ -1,0 +1,218 @@
+"""A look at a study before it is run: all that would stop it, or else what a run would do.
+
+Nothing is written. What only shows when cells are read in full, such as a damaged block in the
+middle of a tile, is found by the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.shards import check_reach, split, within_reach
+from snakeshed.errors import SeveralProblems, SnakeshedError
+from snakeshed.features.layer_index import index_layers
+from snakeshed.features.layers import declared_columns
+from snakeshed.raster.crs import short_crs
+from snakeshed.raster.files import is_remote
+from snakeshed.sites.prepare import PreparedSites, prepare_sites
+from snakeshed.study.configuration import complete
+from snakeshed.study.inputs import check_inputs
+from snakeshed.study.yaml_file import read_study
+from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.index import TerrainIndex
+from snakeshed.terrain.spot_check import check_cells
+
+SCHEMA = Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml"
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a run of a study would do.
+
+    Attributes
+    ----------
+    study : Mapping
+        The completed configuration.
+    prepared : PreparedSites
+        Its site table.
+    reached : int
+        Sites on the DEM or near it.
+    terrain : TerrainIndex
+        Its DEM.
+    shards_with_sites : int
+        Jobs that have something to do.
+    """
+
+    study: Mapping
+    prepared: PreparedSites
+    reached: int
+    terrain: TerrainIndex
+    shards_with_sites: int
+
+
+class _Problems:
+    """Everything that is wrong, each told once, in the order in which it is met."""
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, SnakeshedError] = {}
+
+    def of(self, step: Callable[..., Result], *arguments: object) -> Result | None:
+        """Return what a step returns; None, with its problems noted, if it cannot be done."""
+        try:
+            return step(*arguments)
+        except SeveralProblems as several:
+            problems = several.problems
+        except SnakeshedError as problem:
+            problems = [problem]
+        self._by_text |= {str(problem): problem for problem in problems}
+        return None
+
+    def stop(self) -> None:
+        """Raise all problems, if there are any."""
+        if self._by_text:
+            raise SeveralProblems(list(self._by_text.values()))
+
+
+def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
+    """Look at everything that a study names.
+
+    Parameters
+    ----------
+    path : str or Path
+        The configuration. Paths in it are relative to the working directory, as in a run.
+    schema : str or Path
+        The schema of configurations.
+
+    Returns
+    -------
+    Preview
+        What a run would do.
+
+    Raises
+    ------
+    SeveralProblems
+        Whatever would stop a run: all problems of the configuration, or else all those of the
+        files that it names.
+    """
+    study = complete(read_study(path), schema, str(path))
+
+    radius_m = study["snap"]["radius_m"]
+
+    problems = _Problems()
+    problems.of(check_inputs, study)
+    # A file that is missing has been named by now, with more advice than its reader has.
+    if all(_is_there(layer["table"]) for layer in study["layers"] if "table" in layer):
+        problems.of(declared_columns, study["features"], study["layers"])
+    table = study["sites"]["path"]
+    prepared = problems.of(prepare_sites, study["sites"]) if Path(table).is_file() else None
+    terrain = problems.of(_terrain, study["dem"])
+    if terrain is not None:
+        layers = [layer for layer in study["layers"] if _is_there(layer["path"])]
+        problems.of(index_layers, layers, terrain)
+        if prepared is not None:
+            problems.of(check_reach, prepared.sites, terrain, radius_m)
+    problems.stop()
+
+    reached = sum(within_reach(prepared.sites, terrain, radius_m))
+    pyramid = PatchPyramid(terrain.lattice, **study["patches"])
+    shards = split(prepared.sites, terrain, pyramid, study["shards"])
+    with_sites = sum(not shard.sites.empty for shard in shards)
+    return Preview(study, prepared, reached, terrain, with_sites)
+
+
+def preview_text(preview: Preview) -> str:
+    """Return a preview in words, of one statement a line.
+
+    Parameters
+    ----------
+    preview : Preview
+        From `check_study`.
+
+    Returns
+    -------
+    str
+        Without a line break at its end.
+    """
+    study, prepared = preview.study, preview.prepared
+    rejected = prepared.rejected[prepared.rejected["action"] == "rejected"]
+    remarks = prepared.rejected[prepared.rejected["action"] != "rejected"]
+    sites, rows = len(prepared.sites), prepared.observations.num_rows
+    lines = [
+        f"Study {study['study']}: nothing found that would stop a run.",
+        f"Sites: {sites:,} from {rows:,} rows of {study['sites']['path']}; "
+        f"{len(rejected):,} rows rejected, {len(remarks):,} remarks on other rows.",
+        *_reasons(rejected),
+        *_reasons(remarks),
+    ]
+    if preview.reached < sites:
+        lines.append(
+            f"Farther than {study['snap']['radius_m']:g} m from the DEM, and so outside_dem: "
+            f"{sites - preview.reached:,} sites."
+        )
+    lines += [
+        _terrain_line(preview.terrain),
+        f"Jobs: {preview.shards_with_sites} of {study['shards']} shards have sites.",
+    ]
+    if study["layers"]:
+        lines.append(f"Layers: {', '.join(layer['name'] for layer in study['layers'])}.")
+    lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
+    lines += [f"Note: {warning}" for warning in prepared.warnings]
+    return "\n".join(lines)
+
+
+def _terrain(settings: Mapping) -> TerrainIndex:
+    """Index a DEM and look at some of its cells, as rule index_terrain does."""
+    index = index_terrain(
+        dem_files(settings["path"]),
+        settings["vertical_unit"],
+        target_crs=settings["target_crs"],
+        resolution=settings["resolution"],
+    )
+    check_cells(index)
+    return index
+
+
+def _is_there(path: str) -> bool:
+    return is_remote(path) or Path(path).is_file()
+
+
+def _reasons(rejected: pd.DataFrame) -> list[str]:
+    """Return a line for each reason, the most frequent first, with the first row that has it."""
+    lines = []
+    for reason, count in (
+        rejected["reason"]
+        .value_counts()
+        .sort_index()
+        .sort_values(ascending=False, kind="stable")
+        .items()
+    ):
+        first = rejected[rejected["reason"] == reason].iloc[0]
+        lines.append(f"  {count:,} x {reason} (row {first['row']}: {first['found']})")
+    return lines
+
+
+def _terrain_line(terrain: TerrainIndex) -> str:
+    """Return how many tiles a DEM has, and the size of its cells."""
+    lattice = terrain.lattice
+    size = f"{lattice.dx:.10g} x {lattice.dy:.10g}"
+    if lattice.geographic:
+        arc_seconds = f"{lattice.dx * 3600:.6g} x {lattice.dy * 3600:.6g} arc-seconds"
+        cells = f"cells of {arc_seconds}, {lattice.cell_height_m():.3g} m from north to south"
+    elif math.isclose(lattice.unit_m, 1.0):
+        cells = f"cells of {size} m"
+    else:
+        cells = f"cells of {size} units of {lattice.unit_m:.9g} m"
+    count = len(terrain.tiles)
+    return (
+        f"DEM: {count:,} {'tile' if count == 1 else 'tiles'}, {short_crs(lattice.crs)}, {cells}"
+        f"{'' if terrain.is_native else f', resampled from {short_crs(terrain.source.crs)}'}."
+    )

@@ -1,0 +1,165 @@
+"""Keys of a configuration that contradict each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+
+from snakeshed.study.problems import shown
+
+# Formats whose rows have no geometry: they need columns of coordinates.
+_WITHOUT_GEOMETRY = {".csv", ".xlsx"}
+# Formats that hold several tables in one file.
+_WITH_SHEETS = {".xlsx", ".gpkg"}
+# Codes of classes, as rasters can hold them.
+_CODE = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def check_sites(sites: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is contradictory in `sites`: key, found, expected, next step."""
+    columns, crs, utm = sites["columns"], sites["crs"], sites["utm"]
+    suffix = PurePath(sites["path"]).suffix.lower()
+    has_x, has_y = columns["x"] is not None, columns["y"] is not None
+    if has_x != has_y:
+        there, absent = ("x", "y") if has_x else ("y", "x")
+        yield (
+            f"sites.columns.{absent}",
+            f"no such key, but sites.columns.{there}",
+            "both x and y, or neither for a file with point geometries",
+            f"Name the column of {absent}.",
+        )
+    elif not has_x and suffix in _WITHOUT_GEOMETRY:
+        yield (
+            "sites.columns",
+            f"neither x nor y for a table in {suffix}",
+            "the names of the columns with the coordinates",
+            "Set sites.columns.x and sites.columns.y.",
+        )
+    elif not has_x and (crs is not None or utm is not None):
+        yield (
+            "sites.crs" if crs is not None else "sites.utm",
+            "a CRS, but no sites.columns.x and sites.columns.y",
+            "no CRS here: a file with point geometries has its own",
+            "Remove this key, or name the columns with the coordinates.",
+        )
+    elif has_x and crs is None and utm is None:
+        yield (
+            "sites",
+            "neither crs nor utm",
+            "one of them",
+            "Set sites.crs, such as EPSG:4326 for longitude and latitude, or sites.utm if every "
+            "row has its UTM zone.",
+        )
+    elif crs is not None and utm is not None:
+        yield (
+            "sites",
+            "both crs and utm",
+            "one of them",
+            "Keep sites.crs if all rows have the same CRS, sites.utm if every row has its zone.",
+        )
+    elif utm is not None and columns["utm_zone"] is None:
+        yield (
+            "sites.columns.utm_zone",
+            "no such key, but sites.utm",
+            "the name of the column with the UTM zone",
+            "Name it, or set sites.crs instead of sites.utm if all rows are in one zone.",
+        )
+    elif utm is None and columns["utm_zone"] is not None:
+        yield (
+            "sites.columns.utm_zone",
+            f"the column {columns['utm_zone']!r}, but no sites.utm",
+            "a zone only together with its datum",
+            "Set sites.utm.datum and remove sites.crs, or remove this key.",
+        )
+    meanings: dict[str, str] = {}
+    for key in ("x", "y", "utm_zone", "area"):
+        if columns[key] is not None and meanings.setdefault(columns[key], key) != key:
+            yield (
+                f"sites.columns.{key}",
+                f"the column {columns[key]!r}, which is sites.columns.{meanings[columns[key]]} too",
+                "another column",
+                "Correct one of the two.",
+            )
+    if utm is not None and utm["hemisphere"] == "south" and utm["datum"] != "WGS84":
+        yield (
+            "sites.utm.hemisphere",
+            f"south with the datum {utm['datum']}",
+            "north, since this datum has no southern zones",
+            "Check the datum; in the south it is usually WGS84.",
+        )
+    if sites["sheet"] is not None and suffix not in _WITH_SHEETS:
+        yield (
+            "sites.sheet",
+            f"{sites['sheet']!r} for a table in {suffix or 'an unknown format'}",
+            "no sheet: only XLSX files and GeoPackages have them",
+            "Remove this key.",
+        )
+
+
+def check_dem(dem: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is contradictory in `dem`: key, found, expected, next step."""
+    if dem["target_crs"] is not None and dem["resolution"] is None:
+        yield (
+            "dem.resolution",
+            "no such key, but dem.target_crs",
+            f"the cell size after the reprojection, in units of {dem['target_crs']}",
+            "Set it, or remove dem.target_crs to keep the grid of the DEM.",
+        )
+    if dem["target_crs"] is None and dem["resolution"] is not None:
+        yield (
+            "dem.resolution",
+            f"{dem['resolution']:g}, but no dem.target_crs",
+            "a resolution only together with a CRS to reproject to",
+            "Remove it: the DEM keeps its own grid.",
+        )
+
+
+def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is contradictory in `layers`: key, found, expected, next step."""
+    known = schema["items"]["properties"]
+    names = [layer["name"] for layer in layers]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            yield (
+                f"layers[{name}].name",
+                f"{names.count(name)} layers of this name",
+                "every layer with its own name",
+                "Rename all but one: their columns would have the same names.",
+            )
+    for layer in layers:
+        kind = layer["type"]
+        for key in layer:
+            only_for = known[key].get("only_for")
+            if only_for not in (None, kind):
+                yield (
+                    f"layers[{layer['name']}].{key}",
+                    f"this key on a layer of type {kind}",
+                    f"it on a layer of type {only_for} only",
+                    f"Remove it, or set the type to {only_for}.",
+                )
+        if kind == "classes":
+            yield from _check_codes(layer)
+
+
+def _check_codes(layer: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is wrong with the codes of a layer of classes."""
+    seen: set[int] = set()
+    for code in layer.get("classes", {}):
+        whole = isinstance(code, int) and not isinstance(code, bool)
+        if not (whole or isinstance(code, str)) or not _CODE.fullmatch(str(code)):
+            yield (
+                f"layers[{layer['name']}].classes",
+                f"the code {shown(code)}",
+                "whole numbers of at most 18 digits as codes",
+                "Write the classes as code: label, such as 3: high.",
+            )
+        elif int(code) in seen:
+            yield (
+                f"layers[{layer['name']}].classes",
+                f"the code {int(code)} twice",
+                "every code once",
+                "Remove one of them.",
+            )
+        else:
+            seen.add(int(code))

@@ -1,0 +1,1 @@
+"""Tables of results: GeoParquet in and out, gathered, exported."""

@@ -1,0 +1,1 @@
+"""The DEM: an index of its files, and elevations read from them."""

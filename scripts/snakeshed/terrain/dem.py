@@ -1,0 +1,334 @@
+"""The DEM as files: which there are, what their headers say, and where each lies on the lattice."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+from collections.abc import Iterable
+
+from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
+from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
+from snakeshed.raster.files import is_remote
+from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
+from snakeshed.raster.lattice import Lattice
+from snakeshed.terrain.index import TerrainIndex, Tile
+
+RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")
+RESAMPLINGS = ("bilinear", "nearest")
+
+# The spellings of `dem.vertical_unit` and of a band's unit, and the unit's length in metres.
+# GDAL writes "ft" for the international foot.
+VERTICAL_UNITS = {
+    **dict.fromkeys(("m", "metre", "metres", "meter", "meters"), 1.0),
+    **dict.fromkeys(("ft", "foot", "feet", "international foot"), FOOT_M),
+    **dict.fromkeys(
+        ("us-ft", "ftus", "sfu", "us survey foot", "us survey feet", "us_survey_foot"),
+        US_SURVEY_FOOT_M,
+    ),
+    **dict.fromkeys(("dm", "decimetre", "decimeter"), 0.1),
+    **dict.fromkeys(("cm", "centimetre", "centimeter"), 0.01),
+    **dict.fromkeys(("mm", "millimetre", "millimeter"), 0.001),
+}
+
+# A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
+_ALIGNMENT_TOLERANCE = 1e-3
+
+
+def dem_files(path: str | Iterable[str]) -> list[str]:
+    """List the files of a DEM: of a raster, a folder, a glob pattern, or several of these.
+
+    A folder stands for the rasters directly in it (``.tif``, ``.tiff``, ``.vrt``, ``.img``);
+    an address (``https://...``, ``/vsi...``) for itself.
+
+    Returns
+    -------
+    list of str
+        Sorted, each once.
+
+    Raises
+    ------
+    TerrainError
+        Nothing is found.
+    """
+    patterns = [path] if isinstance(path, str) else list(path)
+    if not patterns:
+        raise TerrainError(
+            "dem.path", "an empty list", "at least one raster", "Name the files of the DEM."
+        )
+    found: set[str] = set()
+    problems: list[SnakeshedError] = []
+    for pattern in patterns:
+        files = _expand(str(pattern))
+        if not files:
+            problems.append(
+                TerrainError(
+                    f"dem.path: {pattern}",
+                    "no raster",
+                    f"a file, a folder with {', '.join(RASTER_SUFFIXES)}, or a glob pattern",
+                    "Check the path; it is relative to the working directory of the workflow.",
+                )
+            )
+        found.update(files)
+    _raise_all(problems)
+    return sorted(found)
+
+
+def index_terrain(
+    files: Iterable[str],
+    vertical_unit: str | None = None,
+    *,
+    target_crs: str | None = None,
+    resolution: float | None = None,
+    resampling: str = "bilinear",
+) -> TerrainIndex:
+    """Read the headers of a DEM's files and place them on one lattice.
+
+    Parameters
+    ----------
+    files : iterable of str
+        From :func:`dem_files`.
+    vertical_unit : str, optional
+        Unit of the elevations, a key of `VERTICAL_UNITS`. Default: that of the CRS's vertical
+        axis, else that of the band, else metres, which is then told in `assumptions`.
+    target_crs : str, optional
+        Resample the terrain to this CRS. Default: keep the DEM's own grid.
+    resolution : float, optional
+        Cell size in units of `target_crs`; its lattice has a node at the origin of that CRS.
+    resampling : str
+        ``bilinear`` or ``nearest``.
+
+    Raises
+    ------
+    ConfigurationError
+        `vertical_unit`, `target_crs`, `resolution` or `resampling` cannot be used.
+    TerrainError, SeveralProblems
+        Files that cannot be read as DEMs or do not lie on one lattice; all of them at once.
+    """
+    unit_m = None if vertical_unit is None else _configured_unit(vertical_unit)
+    target = _target_lattice(target_crs, resolution, resampling)
+    files = sorted(set(files))
+    if not files:
+        raise TerrainError("dem.path", "no file", "at least one raster", "Name the DEM's files.")
+
+    problems: list[SnakeshedError] = []
+    headers: list[Header] = []
+    for path in files:
+        try:
+            header = read_header(path)
+        except TerrainError as problem:
+            problems.append(problem)
+            continue
+        own = _problems_of(header, unit_m)
+        problems.extend(own)
+        if not own:
+            headers.append(header)
+    # The first file is as good a reference as any: the lattice is the same for each of them.
+    lattice = _lattice_of(headers[0]) if headers else None
+    for header in headers[1:]:
+        problems.extend(_misfits(header, lattice, headers[0].path))
+    _raise_all(problems)
+
+    assumed = [header.path for header in headers if _unit_of(header, unit_m) is None]
+    return TerrainIndex(
+        lattice=target or lattice,
+        source=lattice,
+        tiles=tuple(_tile(header, lattice, unit_m) for header in headers),
+        resampling=resampling,
+        assumptions=_assumptions(assumed, len(headers)),
+    )
+
+
+def _lattice_of(header: Header) -> Lattice:
+    dx, _, x, _, dy, y = header.transform
+    return Lattice.through(header.facts(), x, y, dx, -dy)
+
+
+def _problems_of(header: Header, unit_m: float | None) -> list[TerrainError]:
+    """Return everything that makes one file unusable by itself."""
+    problems: list[TerrainError] = []
+
+    def problem(found: str, expected: str, next_step: str) -> None:
+        problems.append(TerrainError(header.path, found, expected, next_step))
+
+    for told in problems_of_header(header):
+        problem(*told)
+    dx, skew_x, _, skew_y, dy, _ = header.transform
+    if skew_x or skew_y:
+        problem(
+            "a rotated grid", "rows that run from west to east", "Make it north-up with gdalwarp."
+        )
+    elif dx < 0 or dy > 0:
+        problem(
+            f"cells of {dx} by {dy} (south-up or mirrored)",
+            "columns counted eastwards and rows southwards",
+            "Make it north-up with gdalwarp.",
+        )
+    if header.crs is None:
+        problem(
+            "no CRS",
+            "the CRS of its coordinates",
+            "Add it with gdal_edit.py -a_srs <EPSG code>.",
+        )
+        return problems
+    try:
+        facts = header.facts()
+    except ValueError as error:
+        problem(
+            f"a CRS that cannot be used ({error})",
+            "a projected CRS, or a geographic one in degrees",
+            "Reproject it with gdalwarp -t_srs <EPSG code>.",
+        )
+        return problems
+    if not problems and (told := contradiction(header, facts)):
+        problem(*told)
+    try:
+        _unit_of(header, unit_m)
+    except ValueError as error:
+        problem(
+            str(error),
+            "one unit, among " + ", ".join(VERTICAL_UNITS),
+            "Name the unit of the elevations in dem.vertical_unit.",
+        )
+    return problems
+
+
+def _misfits(header: Header, lattice: Lattice, reference: str) -> list[TerrainError]:
+    """Return an error where a file does not lie on the lattice of the others."""
+
+    def misfit(found: str, expected: str, next_step: str) -> list[TerrainError]:
+        return [TerrainError(header.path, found, f"{expected}, as in {reference}", next_step)]
+
+    if not same_crs(header.facts().crs, lattice.crs):
+        return misfit(
+            f"the CRS {short_crs(header.facts().crs)}",
+            f"the CRS {short_crs(lattice.crs)}",
+            "Bring all tiles to one CRS and grid with gdalwarp.",
+        )
+    dx, _, left, _, dy, top = header.transform
+    drift = max(abs(dx / lattice.dx - 1) * header.width, abs(dy / lattice.dy + 1) * header.height)
+    if drift > _ALIGNMENT_TOLERANCE:
+        return misfit(
+            f"cells of {dx:.15g} x {-dy:.15g}",
+            f"cells of {lattice.dx:.15g} x {lattice.dy:.15g}",
+            "Bring all tiles to one grid with gdalwarp -tr -tap.",
+        )
+    cols, rows = (left - lattice.x0) / lattice.dx, (lattice.y0 - top) / lattice.dy
+    shift = (cols - round(cols), rows - round(rows))
+    if max(map(abs, shift)) > _ALIGNMENT_TOLERANCE:
+        return misfit(
+            f"cells shifted by {shift[0]:.4f} columns and {shift[1]:.4f} rows",
+            "cells on one lattice",
+            "Bring all tiles to one grid with gdalwarp -tr -tap.",
+        )
+    return []
+
+
+def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> Tile:
+    _, _, left, _, _, top = header.transform
+    return Tile(
+        path=header.path,
+        row=round((lattice.y0 - top) / lattice.dy),
+        col=round((left - lattice.x0) / lattice.dx),
+        height=header.height,
+        width=header.width,
+        dtype=header.dtype,
+        nodata=header.nodata,
+        scale=header.scale,
+        offset=header.offset,
+        vertical_unit_m=_unit_of(header, unit_m) or 1.0,
+    )
+
+
+def _configured_unit(vertical_unit: str) -> float:
+    try:
+        return VERTICAL_UNITS[vertical_unit.strip().lower()]
+    except KeyError:
+        raise ConfigurationError(
+            "dem.vertical_unit",
+            repr(vertical_unit),
+            "one of " + ", ".join(VERTICAL_UNITS),
+            "Correct the key, or leave it out to use the DEM's own unit.",
+        ) from None
+
+
+def _unit_of(header: Header, unit_m: float | None) -> float | None:
+    """Return metres per vertical unit, or None where neither key nor file says it.
+
+    Raises
+    ------
+    ValueError
+        The file's unit is unknown, or its CRS and its band name different ones.
+    """
+    if unit_m is not None:
+        return unit_m
+    of_crs = header.facts().vertical_unit_m
+    of_band = VERTICAL_UNITS.get(header.unit.lower())
+    if of_crs is not None:
+        if of_band is not None and of_band != of_crs:
+            raise ValueError(
+                f"a CRS with a vertical unit of {of_crs:.10g} m and a band in {header.unit!r}"
+            )
+        return of_crs
+    if header.unit and of_band is None:
+        raise ValueError(f"a band in the unknown unit {header.unit!r}")
+    return of_band
+
+
+def _assumptions(assumed: list[str], n_files: int) -> tuple[str, ...]:
+    if not assumed:
+        return ()
+    named = assumed[0] if len(assumed) == 1 else f"{len(assumed)} of {n_files} files"
+    return (
+        f"{named}: neither the CRS nor the band names a vertical unit; "
+        "elevations are taken to be metres (dem.vertical_unit says otherwise).",
+    )
+
+
+def _target_lattice(
+    target_crs: str | None, resolution: float | None, resampling: str
+) -> Lattice | None:
+    if resampling not in RESAMPLINGS:
+        raise ConfigurationError(
+            "dem.resampling", repr(resampling), "one of " + ", ".join(RESAMPLINGS), "Correct it."
+        )
+    if target_crs is None:
+        return None
+    try:
+        facts = crs_facts(target_crs)
+    except ValueError as error:
+        raise ConfigurationError(
+            "dem.target_crs",
+            f"{target_crs!r} ({error})",
+            "a projected CRS, or a geographic one in degrees, such as EPSG:32611",
+            "Correct the key, or leave it out to keep the DEM's own grid.",
+        ) from error
+    if resolution is None or not math.isfinite(resolution) or resolution <= 0:
+        raise ConfigurationError(
+            "dem.resolution",
+            repr(resolution),
+            f"a positive cell size in units of {target_crs}",
+            "State the cell size, or leave out dem.target_crs to keep the DEM's own grid.",
+        )
+    return Lattice.through(facts, 0.0, 0.0, resolution, resolution)
+
+
+def _expand(pattern: str) -> list[str]:
+    if is_remote(pattern):
+        return [pattern]
+    if os.path.isdir(pattern):
+        return [
+            os.path.normpath(os.path.join(pattern, name))
+            for name in os.listdir(pattern)
+            if name.lower().endswith(RASTER_SUFFIXES)
+        ]
+    # A file may have brackets in its name, which a glob would take for a class of letters.
+    files = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    return [os.path.normpath(file) for file in files if os.path.isfile(file)]
+
+
+def _raise_all(problems: list[SnakeshedError]) -> None:
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise SeveralProblems(problems)

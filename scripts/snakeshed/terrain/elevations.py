@@ -1,0 +1,327 @@
+"""The terrain: windows of elevations as the kernels route them, whatever files they come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from snakeshed.errors import TerrainError
+from snakeshed.raster.crs import transformer
+from snakeshed.raster.header import gdal_faults, open_raster
+from snakeshed.terrain.border import border_of
+from snakeshed.terrain.index import TerrainIndex, Tile, overlap
+
+if TYPE_CHECKING:
+    from rasterio import DatasetReader
+
+# The ground of the Earth, sea floor included.
+_LOWEST_M, _HIGHEST_M = -11_000, 9_000
+
+# Stored numbers that mean "no data" to the programs that write them, and lie within these limits.
+_SENTINELS = (-9999.0, -32767.0, -32768.0)
+
+# Target cells that are resampled at a time; bounds the memory that their coordinates take.
+_STRIP_CELLS = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Elevations of a window and where water may leave them.
+
+    Attributes
+    ----------
+    row, col : int
+        Absolute cell of the north-western corner.
+    z : numpy.ndarray
+        (h, w) elevations in metres, NaN without data. float32 where the files' numbers are exact
+        in it, else float64.
+    border : numpy.ndarray
+        (h, w) uint8, bits of what a cell with data lies beside (8 neighbours): ``CUT`` a cell
+        with data, or a gap of unknown size, beyond the window; ``EDGE`` a cell outside all tiles;
+        ``NODATA`` a gap too large to be a void. 0 for cells without data.
+    """
+
+    row: int
+    col: int
+    z: np.ndarray
+    border: np.ndarray
+
+
+class Terrain:
+    """Reads windows of a DEM; opens each tile when it is first needed and keeps it open.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+        The whole DEM, or a subset that holds :func:`snakeshed.terrain.index.tiles_under`
+        each window that will be read.
+    max_void_cells : int
+        Cells without data that are connected (8 neighbours), at most this many, and enclosed by
+        data are a void: missing ground, which is no outlet.
+    """
+
+    def __init__(self, index: TerrainIndex, max_void_cells: int) -> None:
+        self.index = index
+        self.max_void_cells = max_void_cells
+        self._rasters: dict[str, DatasetReader] = {}
+        self._transformer = (
+            None if index.is_native else transformer(index.lattice.crs, index.source.crs)
+        )
+
+    def __enter__(self) -> Terrain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files; a later read opens them again."""
+        for raster in self._rasters.values():
+            raster.close()
+        self._rasters.clear()
+
+    def read(self, row: int, col: int, height: int, width: int) -> Ground:
+        """Read a window of the terrain.
+
+        Cells outside all tiles and cells without data are NaN. What is told of a cell does not
+        depend on the window, but for ``CUT`` and what it stands in for.
+
+        Parameters
+        ----------
+        row, col : int
+            Absolute cell of the north-western corner; may be negative.
+        height, width : int
+            Cells, positive.
+
+        Raises
+        ------
+        TerrainError
+            A tile cannot be read, has changed since it was indexed, holds what is no elevation, or
+            contradicts another one where the two overlap.
+        """
+        if height < 1 or width < 1:
+            raise ValueError(f"a window of {height} x {width} cells")
+        # One ring more, to know what each cell of the window lies beside.
+        window = (row - 1, col - 1, height + 2, width + 2)
+        z, covered = self._native(*window) if self.index.is_native else self._resampled(*window)
+        border = border_of(z, covered, self.max_void_cells)
+        return Ground(row, col, np.ascontiguousarray(z[1:-1, 1:-1]), border)
+
+    def _native(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read a window of the source lattice: elevations, and which cells any tile covers."""
+        shares = [(tile, overlap(tile, row, col, height, width)) for tile in self.index.tiles]
+        shares = [(tile, share) for tile, share in shares if share is not None]
+        dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
+        z = np.full((height, width), np.nan, dtype)
+        covered = np.zeros((height, width), bool)
+        # Which tile gave a cell is only asked once two have been found to differ.
+        read: list[tuple[Tile, tuple[int, int, int, int]]] = []
+        for tile, share in shares:
+            values = self.read_tile(tile, *share)
+            here = slice(share[0] - row, share[1] - row), slice(share[2] - col, share[3] - col)
+            known = z[here]
+            if covered[here].any():
+                differ = (known != values) & ~np.isnan(known) & ~np.isnan(values)
+                if differ.any():
+                    i, j = np.argwhere(differ)[0]
+                    self._refuse_contradiction(tile, read, share[0] + int(i), share[2] + int(j))
+                values = np.where(np.isnan(known), values, known)
+            z[here] = values
+            covered[here] = True
+            read.append((tile, share))
+        return z, covered
+
+    def read_tile(
+        self, tile: Tile, first_row: int, end_row: int, first_col: int, end_col: int
+    ) -> np.ndarray:
+        """Read absolute rows and columns of one tile, in metres, NaN without data.
+
+        Raises
+        ------
+        TerrainError
+            They cannot be read, or hold what is no elevation.
+        """
+        rows = first_row - tile.row, end_row - tile.row
+        cols = first_col - tile.col, end_col - tile.col
+        try:
+            stored = self._raster(tile).read(1, window=(rows, cols), masked=True)
+        except MemoryError:
+            raise  # nothing is wrong with the tile
+        except gdal_faults() as error:
+            raise TerrainError(
+                tile.path,
+                f"cells that cannot be read ({error.__cause__ or error})",
+                "a complete raster",
+                "The file is damaged or truncated: fetch it again.",
+            ) from error
+        values = stored.data.astype(tile.stored_float_dtype, copy=False)
+        if stored.mask.any():
+            values[stored.mask] = np.nan
+        low, high = _range(values)
+        if math.isinf(low) or math.isinf(high):
+            values[np.isinf(values)] = np.nan
+            low, high = _range(values)
+        # A scale turns the order round or not, but never leaves the range of its ends.
+        ends = _elevations(tile, np.array([low, high]))
+        if low <= max(_SENTINELS) or ends.min() < _LOWEST_M or ends.max() > _HIGHEST_M:
+            self._refuse_no_elevations(tile, values, first_row, first_col)
+        return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
+
+    def compare(self, one: Tile, other: Tile, share: tuple[int, int, int, int]) -> None:
+        """Compare the cells that two tiles share, given as by `overlap`.
+
+        Raises
+        ------
+        TerrainError
+            The tiles contradict each other, or one of them cannot be read.
+        """
+        theirs, ours = self.read_tile(one, *share), self.read_tile(other, *share)
+        differ = (theirs != ours) & ~np.isnan(theirs) & ~np.isnan(ours)
+        if differ.any():
+            i, j = np.argwhere(differ)[0]
+            self._refuse_contradiction(other, [(one, share)], share[0] + int(i), share[2] + int(j))
+
+    def _raster(self, tile: Tile) -> DatasetReader:
+        raster = self._rasters.get(tile.path)
+        if raster is None:
+            raster = open_raster(tile.path)
+            if (raster.count, *raster.shape) != (1, tile.height, tile.width):
+                raise TerrainError(
+                    tile.path,
+                    f"{raster.height} x {raster.width} cells in {raster.count} bands",
+                    f"{tile.height} x {tile.width} in one, as when the DEM was indexed",
+                    "The file has changed: let the workflow index the DEM again.",
+                )
+            self._rasters[tile.path] = raster
+        return raster
+
+    def _refuse_no_elevations(self, tile: Tile, stored: np.ndarray, row: int, col: int) -> None:
+        """Raise an error if any number cannot be an elevation.
+
+        `stored` are those of the tile's cells from the absolute (row, col) on.
+        """
+        metres = _elevations(tile, stored)
+        wrong = np.isin(stored, _SENTINELS) | (metres < _LOWEST_M) | (metres > _HIGHEST_M)
+        if not wrong.any():
+            return
+        i, j = (int(index) for index in np.argwhere(wrong)[0])
+        x, y = self.index.source.centre(row + i, col + j)
+        value = f"{float(stored[i, j]):.17g}"  # all digits, to be declared
+        as_stored = (tile.scale, tile.offset, tile.vertical_unit_m) == (1.0, 0.0, 1.0)
+        told = "" if as_stored else f", which is {metres[i, j]:.9g} m,"
+        declared = "no nodata value" if tile.nodata is None else f"the nodata value {tile.nodata:g}"
+        raise TerrainError(
+            tile.path,
+            f"{value}{told} in the cell at x {x:.10g}, y {y:.10g}, and {declared}",
+            f"elevations from {_LOWEST_M:,} to {_HIGHEST_M:,} m, and a declared nodata value for "
+            "cells without data",
+            f"Declare it with gdal_edit.py -a_nodata {value}; if it is an elevation in another "
+            "unit, name that in dem.vertical_unit.",
+        )
+
+    def _refuse_contradiction(
+        self,
+        tile: Tile,
+        read: list[tuple[Tile, tuple[int, int, int, int]]],
+        row: int,
+        col: int,
+    ) -> None:
+        """Raise the error about two tiles that disagree in the cell (row, col)."""
+        cell = (row, row + 1, col, col + 1)
+        ours = self.read_tile(tile, *cell)[0, 0]
+        for other, share in read:
+            if share[0] <= row < share[1] and share[2] <= col < share[3]:
+                theirs = self.read_tile(other, *cell)[0, 0]
+                if not np.isnan(theirs) and theirs != ours:
+                    x, y = self.index.source.centre(row, col)
+                    raise TerrainError(
+                        f"{other.path} and {tile.path}",
+                        f"{theirs:.9g} m and {ours:.9g} m in the same cell at x {x:.10g}, "
+                        f"y {y:.10g}",
+                        "equal elevations where tiles overlap",
+                        "Keep one of the two, or merge them with gdalwarp.",
+                    )
+
+    def _resampled(
+        self, row: int, col: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Resample a window of the target lattice; like :meth:`_native`, always float64."""
+        from snakeshed.kernels.resample import OUTSIDE, bilinear, nearest
+
+        resample = {"bilinear": bilinear, "nearest": nearest}[self.index.resampling]
+        z = np.empty((height, width))
+        kind = np.empty((height, width), np.uint8)
+        step = max(1, _STRIP_CELLS // width)
+        for first in range(0, height, step):
+            strip = slice(first, min(height, first + step))
+            rows, cols = self._source_positions(row + first, col, strip.stop - first, width)
+            window = self._window_around(rows, cols)
+            if window is None:
+                z[strip], kind[strip] = np.nan, OUTSIDE
+                continue
+            source, covered = self._native(*window)
+            resample(rows, cols, source, covered, window[0], window[1], z[strip], kind[strip])
+        return z, kind != OUTSIDE
+
+    def _source_positions(
+        self, row: int, col: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the centres of target cells lie, in absolute source rows and columns."""
+        target, source = self.index.lattice, self.index.source
+        xs = target.x0 + (np.arange(col, col + width) + 0.5) * target.dx
+        ys = target.y0 - (np.arange(row, row + height) + 0.5) * target.dy
+        x, y = self._transformer.transform(np.tile(xs, height), np.repeat(ys, width))
+        shape = (height, width)
+        return (
+            ((source.y0 - y) / source.dy).reshape(shape),
+            ((x - source.x0) / source.dx).reshape(shape),
+        )
+
+    def _window_around(
+        self, rows: np.ndarray, cols: np.ndarray
+    ) -> tuple[int, int, int, int] | None:
+        """Return the source window that positions need, or None where no tile can cover them."""
+        finite = np.isfinite(rows) & np.isfinite(cols)
+        tiles = self.index.tiles
+        if not (finite.any() and tiles):
+            return None
+        # Positions may run far beyond the DEM; cells beyond its tiles need not be allocated.
+        first_row = max(int(rows[finite].min()) - 2, min(t.row for t in tiles))
+        first_col = max(int(cols[finite].min()) - 2, min(t.col for t in tiles))
+        end_row = min(int(rows[finite].max()) + 3, max(t.row + t.height for t in tiles))
+        end_col = min(int(cols[finite].max()) + 3, max(t.col + t.width for t in tiles))
+        if first_row >= end_row or first_col >= end_col:
+            return None
+        return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+@lru_cache(maxsize=1)
+def terrain_of(index: TerrainIndex, max_void_cells: int, run: str) -> Terrain:
+    """Return a terrain that keeps its tiles open from one call to the next, in whatever process.
+
+    But not from run to run, which a name tells apart: a process that outlives one would miss that
+    a file was replaced, and take a relative path for that of another folder.
+    """
+    return Terrain(index, max_void_cells)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest number; both NaN where there is none."""
+    return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+
+
+def _elevations(tile: Tile, stored: np.ndarray) -> np.ndarray:
+    """Return stored numbers of a tile in metres, float64."""
+    values = stored.astype(np.float64)
+    # One after the other and only where they say something: a factor of 1 must not change a value.
+    if tile.scale != 1.0:
+        values *= tile.scale
+    if tile.offset != 0.0:
+        values += tile.offset
+    if tile.vertical_unit_m != 1.0:
+        values *= tile.vertical_unit_m
+    return values

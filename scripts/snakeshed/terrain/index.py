@@ -1,0 +1,226 @@
+"""The DEM as an index of files: which tile lies where on the lattice."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from snakeshed.raster.crs import transformer
+from snakeshed.raster.lattice import Lattice
+
+# Kinds of numbers that float32 holds exactly.
+_EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One raster of a DEM and its place on the lattice.
+
+    Attributes
+    ----------
+    path : str
+    row, col : int
+        Absolute cell of its north-western corner.
+    height, width : int
+        In cells.
+    dtype : str
+        Of the stored numbers.
+    nodata : float or None
+        Stored number that marks cells without data.
+    scale, offset : float
+        ``stored * scale + offset`` is the elevation in the file's vertical unit.
+    vertical_unit_m : float
+        Length of that unit in metres.
+    """
+
+    path: str
+    row: int
+    col: int
+    height: int
+    width: int
+    dtype: str
+    nodata: float | None
+    scale: float
+    offset: float
+    vertical_unit_m: float
+
+    @property
+    def stored_float_dtype(self) -> np.dtype:
+        """Float type that holds the stored numbers without loss."""
+        return np.dtype(np.float32 if self.dtype in _EXACT_IN_FLOAT32 else np.float64)
+
+    @property
+    def exact_dtype(self) -> np.dtype:
+        """Float type that holds the tile's elevations in metres without loss."""
+        as_stored = (self.scale, self.offset, self.vertical_unit_m) == (1.0, 0.0, 1.0)
+        return self.stored_float_dtype if as_stored else np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class TerrainIndex:
+    """Where the tiles of a DEM lie, and on which lattice the terrain is read.
+
+    Attributes
+    ----------
+    lattice : Lattice
+        The lattice of the terrain: the DEM's own, or that of `dem.target_crs`.
+    source : Lattice
+        The lattice on which `tiles` are counted: the DEM's own.
+    tiles : tuple of Tile
+        Sorted by path.
+    resampling : str
+        ``bilinear`` or ``nearest``; without effect where `lattice` is `source`.
+    assumptions : tuple of str
+        What the files do not say and was assumed; for the log.
+    """
+
+    lattice: Lattice
+    source: Lattice
+    tiles: tuple[Tile, ...]
+    resampling: str = "bilinear"
+    assumptions: tuple[str, ...] = ()
+
+    @property
+    def is_native(self) -> bool:
+        """The terrain is read on the DEM's own lattice."""
+        return self.lattice == self.source
+
+    @cached_property
+    def _bounds(self) -> np.ndarray:
+        """First row, end row, first column and end column (axis 0) of each tile (axis 1)."""
+        bounds = [(t.row, t.row + t.height, t.col, t.col + t.width) for t in self.tiles]
+        return np.array(bounds, np.int64).reshape(-1, 4).T
+
+    def subset(self, paths: Iterable[str]) -> TerrainIndex:
+        """Keep only the tiles of these paths."""
+        keep = set(paths)
+        return replace(self, tiles=tuple(tile for tile in self.tiles if tile.path in keep))
+
+    def to_json(self) -> str:
+        """Return a JSON object from which :meth:`from_json` makes an equal index."""
+        fields = asdict(self)
+        for tile in fields["tiles"]:
+            # JSON has no NaN, which is a common nodata value.
+            tile["nodata"] = None if tile["nodata"] is None else repr(tile["nodata"])
+        return json.dumps(fields, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> TerrainIndex:
+        """Make the index that :meth:`to_json` wrote."""
+        fields = json.loads(text)
+        for tile in fields["tiles"]:
+            tile["nodata"] = None if tile["nodata"] is None else float(tile["nodata"])
+        return cls(
+            lattice=Lattice(**fields["lattice"]),
+            source=Lattice(**fields["source"]),
+            tiles=tuple(Tile(**tile) for tile in fields["tiles"]),
+            resampling=fields["resampling"],
+            assumptions=tuple(fields["assumptions"]),
+        )
+
+
+def tiles_under(index: TerrainIndex, row: int, col: int, height: int, width: int) -> list[str]:
+    """List the tiles that reading a window may touch, the ring of cells around it included.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+    row, col, height, width : int
+        A window of ``index.lattice``, in absolute cells.
+
+    Returns
+    -------
+    list of str
+        Sorted paths: exactly those touched on the DEM's own lattice; with resampling perhaps
+        some more, never fewer.
+    """
+    window = (row - 1, col - 1, height + 2, width + 2)
+    if not index.is_native:
+        window = _source_window(index, *window)
+        if window is None:
+            return [tile.path for tile in index.tiles]
+    row, col, height, width = window
+    # Thousands of patches ask this of thousands of tiles.
+    first_row, end_row, first_col, end_col = index._bounds
+    rows = (first_row < row + height) & (end_row > row)
+    touched = rows & (first_col < col + width) & (end_col > col)
+    return [index.tiles[k].path for k in np.flatnonzero(touched)]
+
+
+def overlap(
+    tile: Tile, row: int, col: int, height: int, width: int
+) -> tuple[int, int, int, int] | None:
+    """Return (first row, end row, first column, end column) that a tile and a window share."""
+    first_row, end_row = max(row, tile.row), min(row + height, tile.row + tile.height)
+    first_col, end_col = max(col, tile.col), min(col + width, tile.col + tile.width)
+    if first_row >= end_row or first_col >= end_col:
+        return None
+    return first_row, end_row, first_col, end_col
+
+
+def _source_window(
+    index: TerrainIndex, row: int, col: int, height: int, width: int
+) -> tuple[int, int, int, int] | None:
+    """Return a window of the source lattice that contains all that a target window needs.
+
+    None where the window reaches beyond what the two CRSs can express: then any cell may be
+    needed.
+    """
+    steps = 32
+    lattice, source = index.lattice, index.source
+    xs = [lattice.x0 + (col + width * i / steps) * lattice.dx for i in range(steps + 1)]
+    ys = [lattice.y0 - (row + height * i / steps) * lattice.dy for i in range(steps + 1)]
+    x, y = transformer(lattice.crs, source.crs).transform(
+        np.tile(xs, steps + 1), np.repeat(ys, steps + 1)
+    )
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    cols, rows = (x - source.x0) / source.dx, (source.y0 - y) / source.dy
+    # Between two of these points a smooth map strays by less than one step of the mesh.
+    margin_cols = math.ceil(2 + (cols.max() - cols.min()) / steps)
+    margin_rows = math.ceil(2 + (rows.max() - rows.min()) / steps)
+    first_col = math.floor(cols.min()) - margin_cols
+    first_row = math.floor(rows.min()) - margin_rows
+    end_col = math.ceil(cols.max()) + margin_cols
+    end_row = math.ceil(rows.max()) + margin_rows
+    return first_row, first_col, end_row - first_row, end_col - first_col
+
+
+def near_a_tile(index: TerrainIndex, x: float, y: float, radius_m: float) -> bool:
+    """Tell whether any tile of a DEM may have cells within a radius of a point.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+    x, y : float
+        Finite, in the CRS of the terrain.
+    radius_m : float
+        Metres.
+
+    Returns
+    -------
+    bool
+        False only if no tile reaches the box of cells around the circle.
+    """
+    lattice = index.lattice
+    row, column = lattice.cell_of(x, y)
+    sizes = lattice.rows(row, 1)
+    north = math.ceil(radius_m / sizes.height_m[0])
+    east = math.ceil(radius_m / sizes.width_m[0])
+    # tiles_under adds a ring of cells to the window.
+    return bool(tiles_under(index, row - north + 1, column - east + 1, 2 * north - 1, 2 * east - 1))
+
+
+def on_a_tile(index: TerrainIndex, x: float, y: float) -> bool:
+    """Tell whether a point lies on a cell of a tile, with data or without."""
+    if not index.is_native:
+        x, y = transformer(index.lattice.crs, index.source.crs).transform(x, y)
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return False
+    cell = index.source.cell_of(x, y)
+    return any(overlap(tile, *cell, 1, 1) for tile in index.tiles)

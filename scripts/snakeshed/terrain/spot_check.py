@@ -1,0 +1,133 @@
+"""A look at a few cells of a DEM, so that one that cannot be used is known before any shard starts.
+
+What this does not meet is found when it is read, and fails the shards that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from snakeshed.errors import SeveralProblems, SnakeshedError, TerrainError
+from snakeshed.raster.files import is_remote
+from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex, Tile, overlap
+
+Share = tuple[int, int, int, int]
+"""First row, end row, first and end column, absolute; as of `snakeshed.terrain.index.overlap`."""
+
+# Side of the squares of cells that are looked at.
+_SIDE = 32
+
+# Files kept open at a time, fewer than any system allows.
+_MOST_OPEN = 64
+
+# The search for a cell with data ends here; a minute or so of reading.
+_MOST_CELLS = 1 << 32
+_CELLS_AT_A_TIME = 1 << 22
+
+
+def check_cells(index: TerrainIndex) -> None:
+    """Look at cells of every tile, and of what two tiles share.
+
+    Of each tile squares in the corners, where undeclared nodata usually lie, and in the middle
+    are read; of what it shares with another one the middle. Tiles at a web address are only
+    looked at until one has data.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+        The whole DEM.
+
+    Raises
+    ------
+    TerrainError, SeveralProblems
+        Cells that cannot be read, hold no elevation or contradict another tile, with one error
+        for each tile; or no cell of the whole DEM has data.
+    """
+    problems: list[SnakeshedError] = []
+    has_data = False
+    with Terrain(index, 0) as terrain:
+        for k, tile in enumerate(index.tiles):
+            if k % _MOST_OPEN == _MOST_OPEN - 1:
+                terrain.close()
+            try:
+                if not is_remote(tile.path):
+                    has_data |= _any_data(terrain, tile, [_middle(tile), *_corners(tile)])
+                    _compare(terrain, tile, index.tiles[:k])
+                elif not has_data:
+                    has_data = _any_data(terrain, tile, [_middle(tile)])
+            except TerrainError as problem:
+                problems.append(problem)
+        if len(problems) > 1:
+            raise SeveralProblems(problems)
+        if problems:
+            raise problems[0]
+        if not has_data:
+            _search(terrain)
+
+
+def _any_data(terrain: Terrain, tile: Tile, shares: Sequence[Share]) -> bool:
+    """Read all of these pieces; whether any cell of them has data."""
+    found = False
+    for share in shares:
+        found |= not np.isnan(terrain.read_tile(tile, *share)).all()
+    return bool(found)
+
+
+def _compare(terrain: Terrain, tile: Tile, others: Sequence[Tile]) -> None:
+    """Read the middle of what a tile shares with each other one, which finds contradictions."""
+    for other in others:
+        share = overlap(other, tile.row, tile.col, tile.height, tile.width)
+        if share is None or is_remote(other.path):
+            continue
+        first_row, end_row, first_col, end_col = share
+        height, width = min(_SIDE, end_row - first_row), min(_SIDE, end_col - first_col)
+        row = (first_row + end_row - height) // 2
+        col = (first_col + end_col - width) // 2
+        terrain.compare(other, tile, (row, row + height, col, col + width))
+
+
+def _middle(tile: Tile) -> Share:
+    row, col = tile.row + tile.height // 2, tile.col + tile.width // 2
+    return overlap(tile, row - _SIDE // 2, col - _SIDE // 2, _SIDE, _SIDE)
+
+
+def _corners(tile: Tile) -> list[Share]:
+    rows = (tile.row, tile.row + tile.height - _SIDE)
+    cols = (tile.col, tile.col + tile.width - _SIDE)
+    return [overlap(tile, row, col, _SIDE, _SIDE) for row in rows for col in cols]
+
+
+def _search(terrain: Terrain) -> None:
+    """Read the local tiles until a cell has data; raise an error if none has."""
+    tiles = terrain.index.tiles
+    left = _MOST_CELLS
+    for tile in tiles:
+        terrain.close()
+        # What a web address holds is not fetched for this.
+        if is_remote(tile.path):
+            return
+        for share in _pieces(tile):
+            if _any_data(terrain, tile, [share]):
+                return
+            left -= (share[1] - share[0]) * (share[3] - share[2])
+            if left < 0:
+                return
+    more = f" and {len(tiles) - 1} more" if len(tiles) > 1 else ""
+    raise TerrainError(
+        f"{tiles[0].path}{more}",
+        "no cell with data",
+        "elevations",
+        "Compare the nodata value and the mask that gdalinfo tells with the cells.",
+    )
+
+
+def _pieces(tile: Tile) -> Iterator[Share]:
+    """Cut a tile into whole rows, or parts of rows, of as many cells as are read at a time."""
+    width = min(tile.width, _CELLS_AT_A_TIME)
+    height = max(1, _CELLS_AT_A_TIME // width)
+    for row in range(tile.row, tile.row + tile.height, height):
+        for col in range(tile.col, tile.col + tile.width, width):
+            yield overlap(tile, row, col, height, width)

@@ -1,0 +1,1 @@
+"""Routing of windows too large for one array, tile by tile."""

@@ -1,0 +1,100 @@
+"""Inputs get places in an archive at which a re-run finds them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasters import write_vrt
+
+from snakeshed.archive.inputs import archive_inputs
+from snakeshed.errors import ArchiveError
+
+NOT_TOLD = {"redistribute": False, "url": None, "licence": None}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two tiles in different folders, one with a sidecar file, and a table elsewhere."""
+    for name in ("dem/east/a.tif", "dem/west/a.tif"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "crs": "EPSG:32611"}
+        transform = Affine(30, 0, 400_000, 0, -30, 3_800_000)
+        with rasterio.open(path, "w", width=4, height=4, transform=transform, **profile) as raster:
+            raster.write(np.ones((1, 4, 4), "float32"))
+    (tmp_path / "dem/west/a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    (tmp_path / "sites.csv").write_text("site,x,y\n")
+    return {
+        "sites": {"path": str(tmp_path / "sites.csv"), **NOT_TOLD, "redistribute": True},
+        "dem": {"path": str(tmp_path / "dem/*/*.tif"), **NOT_TOLD, "url": "https://d.example"},
+        "layers": [],
+    }
+
+
+def test_absolute_paths_become_those_of_the_archive(study, tmp_path):
+    moved, inputs, sources = archive_inputs(study)
+    assert moved["sites"]["path"] == "inputs/sites/sites.csv"
+    assert moved["dem"]["path"] == ["inputs/dem/east/a.tif", "inputs/dem/west/a.tif"]
+    assert sources == {"inputs/sites/sites.csv": tmp_path / "sites.csv"}
+    assert study["dem"]["path"] == str(tmp_path / "dem/*/*.tif")
+    assert [each.path for each in inputs] == [
+        "inputs/sites/sites.csv",
+        "inputs/dem/east/a.tif",
+        "inputs/dem/west/a.tif",
+        "inputs/dem/west/a.tif.aux.xml",
+    ]
+
+
+def test_each_input_is_told_with_size_checksum_and_origin(study, tmp_path):
+    _, (table, tile, *_), _ = archive_inputs(study)
+    content = (tmp_path / "dem/east/a.tif").read_bytes()
+    assert table.included
+    assert not tile.included
+    assert tile.as_dict() == {
+        "key": "dem",
+        "path": "inputs/dem/east/a.tif",
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "url": "https://d.example",
+        "licence": None,
+        "included": False,
+    }
+
+
+def test_a_vrt_finds_its_tiles_where_they_are_in_an_archive(study, tmp_path):
+    tile = tmp_path / "dem/east/a.tif"
+    near = write_vrt(tmp_path / "dem/near.vrt", [str(tile)], (4, 4), 0)
+    absolute = Path(near).read_text().replace('relativeToVRT="1">east', f">{tmp_path}/dem/east")
+    far = tmp_path / "mosaics/far.vrt"
+    far.parent.mkdir()
+    far.write_text(absolute)
+    assert f"<SourceFilename>{tile}<" in absolute.replace(" >", ">")
+    study["dem"]["path"] = [near, str(far)]
+    moved, inputs, sources = archive_inputs(study)
+    assert moved["dem"]["path"] == ["inputs/dem/dem/near.vrt", "inputs/dem/mosaics/far.vrt"]
+    told = {each.path: each for each in inputs}
+    assert not told["inputs/dem/dem/east/a.tif"].included
+    # A VRT has no data of its own: it is there, and as it was where it names nothing absolutely.
+    assert sources["inputs/dem/dem/near.vrt"] == Path(near)
+    content = sources["inputs/dem/mosaics/far.vrt"]
+    assert told["inputs/dem/mosaics/far.vrt"].sha256 == hashlib.sha256(content).hexdigest()
+    assert told["inputs/dem/mosaics/far.vrt"].size == len(content)
+    assert str(tmp_path).encode() not in content
+    for place in ("inputs/dem/mosaics/far.vrt", "inputs/dem/dem/east/a.tif"):
+        (tmp_path / "other" / place).parent.mkdir(parents=True)
+    (tmp_path / "other/inputs/dem/mosaics/far.vrt").write_bytes(content)
+    tile.rename(tmp_path / "other/inputs/dem/dem/east/a.tif")
+    with rasterio.open(tmp_path / "other/inputs/dem/mosaics/far.vrt") as raster:
+        assert (raster.read(1) == 1).all()
+
+
+def test_a_name_that_no_archive_can_have_is_told(study, tmp_path):
+    (tmp_path / "a:b.csv").write_text("site,x,y\n")
+    study["sites"]["path"] = str(tmp_path / "a:b.csv")
+    with pytest.raises(ArchiveError, match=r"a:b.csv: found a backslash, colon.*Rename the file"):
+        archive_inputs(study)

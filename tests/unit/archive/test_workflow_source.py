@@ -1,0 +1,81 @@
+"""An archive has the workflow as it was committed, or says what it differs in."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from snakeshed.archive.workflow_source import workflow_source
+from snakeshed.errors import ArchiveError
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@b.example"]
+    done = subprocess.run(
+        ["git", *identity, "-C", folder, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A workflow with a link, committed, and what a run leaves in it."""
+    folder = tmp_path / "checkout"
+    (folder / "profiles/far").mkdir(parents=True)
+    (folder / "Snakefile").write_text("rule all:\n")
+    (folder / "profiles/far/config.yaml").write_text("cores: 1\n")
+    (folder / ".gitignore").write_text("/results/\n")
+    (folder / "far").symlink_to("profiles/far")
+    (folder / "Snakefile").chmod(0o755)
+    git(tmp_path, "init", "-q", folder)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    (folder / "results").mkdir()
+    (folder / "results/a.txt").write_text("a")
+    return folder
+
+
+def test_a_clean_checkout_is_taken_from_its_commit(checkout):
+    source = workflow_source(checkout)
+    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
+    assert source.links == {"far": "profiles/far"}
+    assert source.executable == {"Snakefile"}
+    assert source.commit == git(checkout, "rev-parse", "HEAD")
+    assert source.difference == b""
+
+
+def test_a_changed_workflow_is_refused(checkout):
+    (checkout / "Snakefile").write_text("rule other:\n")
+    (checkout / "new.py").write_text("1\n")
+    with pytest.raises(ArchiveError) as caught:
+        workflow_source(checkout)
+    commit = git(checkout, "rev-parse", "HEAD")[:12]
+    assert f"found files that differ from commit {commit} (Snakefile, new.py)" in str(caught.value)
+    assert "--config 'archive={changed: true}'" in str(caught.value)
+
+
+def test_a_changed_workflow_that_may_be_is_taken_with_its_difference(checkout):
+    (checkout / "Snakefile").write_text("rule other:\n")
+    (checkout / "new.py").write_text("1\n")
+    source = workflow_source(checkout, changed=True)
+    assert source.files["Snakefile"] == b"rule other:\n"
+    assert source.files["new.py"] == b"1\n"
+    assert "results/a.txt" not in source.files
+    assert source.links == {"far": "profiles/far"}
+    assert source.executable == {"Snakefile"}
+    assert b"-rule all:\n+rule other:\n" in source.difference
+
+
+def test_a_study_of_ones_own_beside_the_demo_is_no_change(checkout):
+    (checkout / "config").mkdir()
+    (checkout / "config/mine.yaml").write_text("study: mine\n")
+    assert workflow_source(checkout).difference == b""
+
+
+def test_without_git_the_files_are_taken_as_they_are(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    source = workflow_source(checkout)
+    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
+    assert source.links == {"far": "profiles/far"}
+    assert source.commit is None

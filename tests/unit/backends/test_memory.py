@@ -1,0 +1,115 @@
+"""What a shard's jobs are expected to need, against what they take."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from rasters import write_raster
+
+from snakeshed.backends import memory as backend_memory
+from snakeshed.backends.memory import given_bytes
+from snakeshed.delineation import memory
+from snakeshed.delineation.memory import ShardMemory, asked_mb, largest_patch, tile_edge
+from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.terrain.dem import index_terrain
+
+PYRAMID = {"core_m": 500.0, "buffer_m": 500.0, "levels": 3, "radius_factor": 1.0}
+MEASURE = """
+import json, re, sys
+from pathlib import Path
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.site import DelineationRule, Site
+from snakeshed.delineation.delineate import delineate
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.grid.snap import SnapRule
+
+def sites_of(index):
+    row, column = index.lattice.cell_of(*map(float, sys.argv[2:4]))
+    return [Site("a", *index.lattice.centre(row, column), 0)]
+
+index = index_terrain([sys.argv[1]])
+pyramid = PatchPyramid(index.lattice, **json.loads(sys.argv[4]))
+rule = DelineationRule(SnapRule(50.0, 0.05, 0.0), max_void_cells=9, channel_km2=0.01)
+(one,) = delineate(sites_of(index), index, pyramid, rule, Backend("serial"))
+assert one.status == "ok"
+status = Path("/proc/self/status").read_text()
+print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024)
+"""
+
+
+@pytest.mark.parametrize("cells", [200, 3000])
+@pytest.mark.parametrize(("crs", "side"), [("EPSG:32611", 10.0), ("EPSG:4269", 1 / 10800)])
+def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells):
+    size = 2 * cells
+    rng = np.random.default_rng(1)
+    z = (np.add.outer(np.arange(size), np.arange(size)) / 10).astype(np.float32)
+    z += rng.random(z.shape, dtype=np.float32)
+    left, top = (500_000.0, 4_000_000.0) if side > 1 else (-118.0, 35.0)
+    path = write_raster(tmp_path / "dem.tif", z, left=left, top=top, dx=side, crs=crs, tiled=True)
+    index = index_terrain([path])
+    metres = index.lattice.cell_height_m() * cells / 3
+    settings = {"core_m": metres, "buffer_m": metres, "levels": 1, "radius_factor": 1.0}
+    pyramid = PatchPyramid(index.lattice, **settings)
+    x, y = left + side * cells, top - side * cells
+    patch = pyramid.patch_of(*index.lattice.cell_of(x, y), 0)
+    expected = ShardMemory.of_patches([patch], pyramid).delineation_bytes()
+    command = [sys.executable, "-c", MEASURE, path, str(x), str(y), json.dumps(settings)]
+    found = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    assert found / 1.5 < expected < found * 1.5
+
+
+def lattice_of(tmp_path):
+    dem = write_raster(tmp_path / "dem.tif", np.zeros((3, 3), np.float32))
+    return index_terrain([dem]).lattice
+
+
+def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path):
+    pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
+    shard = ShardMemory.of_patches([Patch(0, 0, 0), Patch(1, 5, 5), Patch(0, 9, 9)], pyramid)
+    assert (shard.cells, shard.larger, shard.geographic) == (300**2, (600**2,), False)
+    more = [shard.delineation_bytes(up) - memory.BASE_BYTES for up in range(4)]
+    assert more == [25 * 300**2, 25 * 600**2, 25 * 600**2, 25 * 600**2]
+
+
+@pytest.mark.parametrize(("cells", "most"), [([5, None, 700], 700), ([None], 0), ([], 0)])
+def test_features_take_memory_for_the_largest_catchment(tmp_path, cells, most):
+    table = pd.DataFrame({"cells": pd.Series(cells, dtype="Int64")})
+    table.to_parquet(tmp_path / "catchments.parquet")
+    expected = memory.BASE_BYTES + 160 * most
+    assert memory.features_bytes(tmp_path / "catchments.parquet") == expected
+
+
+def test_a_shard_without_sites_needs_a_process(tmp_path):
+    pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
+    assert ShardMemory.of_patches([], pyramid).delineation_bytes(2) == memory.BASE_BYTES
+
+
+def test_each_attempt_asks_for_more():
+    assert [asked_mb(10**8, attempt) for attempt in (1, 2, 3)] == [2000, 6000, 18000]
+    assert asked_mb(7_000_000_001, 2) == 7001
+
+
+def test_what_a_worker_has_room_for():
+    assert largest_patch(memory.BASE_BYTES + 25 * 10**6, geographic=False) == 10**6
+    assert largest_patch(memory.BASE_BYTES + 34 * 10**6, geographic=True) == 10**6
+    assert largest_patch(10**6, geographic=False) == 0
+    assert tile_edge(memory.BASE_BYTES + 40 * 1000**2) == 1000
+    assert tile_edge(10**12) == 4096
+    assert tile_edge(0) == 64
+
+
+def test_a_job_has_what_it_asked_for_or_its_container_if_that_is_less(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(backend_memory, "_CGROUP_LIMITS", (str(tmp_path / "none"), str(limit)))
+    assert given_bytes(100) == 100_000_000
+    assert given_bytes() > 10**8
+    limit.write_text("50000000\n", encoding="ascii")
+    assert given_bytes(100) == given_bytes() == 50_000_000
+    limit.write_text("max\n", encoding="ascii")
+    assert given_bytes(100) == 100_000_000

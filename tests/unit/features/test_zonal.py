@@ -1,0 +1,438 @@
+"""Layers summarised over outlines: hand-worked cells, other CRSs, gaps, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pyproj import Transformer
+from rasterio.warp import Resampling, reproject
+from rasters import write_raster
+
+from snakeshed.errors import LayerError
+from snakeshed.features.fuel import FuelLayer
+from snakeshed.features.layers import ClassLayer, NumericLayer
+from snakeshed.features.zonal import summarise
+
+CRS = "EPSG:32611"
+LEFT, TOP, CELL = 500_000.0, 4_000_000.0, 10.0
+TABLE = str(Path(__file__).parents[3] / "config" / "fbfm40.csv")
+
+
+def box(row: float, column: float, height: float, width: float) -> shapely.Polygon:
+    """A rectangle in cells of the rasters below."""
+    west, north = LEFT + column * CELL, TOP - row * CELL
+    return shapely.box(west, north - height * CELL, west + width * CELL, north)
+
+
+def numeric(path, percentiles=(), **options) -> NumericLayer:
+    return NumericLayer("kf", str(path), percentiles, **options)
+
+
+def only(layer, outline) -> dict:
+    (row,) = summarise(layer, [outline], CRS)
+    assert list(row) == [column.name for column in layer.columns()]
+    return row
+
+
+def raster(folder, values, **options) -> str:
+    return write_raster(folder / "layer.tif", np.asarray(values), **options)
+
+
+# ---- numeric ---------------------------------------------------------------------------------
+
+
+def test_cells_are_weighted_by_their_share_in_the_outline(tmp_path):
+    path = raster(tmp_path, np.float32([[1, 2, 3], [4, 5, 6]]))
+    # All of the cells 1 and 4, half of 2 and 5.
+    row = only(numeric(path), box(0, 0, 2, 1.5))
+    mean = (1 + 4 + 1 + 2.5) / 3
+    variance = ((1 - mean) ** 2 + (4 - mean) ** 2 + ((2 - mean) ** 2 + (5 - mean) ** 2) / 2) / 3
+    assert row == pytest.approx(
+        {"kf_mean": mean, "kf_std": math.sqrt(variance), "kf_min": 1, "kf_max": 5, "kf_coverage": 1}
+    )
+
+
+def test_scale_and_unit(tmp_path):
+    path = raster(tmp_path, np.int16([[100, 200, 300]]))
+    row = only(numeric(path, (0.0, 100.0), scale=0.01, unit="m"), box(0, 0, 1, 3))
+    assert row == pytest.approx(
+        {
+            "kf_mean_m": 2.0,
+            "kf_std_m": math.sqrt(2 / 3),
+            "kf_min_m": 1.0,
+            "kf_max_m": 3.0,
+            "kf_p0_m": 1.0,
+            "kf_p100_m": 3.0,
+            "kf_coverage": 1.0,
+        }
+    )
+
+
+def test_a_negative_scale_turns_the_order_round(tmp_path):
+    values = np.float64([[1, 2, 4, 8, 16]])
+    straight = only(numeric(raster(tmp_path, -2 * values), (10.0, 37.5, 90.0)), box(0, 0, 1, 5))
+    scaled = only(
+        numeric(raster(tmp_path, values), (10.0, 37.5, 90.0), scale=-2.0), box(0, 0, 1, 5)
+    )
+    assert scaled == pytest.approx(straight)
+    assert scaled["kf_min"] == -32
+    assert scaled["kf_std"] > 0
+
+
+def test_scale_and_offset_of_the_file_apply_before_the_declared_scale(tmp_path):
+    path = raster(tmp_path, np.int16([[123, 321, -9]]), scale=0.1, offset=5.0, nodata=-9)
+    row = only(numeric(path, (50.0,), scale=-10.0), box(0, 0, 1, 3))
+    # In double precision: single precision would leave an error of 1e-6.
+    assert row["kf_max"] == pytest.approx(-10 * (12.3 + 5), rel=1e-14)
+    assert row["kf_min"] == pytest.approx(-10 * (32.1 + 5), rel=1e-14)
+    assert row["kf_mean"] == row["kf_p50"] == pytest.approx(-10 * (22.2 + 5), rel=1e-14)
+    assert row["kf_std"] == pytest.approx(99.0, rel=1e-14)
+    assert row["kf_coverage"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("south_up", [False, True])
+@pytest.mark.parametrize("gap", ["nodata", "nan", "mask", "end of the raster"])
+def test_what_is_not_covered_is_left_out_and_told(tmp_path, gap, south_up):
+    values = np.float32([[2, 4, 7], [6, 8, 7]])
+    options = {}
+    if gap == "nodata":
+        options["nodata"] = 7
+    elif gap == "nan":
+        values[:, 2] = np.nan
+    elif gap == "mask":
+        options["mask"] = np.uint8([[255, 255, 0]] * 2)
+    else:
+        values = values[:, :2]
+    if south_up:
+        options["transform"] = rasterio.Affine(CELL, 0, LEFT, 0, CELL, TOP - 2 * CELL)
+        values = values[::-1].copy()
+        if "mask" in options:
+            options["mask"] = options["mask"][::-1].copy()
+    layer = numeric(raster(tmp_path, values, **options))
+    row = only(layer, box(0, 0, 1, 3))
+    assert row["kf_mean"] == pytest.approx(3)
+    assert row["kf_coverage"] == pytest.approx(2 / 3)
+    nothing = only(layer, box(0, 2, 2, 1))
+    assert nothing.pop("kf_coverage") == 0
+    assert set(nothing.values()) == {None}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float64])
+def test_no_cover_is_null_and_not_zero(tmp_path, dtype):
+    layer = numeric(raster(tmp_path, np.array([[0, 0]], dtype)), (50.0,))
+    assert only(layer, box(0, 0, 1, 2))["kf_mean"] == 0
+    beside, far = box(5, 5, 2, 2), box(1e4, 1e4, 2, 2)
+    for row in summarise(layer, [beside, far], CRS):
+        assert row.pop("kf_coverage") == 0
+        assert set(row.values()) == {None}
+
+
+def test_an_outline_without_a_place_in_the_crs_of_the_layer_is_not_covered(tmp_path):
+    # The Mercator projection has no poles.
+    layer = numeric(raster(tmp_path, np.float32([[1.0]]), left=0.0, top=10.0, crs="EPSG:3395"))
+    inside, pole = shapely.box(0, 0, 1e-5, 1e-5), shapely.box(0, 89, 1, 90)
+    first, second = summarise(layer, [pole, inside], "EPSG:4326")
+    assert (first["kf_mean"], first["kf_coverage"]) == (None, 0.0)
+    assert (second["kf_mean"], second["kf_coverage"]) == (1.0, 1.0)
+
+
+def test_a_layer_in_another_crs_and_resolution(tmp_path):
+    # A plane, exactly in UTM, resampled to degrees and to feet.
+    n = 80
+    x = LEFT + (np.arange(n) + 0.5) * CELL
+    y = TOP - (np.arange(n) + 0.5) * CELL
+    plane = (0.1 * (x - LEFT))[None, :] + (0.2 * (TOP - y))[:, None]
+    native = only(numeric(raster(tmp_path, plane)), box(20, 20, 35, 25))
+    assert native["kf_mean"] == pytest.approx(0.1 * 325 + 0.2 * 375)
+    source = rasterio.Affine(CELL, 0, LEFT, 0, -CELL, TOP)
+    for crs, step in (("EPSG:4326", 4e-5), ("EPSG:2229", 17.0)):
+        west, north = Transformer.from_crs(CRS, crs, always_xy=True).transform(LEFT, TOP)
+        transform = rasterio.Affine(step, 0, west - step * 30, 0, -step, north + step * 60)
+        other = np.full((400, 400), np.nan)
+        reproject(
+            plane,
+            other,
+            src_transform=source,
+            src_crs=CRS,
+            dst_transform=transform,
+            dst_crs=crs,
+            resampling=Resampling.bilinear,
+            src_nodata=np.nan,
+        )
+        path = write_raster(tmp_path / "other.tif", other, transform=transform, crs=crs)
+        row = only(numeric(path), box(20, 20, 35, 25))
+        assert row["kf_mean"] == pytest.approx(native["kf_mean"], rel=2e-3)
+        assert row["kf_std"] == pytest.approx(native["kf_std"], rel=1e-2)
+        assert row["kf_coverage"] == pytest.approx(1, abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    hnp.arrays(np.float32, (5, 6), elements=st.integers(-50, 50).map(float)),
+    st.integers(0, 4),
+    st.integers(0, 5),
+    st.data(),
+)
+def test_whole_cells_give_the_plain_statistics(tmp_path_factory, values, row, column, data):
+    height = data.draw(st.integers(1, 5 - row))
+    width = data.draw(st.integers(1, 6 - column))
+    values[values == 50] = np.nan
+    layer = numeric(raster(tmp_path_factory.mktemp("z"), values), (0.0, 100.0))
+    got = only(layer, box(row, column, height, width))
+    cells = values[row : row + height, column : column + width].astype(float)
+    known = cells[~np.isnan(cells)]
+    assert got["kf_coverage"] == pytest.approx(known.size / cells.size)
+    if not known.size:
+        assert got["kf_mean"] is None
+        return
+    assert got["kf_mean"] == pytest.approx(known.mean(), abs=1e-9)
+    assert got["kf_std"] == pytest.approx(known.std(), abs=1e-6)
+    assert (got["kf_min"], got["kf_max"]) == (known.min(), known.max())
+    assert (got["kf_p0"], got["kf_p100"]) == (known.min(), known.max())
+
+
+def test_an_outline_has_the_same_bits_alone_and_among_others(tmp_path):
+    random = np.random.default_rng(4)
+    layer = numeric(raster(tmp_path, random.random((40, 40))), (10.0, 50.0, 90.0))
+    outlines = [box(*random.uniform(0, 30, 2), *random.uniform(0.1, 15, 2)) for _ in range(12)]
+    together = list(summarise(layer, outlines, CRS))
+    assert [only(layer, outline) for outline in outlines] == together
+    assert list(summarise(layer, outlines[::-1], CRS)) == together[::-1]
+
+
+def test_no_outlines_read_no_file():
+    assert list(summarise(numeric("missing.tif"), [], CRS)) == []
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_an_infinite_cell_is_refused_where_a_catchment_meets_it(tmp_path, value):
+    layer = numeric(raster(tmp_path, np.float32([[1, 2, value]])), (50.0,))
+    assert only(layer, box(0, 0, 1, 2))["kf_mean"] == pytest.approx(1.5)
+    with pytest.raises(LayerError) as told:
+        only(layer, box(0, 0, 1, 3))
+    assert str(told.value) == (
+        f"layer kf ({layer.path}): found the cell value {value:g}; expected finite numbers, and "
+        f"nodata where there are none. Declare it with gdal_edit.py -a_nodata {value:g}."
+    )
+    path = raster(tmp_path, np.float32([[1, 2, value]]), nodata=value)
+    assert only(numeric(path), box(0, 0, 1, 3))["kf_coverage"] == pytest.approx(2 / 3)
+
+
+# ---- classes ---------------------------------------------------------------------------------
+
+LABELS = {1: "unburned", 2: "low", 3: "burned", 4: "burned"}
+
+
+def classes(path, labels=None) -> ClassLayer:
+    return ClassLayer("barc", str(path), LABELS if labels is None else labels)
+
+
+def test_shares_of_labels(tmp_path):
+    path = raster(tmp_path, np.uint8([[2, 3, 4, 9, 255, 255]]), nodata=255)
+    assert only(classes(path), box(0, 0, 1, 6)) == pytest.approx(
+        {
+            "barc_dominant": "burned",
+            "barc_share_unburned": 0.0,
+            "barc_share_low": 0.25,
+            "barc_share_burned": 0.5,
+            "barc_share_unlabelled": 0.25,
+            "barc_codes": "2=0.25;3=0.25;4=0.25;9=0.25",
+            "barc_coverage": 4 / 6,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "dominant"),
+    [([2, 1], "unburned"), ([9, 2], "low"), ([9, 7], "7"), ([9, 9, 2], "9"), ([-3, 2], "-3")],
+)
+def test_the_dominant_class_is_that_of_the_smallest_code_among_equals(tmp_path, cells, dominant):
+    row = only(classes(raster(tmp_path, np.int16([cells]))), box(0, 0, 1, len(cells)))
+    assert row["barc_dominant"] == dominant
+
+
+def test_a_layer_of_classes_without_labels_has_its_codes(tmp_path):
+    row = only(classes(raster(tmp_path, np.int32([[70000, 5]])), {}), box(0, 0, 1, 2))
+    assert row == {
+        "barc_dominant": "5",
+        "barc_share_unlabelled": 1.0,
+        "barc_codes": "5=0.5;70000=0.5",
+        "barc_coverage": 1.0,
+    }
+
+
+def test_codes_may_be_stored_as_floats(tmp_path):
+    path = raster(tmp_path, np.float32([[1, 2, np.nan]]))
+    row = only(classes(path), box(0, 0, 1, 3))
+    assert row["barc_codes"] == "1=0.5;2=0.5"
+    assert row["barc_coverage"] == pytest.approx(2 / 3)
+
+
+def test_a_cell_that_the_outline_only_touches_has_no_share(tmp_path):
+    row = only(classes(raster(tmp_path, np.uint8([[1, 2]]))), box(0, 0, 1, 1))
+    assert row["barc_codes"] == "1=1"
+
+
+def test_a_class_that_is_not_covered_is_null(tmp_path):
+    row = only(classes(raster(tmp_path, np.uint8([[0, 1]]), nodata=0)), box(0, 0, 1, 1))
+    assert row.pop("barc_coverage") == 0
+    assert set(row.values()) == {None}
+
+
+def test_a_code_that_is_no_whole_number_is_refused(tmp_path):
+    path = raster(tmp_path, np.float32([[1, 2.5]]))
+    with pytest.raises(LayerError) as told:
+        only(classes(path), box(0, 0, 1, 2))
+    assert str(told.value) == (
+        f"layer barc ({path}): found the cell value 2.5; expected whole numbers, the codes of "
+        "classes. Declare the layer as numeric, or round its cells."
+    )
+
+
+# ---- fuel ------------------------------------------------------------------------------------
+
+
+def fuel(path) -> FuelLayer:
+    return FuelLayer("fuel", str(path), TABLE)
+
+
+def test_fuel_groups_models_and_means_over_burnable_cells(tmp_path):
+    # GR1, GR2, NB9 (not burnable), SH5, and two codes that no table knows.
+    path = raster(
+        tmp_path, np.int16([[101, 102, 102, 99, 145, 145, 145, 300, 7, -9999]]), nodata=-9999
+    )
+    row = only(fuel(path), box(0, 0, 1, 10))
+    shares = {name: value for name, value in row.items() if "_share_" in name and value}
+    assert shares == pytest.approx(
+        {
+            "fuel_share_nb": 1 / 9,
+            "fuel_share_gr": 3 / 9,
+            "fuel_share_sh": 3 / 9,
+            "fuel_share_nb9": 1 / 9,
+            "fuel_share_gr1": 1 / 9,
+            "fuel_share_gr2": 2 / 9,
+            "fuel_share_sh5": 3 / 9,
+            "fuel_share_burnable": 6 / 9,
+            "fuel_share_unmapped": 2 / 9,
+        }
+    )
+    assert row["fuel_dominant_model"] == "SH5"
+    assert row["fuel_unmapped_codes"] == "7;300"
+    assert row["fuel_coverage"] == pytest.approx(0.9)
+    # Scott and Burgan (2005), table 7: fuel bed depths of 0.4, 1.0 and 6.0 ft.
+    assert row["fuel_depth_ft"] == pytest.approx((0.4 + 2 * 1.0 + 3 * 6.0) / 6)
+    # Live herbaceous fuel is not a part of SH5, so its surface is that of the grass alone.
+    assert row["fuel_sav_live_herb_per_ft"] == pytest.approx((2000 + 2 * 1800) / 3)
+
+
+def test_where_nothing_burns_means_are_null(tmp_path):
+    row = only(fuel(raster(tmp_path, np.int16([[99, 91]]))), box(0, 0, 1, 2))
+    assert row["fuel_share_burnable"] == 0
+    assert row["fuel_depth_ft"] is None
+    assert row["fuel_dominant_model"] == "NB1"
+    assert row["fuel_unmapped_codes"] is None
+    assert row["fuel_share_unmapped"] == 0
+
+
+def test_an_unmapped_code_may_be_the_dominant_one(tmp_path):
+    row = only(fuel(raster(tmp_path, np.int16([[300, 300, 101]]))), box(0, 0, 1, 3))
+    assert row["fuel_dominant_model"] == "300"
+
+
+def test_fuel_that_is_not_covered_is_null(tmp_path):
+    row = only(fuel(raster(tmp_path, np.int16([[101]]))), box(3, 3, 1, 1))
+    assert row.pop("fuel_coverage") == 0
+    assert set(row.values()) == {None}
+
+
+# ---- what is refused -------------------------------------------------------------------------
+
+
+def refusal(layer) -> str:
+    with pytest.raises(LayerError) as told:
+        only(layer, box(0, 0, 1, 1))
+    return str(told.value)
+
+
+@pytest.mark.parametrize("kind", [numeric, classes, fuel])
+def test_a_missing_layer(tmp_path, kind):
+    layer = kind(tmp_path / "none.tif")
+    assert refusal(layer) == (
+        f"layer {layer.name} ({layer.path}): found no such file; expected a raster. "
+        "Correct the layer's path."
+    )
+
+
+def test_a_file_that_is_no_raster(tmp_path):
+    path = tmp_path / "layer.tif"
+    path.write_text("none")
+    message = refusal(numeric(path))
+    assert message.startswith(f"layer kf ({path}): found a file that cannot be opened (")
+    assert message.endswith(
+        "expected a raster that GDAL reads. Check that it exists and is complete; fetch it again "
+        "if not."
+    )
+
+
+def test_a_layer_without_a_crs(tmp_path):
+    path = raster(tmp_path, np.uint8([[1]]), crs=None)
+    assert refusal(classes(path)) == (
+        f"layer barc ({path}): found no CRS; expected a georeferenced raster. "
+        "Assign one, e.g. gdal_edit.py -a_srs."
+    )
+
+
+def test_a_layer_of_several_bands(tmp_path):
+    path = raster(tmp_path, np.zeros((3, 2, 2), np.uint8))
+    assert refusal(numeric(path)) == (
+        f"layer kf ({path}): found 3 bands; expected one band. "
+        "Extract the right one with gdal_translate -b <band>."
+    )
+
+
+def test_a_rotated_layer(tmp_path):
+    turned = rasterio.Affine(CELL, 1, LEFT, 1, -CELL, TOP)
+    path = raster(tmp_path, np.zeros((2, 2), np.uint8), transform=turned)
+    assert refusal(numeric(path)) == (
+        f"layer kf ({path}): found rotated cells; expected rows and columns along the axes of its "
+        "CRS. Rectify it with gdalwarp."
+    )
+
+
+def test_a_local_crs_has_no_way_to_it(tmp_path):
+    local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    message = refusal(numeric(raster(tmp_path, np.zeros((2, 2), np.uint8), crs=local)))
+    assert "found a CRS that cannot be used (site is neither geographic nor projected)" in message
+
+
+def test_a_layer_that_is_damaged_inside(tmp_path):
+    values = np.random.default_rng(0).integers(0, 9, (64, 64))
+    path = raster(tmp_path, values, tiled=True, blockxsize=16, blockysize=16, compress="deflate")
+    content = bytearray(Path(path).read_bytes())
+    content[-100:] = b"\xff" * 100
+    Path(path).write_bytes(content)
+    layer = numeric(path)
+    assert only(layer, box(0, 0, 8, 8))["kf_coverage"] == 1, "what is damaged lies elsewhere"
+    with pytest.raises(LayerError) as told:
+        only(layer, box(0, 0, 64, 64))
+    message = str(told.value)
+    assert message.startswith(f"layer kf ({path}): found a file that cannot be read (")
+    assert message.endswith("It is damaged: fetch it again, or check it with gdalinfo.")
+
+
+def test_a_layer_is_not_called_damaged_for_want_of_memory(tmp_path, monkeypatch):
+    def no_memory(*_, **__):
+        raise MemoryError
+
+    layer = numeric(raster(tmp_path, np.float32([[1, 2, 3]])))
+    monkeypatch.setattr("snakeshed.features.zonal.exact_extract", no_memory)
+    with pytest.raises(MemoryError):
+        only(layer, box(0, 0, 1, 3))

@@ -1,0 +1,114 @@
+"""Counts and sums along flow paths, against walking down from every cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snakeshed.kernels import accumulation
+from snakeshed.kernels.accumulation import accumulate, count_upslope
+from snakeshed.kernels.d8 import NODATA, index_type, open_border
+from snakeshed.kernels.filling import fill
+
+
+@st.composite
+def drained(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Directions without cycles, and the terrain that they were made of."""
+    z, _, width, height = draw(reference.terrains())
+    return fill(z, open_border(z), width, height)[1], z
+
+
+def test_a_worked_example():
+    directions = np.full((5, 6), NODATA, dtype=np.uint8)
+    directions[1:-1, 1:-1] = [[4, 5, 6, 6], [3, 4, 5, NODATA], [2, 1, 0, 7]]
+    assert count_upslope(directions)[1:-1, 1:-1].tolist() == [
+        [1, 1, 1, 1],
+        [1, 7, 2, 0],
+        [1, 1, 11, 1],
+    ]
+
+
+@given(drained())
+@settings(max_examples=1000)
+def test_every_cell_counts_once_along_its_flow_path(terrain):
+    directions, z = terrain
+    expected = np.zeros(z.shape, dtype=np.int64)
+    for cell in reference.data_cells(z):
+        for below in reference.flow_path(directions, cell):
+            expected[below] += 1
+    counts = count_upslope(directions)
+    assert counts.dtype == np.int32
+    assert counts.tolist() == expected.tolist()
+    for threads in (2, 3, 7):
+        assert np.array_equal(count_upslope(directions, threads), counts)
+    # Conserved: what drains outside is all there is.
+    assert counts[directions == 0].sum() == len(reference.data_cells(z))
+
+
+@given(drained())
+def test_a_huge_array_is_counted_with_larger_integers(terrain):
+    directions, _ = terrain
+    expected = count_upslope(directions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accumulation, "index_type", lambda _: np.int64)
+        counts = count_upslope(directions)
+    assert counts.dtype == np.int64
+    assert np.array_equal(counts, expected)
+
+
+def test_integers_are_as_large_as_the_array_needs():
+    assert index_type(2**31 - 1) is np.int32
+    assert index_type(2**31) is np.int64
+
+
+@given(drained())
+def test_weights_of_one_give_the_counts(terrain):
+    directions, z = terrain
+    weights = np.where(np.isnan(z), np.nan, 1.0)
+    assert np.array_equal(accumulate(directions, weights), count_upslope(directions))
+
+
+@given(drained(), st.integers(1, 4))
+def test_integers_are_summed_exactly(terrain, threads):
+    directions, z = terrain
+    weights = np.random.default_rng(z.size).integers(0, 2**50, z.shape)
+    expected = np.zeros(z.shape, dtype=object)
+    for cell in reference.data_cells(z):
+        for below in reference.flow_path(directions, cell):
+            expected[below] += int(weights[cell])
+    sums = accumulate(directions, weights, threads)
+    assert sums.dtype == np.int64
+    assert sums.tolist() == expected.tolist()
+
+
+@given(drained(), st.integers(0, 2**32), st.integers(0, 3), st.integers(0, 3))
+def test_a_sum_does_not_depend_on_the_array_around_it(terrain, seed, above, left):
+    directions, _ = terrain
+    weights = np.random.default_rng(seed).random(directions.shape)
+    sums = accumulate(directions, weights)
+    around = ((above, 2), (left, 1))
+    wider = accumulate(np.pad(directions, around, constant_values=NODATA), np.pad(weights, around))
+    rows, columns = directions.shape
+    # Equal to the last bit: the summands come in the same order.
+    assert np.array_equal(wider[above : above + rows, left : left + columns], sums)
+
+
+@given(drained(), st.integers(0, 2**32))
+def test_a_sum_does_not_depend_on_what_drains_elsewhere(terrain, seed):
+    directions, z = terrain
+    weights = np.random.default_rng(seed).random(z.shape)
+    sums = accumulate(directions, weights)
+    cells = reference.data_cells(z)
+    if not cells:
+        return
+    outlet = cells[seed % len(cells)]
+    alone = np.full(z.shape, NODATA, dtype=np.uint8)
+    for cell in reference.upslope(directions, outlet):
+        alone[cell] = directions[cell]
+    alone[outlet] = 0
+    assert accumulate(alone, weights)[outlet] == sums[outlet]
+    expected = sum(weights[cell] for cell in reference.upslope(directions, outlet))
+    assert np.isclose(sums[outlet], expected, rtol=1e-12)

@@ -1,0 +1,290 @@
+"""What the benchmarks tell is so: water that is lost, passes that are timed, targets met."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import kernels
+import memory as memory_benchmark
+import numpy as np
+import on_dask
+import passes
+import peers
+import pytest
+import scaling
+import side
+import tiled
+from kernels import table_of, targets
+from made_terrain import fractal
+from rasterio import open as open_raster
+from record import with_table
+
+from snakeshed.kernels import filling
+
+
+def test_water_is_trapped_where_it_ends_inside():
+    counts = np.array([[1, 1, 1, 1], [1, 5, 1, 1], [1, 1, 2, 3], [1, 1, 1, 1.0]])
+    ends = np.zeros((4, 4), bool)
+    ends[1, 1] = ends[2, 3] = True
+    assert side.water(counts, ends) == {"trapped": 5 / 16, "largest": 5.0}
+
+
+def test_water_ends_on_the_rim_and_where_no_neighbour_is_lower():
+    z = np.array([[9, 9, 9, 9], [9, 5, 6, 9], [9, 6, 6, 1], [9, 9, 9, 9.0]])
+    ends = side.without_lower_neighbour(z)
+    assert ends[1:-1, 1:-1].tolist() == [[True, False], [False, False]]
+    assert ends.sum() == 12 + 1
+
+
+@pytest.mark.parametrize("name", ["snakeshed", "snakeshed carve"])
+def test_our_sides_lose_no_water(name, tmp_path):
+    path = tmp_path / "terrain.npy"
+    np.save(path, fractal(80, 1))
+    for threads in (1, 2):
+        found = side.measure(name, path, threads, repeats=2, seconds=60)
+        assert found["trapped"] == 0
+        assert found["repeats"] == 2
+        assert list(found["steps"])[-1] == "accumulation"
+        assert all(step["s"] > 0 for step in found["steps"].values())
+
+
+def test_a_side_says_json_and_nothing_else(tmp_path):
+    path = tmp_path / "terrain.npy"
+    np.save(path, fractal(80, 1))
+    done = subprocess.run(
+        [sys.executable, side.__file__, "pysheds", str(path), "--repeats", "1"],
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["cells"] == 6400
+    assert {"fill_pits", "resolve_flats", "accumulation"} < set(found["steps"])
+
+
+def row_of(name, **values):
+    return {"terrain": "eroded", "cells": 16_000_000, "side": name} | values
+
+
+def measured(name, chain_ns):
+    times = {"condition_ns": chain_ns - 10, "accumulation_ns": 10, "chain_ns": chain_ns}
+    return row_of(name, **times, memory_bytes=20, trapped=0.25)
+
+
+def test_targets_are_met_or_missed():
+    rows = [
+        measured("snakeshed", 40),
+        measured("pysheds", 1500),
+        row_of("topotoolbox", missing="no"),
+    ]
+    found = {check["what"]: check["met"] for check in targets(rows)}
+    assert found == {
+        "conditioning": False,  # 30 > 28
+        "upslope cells": True,
+        "chain": True,
+        "memory": True,
+        "times faster than pysheds": False,  # 37.5 < 40
+    }
+
+
+def test_what_would_take_too_long_or_too_much_is_not_run(monkeypatch):
+    side_of_it = kernels.Contender("richdem", 1, None, "0.3.4")
+
+    def reason(row, cells=100_000_000, limit=600):
+        return kernels._too_much(side_of_it, "eroded", cells, [row], limit)
+
+    monkeypatch.setattr(kernels, "available", lambda: 8e9)
+    quick = measured("richdem", 500) | {"memory_bytes": 60}
+    assert reason(quick) == ""
+    assert reason(quick, limit=40) == "not run: it would take 50 s or more"
+    assert reason(quick | {"memory_bytes": 240}) == "not run: it needs 25 GB"
+    stopped = row_of("richdem", missing="stopped: not done after 600 s")
+    assert reason(stopped) == "not run, as with 16,000,000 cells: not done after 600 s"
+    assert reason(measured("pysheds", 1e9)) == ""
+
+
+def test_a_side_that_did_not_run_says_so_in_the_table():
+    rows = [
+        measured("snakeshed", 40),
+        measured("pysheds", 1500),
+        row_of("richdem", missing="no luck"),
+    ]
+    result = {"machine": "m", "versions": "v", "date": "d", "chains": {"pysheds": "fills"}}
+    table = table_of(result | {"rows": rows, "targets": targets(rows)})
+    assert "| 16,000,000 | richdem | no luck |" in table
+    assert "| **1500** | 37.5 | 20 | 25.00% |" in table
+    assert "target at most 28, **missed**" in table
+
+
+def test_what_threads_do_at_once_counts_once():
+    assert passes.union([(0, 2), (1, 3), (5, 6), (5.5, 5.8)]) == 4
+
+
+def test_passes_add_up_to_the_chain():
+    before = dict(vars(filling))
+    found = passes.time_passes(fractal(120, 1), threads=1, repeats=2)
+    assert vars(filling) == before
+    chain = found.pop("chain")
+    assert sum(found.values()) == pytest.approx(chain)
+    assert len(found) > 3
+    assert 0 < found["rest"] < chain
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.name)
+def test_a_peer_is_a_side_whose_packages_are_pinned(peer):
+    assert peer.name in side.SIDES
+    lines = peer.pins.read_text(encoding="ascii").splitlines()
+    assert lines[0] == f"{peer.name}=={peer.version}"
+    assert all(line.count("==") == 1 for line in lines)
+
+
+def test_a_peer_without_a_python_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    peer = peers.Peer("pyflwdir", 98, 99, "")
+    message = "no Python of 3.98 to 3.99 found: name one with --python"
+    with pytest.raises(peers.PeerMissingError, match=message):
+        peers.environment(peer, tmp_path, [sys.executable])
+
+
+def test_islands_are_laid_out_square_by_square():
+    assert scaling.square_by_square(1) == [(0, 0)]
+    assert set(scaling.square_by_square(4)) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert set(scaling.square_by_square(9)[:4]) == set(scaling.square_by_square(4))
+
+
+@pytest.fixture(scope="module")
+def island(tmp_path_factory):
+    return scaling.Island(tmp_path_factory.mktemp("island"), 900)
+
+
+def test_tiles_of_an_island_meet_and_islands_do_not(island, tmp_path):
+    files = island.write_tiles((0, 0), tmp_path) + island.write_tiles((0, 1), tmp_path)
+    bounds = []
+    for file in files:
+        with open_raster(file) as raster:
+            assert raster.shape == (450, 450)
+            bounds.append(raster.bounds)
+    first = bounds[0]
+    assert bounds[1].left == first.right
+    assert bounds[2].top == first.bottom
+    assert bounds[4].left == bounds[1].right + scaling.GAP_CELLS * scaling.CELL_M
+
+
+def test_sites_lie_where_their_areas_are(island):
+    sites = island.sites_at((0, 1))
+    assert len(sites) == island.sites == 9
+    assert sites["x"].is_monotonic_increasing
+    assert sites.equals(island.sites_at((0, 1)))
+    assert not sites["area_km2"].equals(island.sites_at((0, 0))["area_km2"])
+    west = scaling.WEST + (900 + scaling.GAP_CELLS) * scaling.CELL_M
+    margin = (scaling.MARGIN_CELLS - 4) * scaling.CELL_M
+    assert sites["x"].between(west + margin, west + 9000 - margin).all()
+    assert sites["y"].between(scaling.NORTH - 9000 + margin, scaling.NORTH - margin).all()
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_on_islands(island, tmp_path):
+    study = scaling.lay_out(island, 12, tmp_path)
+    assert len(study["dem"]["path"]) == 8
+    found = scaling.measure(study, 12, 2, tmp_path)
+    assert found["delineated"] == 12
+    assert found["within_10_percent"] > 0.7
+    assert sum(found["levels"].values()) == 12
+    assert found["core_s"] == sum(found["parts_s"].values()) > 0
+    # Nothing of the run is left but what was laid out.
+    assert {path.name for path in tmp_path.iterdir()} == {"tiles", "sites_12.csv"}
+
+
+def test_the_projection_follows_each_part():
+    def run(sites, tiles, delineate, split):
+        parts = {"sites, index, shards": split, "delineate": delineate}
+        return {"sites": sites, "tiles": tiles, "tile_bytes": tiles * 1e6} | {
+            "parts_s": parts,
+            "core_s": delineate + split,
+        }
+
+    cells = 9e6
+    rows = [run(1000, 4, 36.0, 1.0), run(10_000, 40, 360.0, 100.0)]
+    found = scaling.projected(rows, cells)
+    growth = scaling.CONUS_CELLS / (40 * cells)
+    assert found["sites"] == pytest.approx(10_000 * growth)
+    assert found["core_hours"] == pytest.approx(460 * growth / 3600)
+    grown = found["grown_hours"]
+    assert grown["delineate"] == pytest.approx(360 * growth / 3600)
+    assert grown["sites, index, shards"] == pytest.approx(100 * growth**2 / 3600)
+
+
+def test_slopes_are_those_of_logarithms():
+    rows = [{"sites": sites} for sites in (10, 100, 1000)]
+    assert scaling.slope(rows, [3.0, 30.0, 300.0]) == pytest.approx(1)
+    assert scaling.slope(rows, [3.0, 300.0, 30_000.0]) == pytest.approx(2)
+
+
+def test_a_table_goes_between_its_marks():
+    document = "a\n<!-- one: begin -->\nold\n<!-- one: end -->\nb\n"
+    assert with_table(document, "one", "new") == (
+        "a\n<!-- one: begin -->\nnew\n<!-- one: end -->\nb\n"
+    )
+    with pytest.raises(ValueError, match="expected one <!-- two: begin -->"):
+        with_table(document, "two", "new")
+
+
+TABLES = ["kernels", "passes", "scaling", "pipeline", "workflow", "memory", "tiled"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_readme_has_a_place_for_each_table(name):
+    document = Path(side.__file__).with_name("README.md").read_text(encoding="utf-8")
+    assert "the new table" in with_table(document, name, "the new table")
+
+
+def test_overhead_of_dask_is_met_or_missed():
+    rows = [{"backend": name, "seconds": 2.0, "cpu_seconds": 2.5} for name in ("serial", "dask")]
+    told = {"machine": "m", "versions": "v", "date": "d", "on": "Made", "sites": 9, "rounds": 3}
+    result = {**told, "delineated": 4, "patches": 3, "rows": rows, "scaling": 1.5}
+    assert ": 15%, target at most 15%, met" in on_dask.table_of({**result, "overhead": 0.149})
+    missed = on_dask.table_of({**result, "overhead": 0.16})
+    assert ": 16%, target at most 15%, missed" in missed
+    assert "| dask | 2.00 | 2.50 | 500.0 |" in missed
+
+
+def test_a_mosaic_is_mirrored_and_loses_no_water(tmp_path):
+    z = fractal(60, 1)
+    np.save(tmp_path / "z.npy", z)
+    source = tiled.Mosaic(str(tmp_path / "z.npy"), 150)
+    whole, border = source.read(0, 0, 150, 150)
+    np.testing.assert_array_equal(whole[:60, 60:120], z[:, ::-1])
+    np.testing.assert_array_equal(whole[120:, 120:], z[:30, :30])
+    assert border.sum() == 4 * 149
+    piece, _ = source.read(50, 70, 20, 30)
+    np.testing.assert_array_equal(piece, whole[50:70, 70:100])
+    with tiled.Workers(1) as workers:
+        found = tiled.by_tiles(source, 40, workers, tmp_path)
+    assert (found["cells"], found["tiles"], found["left"]) == (150**2, 16, 150**2)
+    assert len(found["peaks_mb"]) == 1
+
+
+def test_targets_of_tiles_are_met_or_missed():
+    rows = [
+        {"side": "one array", "cells": 9, "chain_ns": 30.0},
+        {"side": "tiles, 1 process", "cells": 9, "chain_ns": 60.0, "left": 9},
+        {"side": "tiles, 2 processes", "cells": 9, "wall_ns": 50.0, "chain_ns": 70.0, "left": 8},
+        {"side": "one array, carved", "cells": 9, "chain_ns": 20.0},
+        {"side": "tiles, carved, 1 process", "cells": 9, "chain_ns": 70.0, "left": 9},
+        {"side": "xarray-spatial on Dask", "wall_ns": 400.0, "chain_ns": 1.0, "cells": 9},
+    ]
+    lines = tiled.targets({"rows": rows, "workers": 2, "large": None})
+    assert lines[0] == "- times the cost of one array: 2.00, target at most 3, met"
+    assert lines[1] == "- times the cost of one array, carved: 3.50, target at most 3, **missed**"
+    assert "8.00, target at least 10, **missed**" in lines[2]
+    assert lines[3] == "- 1 cells do not drain: **missed**"
+
+
+def test_estimates_of_memory_are_held_against_peaks():
+    row = {"grid": "metres", "sites": 1, "cells": 4, "largest": 2}
+    row |= {"delineation": [300_000_000, 200_000_000], "features": [90_000_000, 100_000_000]}
+    assert memory_benchmark.ratios([row]) == [1.5, 0.9]
+    told = {"machine": "m", "versions": "v", "date": "d", "rows": [row]}
+    text = memory_benchmark.table_of(told)
+    assert "Estimate over peak: 0.90 to 1.50" in text
+    assert "| metres | 4 | 1 | 2 | 300, 200 | 1.50 | 90, 100 | 0.90 |" in text

@@ -1,0 +1,163 @@
+"""A study is looked at as a whole before it is run, and nothing is written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from rasters import write_raster, write_tiles
+
+from snakeshed.cli import main
+from snakeshed.errors import SeveralProblems
+from snakeshed.study.check import check_study, preview_text
+
+LEFT, TOP = 500_000, 4_000_000
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> dict:
+    """A study of four sites and two tiles in the working directory, not yet written."""
+    monkeypatch.chdir(tmp_path)
+    ground = np.add.outer(np.arange(60), np.arange(60)).astype(np.float32)
+    write_tiles(tmp_path / "dem", ground, [np.s_[:, :30], np.s_[:, 30:]])
+    write_raster(tmp_path / "rain.tif", ground)
+    (tmp_path / "sites.csv").write_text(
+        "name,x,y,area\n"
+        f"a,{LEFT + 100},{TOP - 100},0.01\n"
+        f"b,{LEFT + 500},{TOP - 300},-1\n"
+        f"far,{LEFT + 50_000},{TOP},0.01\n"
+        f"west,,{TOP},0.01\n"
+        "degrees,-117,36,0.01\n"
+        "lost,,,\n"
+    )
+    return {
+        "study": "mine",
+        "shards": 4,
+        "sites": {
+            "path": "sites.csv",
+            "crs": "EPSG:32611",
+            "columns": {"site_id": "name", "x": "x", "y": "y", "area": "area"},
+        },
+        "dem": {"path": "dem/*.tif"},
+        "layers": [{"name": "rain", "path": "rain.tif", "type": "numeric"}],
+    }
+
+
+def write(study) -> str:
+    with open("mine.yaml", "w", encoding="utf-8") as file:
+        yaml.safe_dump(study, file)
+    return "mine.yaml"
+
+
+def problems(study) -> list[str]:
+    with pytest.raises(SeveralProblems) as caught:
+        check_study(write(study))
+    return [str(problem) for problem in caught.value.problems]
+
+
+def contents(folder) -> dict:
+    return {
+        path: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_it_says_what_a_run_would_do_and_writes_nothing(study, tmp_path, capsys):
+    path = write(study)
+    before = contents(tmp_path)
+    assert main(["check", path]) == 0
+    said = capsys.readouterr()
+    assert contents(tmp_path) == before
+    assert said.err == ""
+    lines = said.out.splitlines()
+    assert lines[0] == "Study mine: nothing found that would stop a run."
+    assert lines[1] == (
+        "Sites: 3 from 3 rows of sites.csv; 3 rows rejected, 1 remarks on other rows."
+    )
+    assert lines[2] == ("  2 x the coordinates are not finite numbers (row 4: x = an empty cell)")
+    assert lines[3].startswith("  1 x the coordinates look like degrees")
+    assert lines[4] == "  1 x the reported area is not positive (row 2: -1.0)"
+    assert lines[5] == "Farther than 100 m from the DEM, and so outside_dem: 1 sites."
+    assert lines[6] == "DEM: 2 tiles, EPSG:32611, cells of 10 x 10 m."
+    assert lines[7] == f"Jobs: {check_study(path).shards_with_sites} of 4 shards have sites."
+    assert lines[8] == "Layers: rain."
+    assert lines[9].startswith("Assumed: 2 of 2 files: neither the CRS nor the band names a vert")
+    assert len(lines) == 10
+
+
+def test_every_problem_of_the_configuration_is_named_with_status_1(study, capsys):
+    study |= {"shards": 0, "layer": []}
+    study["sites"]["crs"] = 4326
+    assert main(["check", write(study)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert [line.split(": found")[0] for line in lines] == [
+        "mine.yaml: layer",
+        "mine.yaml: shards",
+        "mine.yaml: sites.crs",
+    ]
+
+
+def test_every_problem_of_the_files_is_named(study, tmp_path):
+    (tmp_path / "sites.csv").write_text("name;x;y\n")
+    (tmp_path / "dem/tile_0.tif").write_bytes(b"no raster")
+    (tmp_path / "rain.tif").unlink()
+    study["layers"].append({"name": "a", "path": "b.tif", "type": "fbfm40", "table": "none.csv"})
+    found = problems(study)
+    assert [problem.split(": found")[0] for problem in found[:3]] == [
+        "layers[rain].path",
+        "layers[a].path",
+        "layers[a].table",
+    ]
+    assert found[3].startswith("sites.csv: found columns separated by semicolons")
+    assert found[4].startswith("dem/tile_0.tif: found ")
+    assert len(found) == 5
+
+
+def test_files_that_are_missing_are_named_once(study, tmp_path):
+    (tmp_path / "sites.csv").unlink()
+    for tile in (tmp_path / "dem").iterdir():
+        tile.unlink()
+    first, second = problems(study)
+    assert first.startswith("sites.path: found no file sites.csv")
+    assert second.startswith("dem.path: dem/*.tif: found no raster")
+
+
+def test_layers_that_lie_elsewhere_and_sites_that_do_are_named(study, tmp_path):
+    study["sites"]["crs"] = "EPSG:32612"
+    write_raster(tmp_path / "rain.tif", np.ones((60, 60), np.float32), left=600_000)
+    layer, sites = problems(study)
+    assert layer.startswith("layer rain (rain.tif): found ")
+    assert "beside all of the DEM" in layer
+    assert sites.startswith("sites.path and dem.path: found not one of 3 sites within 100 m")
+
+
+def test_columns_of_one_name_are_found(study):
+    study["layers"] = [{"name": "slope", "path": "rain.tif", "type": "numeric", "unit": "deg"}]
+    (problem,) = problems(study)
+    assert problem.startswith("layers[slope]: found ")
+    assert "slope_mean_deg" in problem
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "mine.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("mine.yaml: found a file that cannot be read (No su")
+    (tmp_path / "mine.yaml").write_text("study: a\nstudy: b\n")
+    assert main(["check", "mine.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("mine.yaml, line 2, column 1: found the key 'study'")
+
+
+def test_a_geographic_dem_and_one_in_feet_are_told_in_their_units(study, tmp_path):
+    ground = np.ones((60, 60), np.float32)
+    study["layers"] = []
+    study["dem"]["path"] = write_raster(
+        tmp_path / "deg.tif", ground, left=-117, top=36.1447, dx=1 / 3600, crs="EPSG:4326"
+    )
+    line = preview_text(check_study(write(study))).splitlines()[6]
+    assert line == "DEM: 1 tile, EPSG:4326, cells of 1 x 1 arc-seconds, 30.9 m from north to south."
+    study["dem"] |= {"target_crs": "EPSG:32611", "resolution": 30}
+    line = preview_text(check_study(write(study))).splitlines()[6]
+    assert line == "DEM: 1 tile, EPSG:32611, cells of 30 x 30 m, resampled from EPSG:4326."
