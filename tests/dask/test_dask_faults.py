@@ -336,7 +336,7 @@ def test_a_scheduler_that_never_was_is_told_soon(tmp_path):
 
 def test_a_worker_with_other_code_is_told(processes, tmp_path):
     shutil.copytree(SCRIPTS, tmp_path / "scripts")
-    with (tmp_path / "scripts/snakeshed/snap.py").open("a") as file:
+    with (tmp_path / "scripts/snakeshed/grid/snap.py").open("a") as file:
         file.write("\nOTHER = 1\n")
     processes.start_worker(path=str(tmp_path / "scripts"))
     with connected(processes) as backend, pytest.raises(ClusterError) as told:

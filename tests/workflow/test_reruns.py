@@ -243,7 +243,7 @@ def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
 
 def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(finished, tmp_path):
     study = finished.copy(tmp_path / "study", copy_workflow(tmp_path, finished.workflow))
-    module = study.workflow / "scripts/snakeshed/features.py"
+    module = study.workflow / "scripts/snakeshed/features/relief.py"
     text = module.read_text()
     module.write_text(text.replace('"""The catchment group', '# A remark.\n"""Still the group'))
     assert module.read_text() != text
