@@ -5,6 +5,6 @@ around the data that no result ever describes, so that a kernel may look at the 
 every data cell without asking where the array ends. A flat index counts the cells of the padded
 array row by row.
 
-No kernel calls a compiled function of another file: Numba stores compiled code beside each file
-and compiles it anew when that file changes, but not when a file that it calls does.
+A kernel may use functions and constants of other kernel files. They are compiled into it, so
+`snakeshed.kernels.compiled` compiles a kernel anew when any of the files that it imports changes.
 """

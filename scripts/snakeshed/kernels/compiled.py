@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numba
@@ -46,6 +49,10 @@ def keep(function: Callable) -> Callable:
     and no home, Numba itself would refuse; here each process compiles the function anew, after a
     warning that says what to set.
 
+    Numba takes kept code for current as long as the file of the function itself does not change.
+    But functions and constants that a kernel imports are compiled into it, so here kept code is
+    current only as long as none of the files that they come from changes.
+
     Parameters
     ----------
     function : callable
@@ -69,4 +76,42 @@ def keep(function: Callable) -> Callable:
             RuntimeWarning,
             stacklevel=2,
         )
+        return function
+    # Numba has no public way to say what kept code depends on.
+    function._cache._cache_file._source_stamp = _digest(Path(function.py_func.__code__.co_filename))
     return function
+
+
+# How one kernel file imports from another; a test sees to it that there is no other way.
+_IMPORT = re.compile(rb"^from snakeshed\.kernels\.([\w.]+) import ", re.MULTILINE)
+_KERNELS = Path(__file__).parent
+
+
+@cache
+def _digest(path: Path) -> str:
+    """Digest of a file and of all kernel files that it imports, at any depth."""
+    digest = hashlib.sha256()
+    for file in sorted(_with_imports(path)):
+        digest.update(str(file).encode() + b"\0" + _text(file) + b"\0")
+    return digest.hexdigest()
+
+
+def _with_imports(path: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            names = _IMPORT.findall(_text(file))
+            waiting += [_file_of(name.decode()) for name in names]
+    return found
+
+
+def _file_of(name: str) -> Path:
+    return _KERNELS.joinpath(*name.split(".")).with_suffix(".py")
+
+
+@cache
+def _text(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 from numba.core import caching
 
+from snakeshed.kernels import compiled as compiled_module
 from snakeshed.kernels.compiled import compiled
 
 needs_compilation = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
@@ -57,3 +61,84 @@ def test_a_folder_for_several_environments_keeps_their_code_apart(tmp_path):
         text=True,
     ).stdout.strip()
     assert folder == str(tmp_path / f"numba-{numba.__version__}-numpy-{np.__version__}")
+
+
+KERNELS = Path(compiled_module.__file__).parent
+# A copy of the library whose kernels use a function and a constant of another file.
+USER = """
+from snakeshed.kernels import compiled as compiled_module
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.used import FACTOR, twice
+
+
+@compiled
+def use(value):
+    return FACTOR * twice(value)
+"""
+USED = """
+from snakeshed.kernels import compiled as compiled_module
+from snakeshed.kernels.compiled import compiled
+from snakeshed.kernels.deeper import OFFSET
+
+FACTOR = 10
+
+
+@compiled
+def twice(value):
+    return 2 * value + OFFSET
+"""
+
+
+@needs_compilation
+@pytest.mark.parametrize(
+    ("changed", "old", "new", "expected"),
+    [
+        ("used", "2 * value", "3 * value", 120),
+        ("used", "FACTOR = 10", "FACTOR = 20", 160),
+        ("deeper", "OFFSET = 0", "OFFSET = 1", 90),
+    ],
+)
+def test_kept_code_is_not_used_when_a_file_that_it_imports_has_changed(
+    tmp_path, changed, old, new, expected
+):
+    """Numba by itself gives the old value: it looks at the kernel's own file only."""
+    kernels = tmp_path / "snakeshed" / "kernels"
+    kernels.mkdir(parents=True)
+    for init in (kernels.parent, kernels):
+        (init / "__init__.py").write_text("")
+    shutil.copy(KERNELS / "compiled.py", kernels)
+    (kernels / "user.py").write_text(USER)
+    (kernels / "used.py").write_text(USED)
+    (kernels / "deeper.py").write_text("OFFSET = 0\n")
+
+    def run() -> tuple[int, int]:
+        code = (
+            "from snakeshed.kernels.user import use; print(use(4), *use.stats.cache_hits.values())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "c")},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        value, *hits = map(int, done.stdout.split())
+        return value, sum(hits)
+
+    assert run() == (80, 0)
+    assert run() == (80, 1)
+    path = kernels / f"{changed}.py"
+    path.write_text(path.read_text().replace(old, new))
+    assert run() == (expected, 0)
+
+
+def test_kernel_files_import_each_other_in_the_way_that_kept_code_is_checked_by():
+    for path in KERNELS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])]
+            if isinstance(node, ast.Import):
+                assert not any(name.startswith("snakeshed") for name in names), path
+            elif isinstance(node, ast.ImportFrom) and "snakeshed" in (node.module or "."):
+                source = KERNELS.parents[1].joinpath(*node.module.split(".")).with_suffix(".py")
+                assert source.is_file(), f"{path}: {node.module} is no kernel file"
+                assert node.col_offset == 0, f"{path}: {node.module}"
