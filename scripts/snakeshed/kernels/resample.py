@@ -87,33 +87,3 @@ def bilinear(
                 north += fx * (np.float64(z[row, right]) - north)
                 south += fx * (np.float64(z[down, right]) - south)
                 out[i, j] = north + fy * (south - north)
-
-
-@compiled
-def nearest(
-    rows: np.ndarray,
-    cols: np.ndarray,
-    z: np.ndarray,
-    covered: np.ndarray,
-    first_row: int,
-    first_col: int,
-    out: np.ndarray,
-    kind: np.ndarray,
-) -> None:
-    """Take the elevation of the source cell that contains each point.
-
-    Parameters are those of :func:`bilinear`. A point on an edge is in the cell south or east of
-    it.
-    """
-    for i in range(rows.shape[0]):
-        for j in range(rows.shape[1]):
-            out[i, j] = np.nan
-            kind[i, j] = OUTSIDE
-            if not (abs(rows[i, j]) < _FARTHEST and abs(cols[i, j]) < _FARTHEST):
-                continue
-            r = math.floor(rows[i, j] * _MICRO + 0.5) // _MICRO - first_row
-            c = math.floor(cols[i, j] * _MICRO + 0.5) // _MICRO - first_col
-            if r < 0 or c < 0 or r >= z.shape[0] or c >= z.shape[1] or not covered[r, c]:
-                continue
-            out[i, j] = z[r, c]
-            kind[i, j] = NODATA if math.isnan(z[r, c]) else DATA

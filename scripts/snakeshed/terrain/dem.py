@@ -15,7 +15,6 @@ from snakeshed.raster.lattice import Lattice
 from snakeshed.terrain.index import TerrainIndex, Tile
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")
-RESAMPLINGS = ("bilinear", "nearest")
 
 # The spellings of `dem.vertical_unit` and of a band's unit, and the unit's length in metres.
 # GDAL writes "ft" for the international foot.
@@ -80,7 +79,6 @@ def index_terrain(
     *,
     target_crs: str | None = None,
     resolution: float | None = None,
-    resampling: str = "bilinear",
 ) -> TerrainIndex:
     """Read the headers of a DEM's files and place them on one lattice.
 
@@ -92,21 +90,19 @@ def index_terrain(
         Unit of the elevations, a key of `VERTICAL_UNITS`. Default: that of the CRS's vertical
         axis, else that of the band, else metres, which is then told in `assumptions`.
     target_crs : str, optional
-        Resample the terrain to this CRS. Default: keep the DEM's own grid.
+        Resample the terrain bilinearly to this CRS. Default: keep the DEM's own grid.
     resolution : float, optional
         Cell size in units of `target_crs`; its lattice has a node at the origin of that CRS.
-    resampling : str
-        ``bilinear`` or ``nearest``.
 
     Raises
     ------
     ConfigurationError
-        `vertical_unit`, `target_crs`, `resolution` or `resampling` cannot be used.
+        `vertical_unit`, `target_crs` or `resolution` cannot be used.
     TerrainError, SeveralProblems
         Files that cannot be read as DEMs or do not lie on one lattice; all of them at once.
     """
     unit_m = None if vertical_unit is None else _configured_unit(vertical_unit)
-    target = _target_lattice(target_crs, resolution, resampling)
+    target = _target_lattice(target_crs, resolution)
     files = sorted(set(files))
     if not files:
         raise TerrainError("dem.path", "no file", "at least one raster", "Name the DEM's files.")
@@ -134,7 +130,6 @@ def index_terrain(
         lattice=target or lattice,
         source=lattice,
         tiles=tuple(_tile(header, lattice, unit_m) for header in headers),
-        resampling=resampling,
         assumptions=_assumptions(assumed, len(headers)),
     )
 
@@ -285,13 +280,7 @@ def _assumptions(assumed: list[str], n_files: int) -> tuple[str, ...]:
     )
 
 
-def _target_lattice(
-    target_crs: str | None, resolution: float | None, resampling: str
-) -> Lattice | None:
-    if resampling not in RESAMPLINGS:
-        raise ConfigurationError(
-            "dem.resampling", repr(resampling), "one of " + ", ".join(RESAMPLINGS), "Correct it."
-        )
+def _target_lattice(target_crs: str | None, resolution: float | None) -> Lattice | None:
     if target_crs is None:
         return None
     try:

@@ -250,9 +250,8 @@ class Terrain:
         self, row: int, col: int, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Resample a window of the target lattice; like :meth:`_native`, always float64."""
-        from snakeshed.kernels.resample import OUTSIDE, bilinear, nearest
+        from snakeshed.kernels.resample import OUTSIDE, bilinear
 
-        resample = {"bilinear": bilinear, "nearest": nearest}[self.index.resampling]
         z = np.empty((height, width))
         kind = np.empty((height, width), np.uint8)
         step = max(1, _STRIP_CELLS // width)
@@ -264,7 +263,7 @@ class Terrain:
                 z[strip], kind[strip] = np.nan, OUTSIDE
                 continue
             source, covered = self._native(*window)
-            resample(rows, cols, source, covered, window[0], window[1], z[strip], kind[strip])
+            bilinear(rows, cols, source, covered, window[0], window[1], z[strip], kind[strip])
         return z, kind != OUTSIDE
 
     def _source_positions(

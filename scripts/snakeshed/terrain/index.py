@@ -73,8 +73,6 @@ class TerrainIndex:
         The lattice on which `tiles` are counted: the DEM's own.
     tiles : tuple of Tile
         Sorted by path.
-    resampling : str
-        ``bilinear`` or ``nearest``; without effect where `lattice` is `source`.
     assumptions : tuple of str
         What the files do not say and was assumed; for the log.
     """
@@ -82,7 +80,6 @@ class TerrainIndex:
     lattice: Lattice
     source: Lattice
     tiles: tuple[Tile, ...]
-    resampling: str = "bilinear"
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -119,7 +116,6 @@ class TerrainIndex:
             lattice=Lattice(**fields["lattice"]),
             source=Lattice(**fields["source"]),
             tiles=tuple(Tile(**tile) for tile in fields["tiles"]),
-            resampling=fields["resampling"],
             assumptions=tuple(fields["assumptions"]),
         )
 

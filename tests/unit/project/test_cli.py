@@ -13,7 +13,7 @@ from snakeshed import __version__
 from snakeshed.cli import main
 
 # Kernels of options, which a run with the defaults never calls.
-ON_DEMAND = ["_mark_upslope", "bilinear", "nearest"]
+ON_DEMAND = ["_mark_upslope", "bilinear"]
 
 # Modules whose kernels only users of `Grid` call.
 ONLY_OF_GRID = [

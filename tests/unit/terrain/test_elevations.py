@@ -17,7 +17,7 @@ from pyproj import Transformer
 from rasters import write_raster, write_tiles, write_vrt
 
 from snakeshed.errors import TerrainError
-from snakeshed.kernels.resample import bilinear, nearest
+from snakeshed.kernels.resample import bilinear
 from snakeshed.terrain import elevations as terrain_module
 from snakeshed.terrain.border import CUT, EDGE, NODATA, border_of
 from snakeshed.terrain.dem import dem_files, index_terrain
@@ -413,13 +413,12 @@ def test_a_plane_stays_a_plane(geographic):
     assert ground.border[0].tolist() == [CUT] * width
 
 
-@pytest.mark.parametrize("resampling", ["bilinear", "nearest"])
-def test_resampled_values_depend_on_no_window_and_no_tiling(geographic, monkeypatch, resampling):
+def test_resampled_values_depend_on_no_window_and_no_tiling(geographic, monkeypatch):
     z = hills(100, 90, seed=1)
     row, col, height, width = utm_window(60, 70)
-    whole = geographic(z, row, col, height, width, resampling=resampling)
+    whole = geographic(z, row, col, height, width)
     assert 0.05 < np.isnan(whole.z).mean() < 0.5
-    part = geographic(z, row + 13, col + 7, 21, 33, resampling=resampling)
+    part = geographic(z, row + 13, col + 7, 21, 33)
     np.testing.assert_array_equal(part.z, whole.z[13:34, 7:40])
     np.testing.assert_array_equal(part.border[1:-1, 1:-1] & EDGE, whole.border[14:33, 8:39] & EDGE)
     halves = [
@@ -429,7 +428,7 @@ def test_resampled_values_depend_on_no_window_and_no_tiling(geographic, monkeypa
     ]
     # So few cells at a time that a window is read in many strips.
     monkeypatch.setattr(terrain_module, "_STRIP_CELLS", 300)
-    tiled = geographic(z, row, col, height, width, pieces=halves, resampling=resampling)
+    tiled = geographic(z, row, col, height, width, pieces=halves)
     np.testing.assert_array_equal(tiled.z, whole.z)
     np.testing.assert_array_equal(tiled.border, whole.border)
 
@@ -544,26 +543,18 @@ def test_resampling_agrees_with_the_definition():
             assert (what, math.isnan(value)) == (2, True)
         kinds.add(int(what))
     assert kinds == {0, 1, 2}
-    nearest(rows[None], cols[None], z, covered, -3, -4, out, kind)
-    for row, col, value, what in zip(rows, cols, out[0], kind[0], strict=True):
-        inside = math.isfinite(row) and math.isfinite(col)
-        cell = (math.floor(row), math.floor(col)) if inside else None
-        expected = cells.get(cell, NAN)
-        assert value == pytest.approx(expected, nan_ok=True)
-        assert what == (2 if cell not in cells else int(math.isnan(expected)))
 
 
 def test_resampling_gives_the_same_bits_compiled_or_not():
     random = np.random.default_rng(6)
     z = random.uniform(0, 3000, (30, 30)).astype(np.float32)
     rows, cols = random.uniform(0, 30, (2, 20, 20))
-    for kernel in (bilinear, nearest):
-        results = []
-        for function in (kernel, getattr(kernel, "py_func", kernel)):
-            out, kind = np.empty(rows.shape), np.empty(rows.shape, np.uint8)
-            function(rows, cols, z, np.ones(z.shape, bool), 0, 0, out, kind)
-            results.append((out, kind))
-        np.testing.assert_array_equal(results[0], results[1])
+    results = []
+    for function in (bilinear, getattr(bilinear, "py_func", bilinear)):
+        out, kind = np.empty(rows.shape), np.empty(rows.shape, np.uint8)
+        function(rows, cols, z, np.ones(z.shape, bool), 0, 0, out, kind)
+        results.append((out, kind))
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 # ---- real terrain ----------------------------------------------------------------------------
