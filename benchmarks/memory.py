@@ -73,7 +73,7 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     third = lattice.cell_height_m() * side / 3
     pyramid = PatchPyramid(lattice, third, third, 1, 1.0)
     size = pyramid.core_cells(0)
-    patch = Patch(0, (tile.row + tile.height // 2) // size, (tile.col + tile.width // 2) // size)
+    patch = Patch(0, (tile.row + tile.height // 2) // size, (tile.column + tile.width // 2) // size)
     row, column, height, width = pyramid.core(patch)
     rng = np.random.default_rng(SEED)
     area_km2 = (third / 1000) ** 2

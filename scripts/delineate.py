@@ -6,7 +6,7 @@ from snakeshed.backends.memory import given_bytes
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.memory import ShardMemory, largest_patch, tile_edge
-from snakeshed.delineation.patch import Tiles, remove_left_tiles
+from snakeshed.delineation.patch import TileSettings, remove_left_tiles
 from snakeshed.delineation.patches import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
@@ -37,7 +37,7 @@ def main(
         needed, given = workers * expected.delineation_bytes(1), given_bytes(mem_mb)
         with open_backend(backend, workers, needed, given) as where:
             worker = where.worker_bytes(given)
-            tiles = Tiles(
+            tiles = TileSettings(
                 largest_patch(worker, index.lattice.geographic),
                 tile_edge(worker),
                 # On the volume that all workers share.

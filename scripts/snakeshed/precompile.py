@@ -14,7 +14,7 @@ from affine import Affine
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patch import Tiles
+from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.patches import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.table import write_catchments
@@ -70,7 +70,7 @@ def precompile(folder: str | Path) -> int:
     sites = [Site("valley", lon, lat, 0)]
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
-        delineate(sites, index, pyramid, rule, backend, Tiles(0, CELLS // 3, str(folder)))
+        delineate(sites, index, pyramid, rule, backend, TileSettings(0, CELLS // 3, str(folder)))
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)

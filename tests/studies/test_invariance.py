@@ -17,7 +17,7 @@ from snakeshed import demo
 from snakeshed.backends.local import Backend
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patch import Tiles
+from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.patches import Patch, PatchPyramid
 from snakeshed.delineation.shards import split
 from snakeshed.delineation.site import DelineationRule, sites_of
@@ -81,7 +81,7 @@ def tables(
     folder: Path,
     shards: int = 1,
     backend: Backend | None = None,
-    tiles: Tiles | None = None,
+    tiles: TileSettings | None = None,
 ) -> tuple[Path, Path]:
     """Run all stages as the workflow does; paths of the gathered tables."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def test_cpu_without_avx512(ground, reference, tmp_path):
 @pytest.mark.parametrize(("name", "edge"), [("process", 111), ("dask", 500)])
 def test_tiles(ground, reference, tmp_path, name, edge):
     dem, sites = ground
-    tiles = Tiles(0, edge, str(tmp_path))  # all patches
+    tiles = TileSettings(0, edge, str(tmp_path))  # all patches
     with open_backend(name, 2) as backend:
         assert_equal_bytes(reference, tables([dem], sites, tmp_path, 2, backend, tiles))
     assert not list(tmp_path.glob(".tiles-*"))

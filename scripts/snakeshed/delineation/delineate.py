@@ -21,7 +21,7 @@ from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.patch import (
     PatchResult,
     TileLostError,
-    Tiles,
+    TileSettings,
     delineate_by_tiles,
     delineate_patch,
     failed,
@@ -42,7 +42,7 @@ def delineate(
     pyramid: PatchPyramid,
     rule: DelineationRule,
     backend: Backend,
-    tiles: Tiles | None = None,
+    tiles: TileSettings | None = None,
 ) -> list[Catchment]:
     """Delineate the sites of a shard, each exactly once.
 
@@ -54,7 +54,7 @@ def delineate(
     pyramid : PatchPyramid
     rule : DelineationRule
     backend : Backend
-    tiles : Tiles, optional
+    tiles : TileSettings, optional
         Without it, each patch is worked on as a whole.
 
     Returns
@@ -91,7 +91,7 @@ class _Shard:
     pyramid: PatchPyramid
     rule: DelineationRule
     backend: Backend
-    tiles: Tiles | None
+    tiles: TileSettings | None
     name: str
 
     def is_large(self, patch: Patch) -> bool:

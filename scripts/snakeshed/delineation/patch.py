@@ -48,7 +48,7 @@ class PatchResult:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class TileSettings:
     """How patches are worked on that are too large for one worker; no result depends on it.
 
     Attributes
@@ -139,7 +139,7 @@ def delineate_by_tiles(
     source: TerrainWindow,
     pyramid: PatchPyramid,
     rule: DelineationRule,
-    tiles: Tiles,
+    tiles: TileSettings,
     backend: Backend,
 ) -> PatchResult:
     """Delineate the sites of a patch of any size, exactly as `delineate_patch` does.
@@ -152,7 +152,7 @@ def delineate_by_tiles(
         As in `delineate_patch`.
     source : TerrainWindow
         The window of the patch.
-    tiles : Tiles
+    tiles : TileSettings
     backend : Backend
 
     Raises

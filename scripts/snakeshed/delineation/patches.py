@@ -22,12 +22,12 @@ class Patch:
 
     level: int
     row: int
-    col: int
+    column: int
 
     @property
     def id(self) -> str:
         """The patch's name, such as ``L0_R-152_C87``."""
-        return f"L{self.level}_R{self.row}_C{self.col}"
+        return f"L{self.level}_R{self.row}_C{self.column}"
 
     @classmethod
     def from_id(cls, patch_id: str) -> Patch:
@@ -90,10 +90,10 @@ class PatchPyramid:
         self._check(level)
         return max(1, round(self.core_m / self.lattice.cell_height_m())) << level
 
-    def patch_of(self, row: int, col: int, level: int) -> Patch:
+    def patch_of(self, row: int, column: int, level: int) -> Patch:
         """Return the one patch of a level whose core contains a cell."""
         size = self.core_cells(level)
-        return Patch(level, row // size, col // size)
+        return Patch(level, row // size, column // size)
 
     def parent(self, patch: Patch) -> Patch:
         """Return the patch one level up whose core contains this one's core.
@@ -104,12 +104,12 @@ class PatchPyramid:
             There is no level above.
         """
         self._check(patch.level + 1)
-        return Patch(patch.level + 1, patch.row // 2, patch.col // 2)
+        return Patch(patch.level + 1, patch.row // 2, patch.column // 2)
 
     def core(self, patch: Patch) -> tuple[int, int, int, int]:
-        """Return (row, col, height, width) of the core in absolute cells."""
+        """Return (row, column, height, width) of the core in absolute cells."""
         size = self.core_cells(patch.level)
-        return patch.row * size, patch.col * size, size, size
+        return patch.row * size, patch.column * size, size, size
 
     def buffer_cells(self, patch: Patch) -> int:
         """Return the width of the buffer in cells, the same on all sides.
@@ -124,10 +124,10 @@ class PatchPyramid:
         return math.ceil(self.buffer_at(patch.level) / narrower)
 
     def window(self, patch: Patch) -> tuple[int, int, int, int]:
-        """Return (row, col, height, width) of core and buffer in absolute cells."""
-        row, col, height, width = self.core(patch)
+        """Return (row, column, height, width) of core and buffer in absolute cells."""
+        row, column, height, width = self.core(patch)
         buffer = self.buffer_cells(patch)
-        return row - buffer, col - buffer, height + 2 * buffer, width + 2 * buffer
+        return row - buffer, column - buffer, height + 2 * buffer, width + 2 * buffer
 
     def buffer_at(self, level: int) -> float:
         """Return the width of the buffer at a level in metres."""

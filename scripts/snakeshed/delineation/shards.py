@@ -140,9 +140,9 @@ def _reaches(
 def _extent(index: TerrainIndex) -> tuple[float, float, float, float] | None:
     """Return west, south, east and north of a DEM in degrees, None if it has no such box."""
     source, tiles = index.source, index.tiles
-    west, north = source.corner(min(t.row for t in tiles), min(t.col for t in tiles))
+    west, north = source.corner(min(t.row for t in tiles), min(t.column for t in tiles))
     east, south = source.corner(
-        max(t.row + t.height for t in tiles), max(t.col + t.width for t in tiles)
+        max(t.row + t.height for t in tiles), max(t.column + t.width for t in tiles)
     )
     way = transformer(source.crs, "EPSG:4326")
     extent = way.transform_bounds(west, south, east, north, errcheck=False)

@@ -12,10 +12,9 @@ from snakeshed.kernels.d8 import OUTSIDE
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.tiled.sides import frame_cells
 from snakeshed.kernels.tiled.walks import MARKED, back_up, flood_pools
-from snakeshed.terrain.border import CUT, EDGE
-from snakeshed.terrain.border import NODATA as BESIDE_NODATA
+from snakeshed.terrain.border import BESIDE_NODATA, CUT, EDGE
 from snakeshed.tiled.routing import TiledDrainage
-from snakeshed.tiled.store import Job, Map
+from snakeshed.tiled.store import Map, TileStore
 from snakeshed.tiled.tiling import Tile, hand_over
 
 FLAGS = (CUT, EDGE, BESIDE_NODATA, POOL)
@@ -26,29 +25,29 @@ FLAGS = (CUT, EDGE, BESIDE_NODATA, POOL)
 
 def find_flags(drainage: TiledDrainage, backwater_m: float, run: Map) -> None:
     """Write the flags of all cells: what all that drains through them lies beside."""
-    job = drainage.job
-    marks = _mark_water_at_rim(job, backwater_m, run)
-    tasks = [(tile, marks.get(tile)) for tile in job.tiling.tiles]
-    leaving = dict(zip(job.tiling.tiles, run(partial(_spread, job), tasks), strict=True))
+    store = drainage.store
+    marks = _mark_water_at_rim(store, backwater_m, run)
+    tasks = [(tile, marks.get(tile)) for tile in store.tiling.tiles]
+    leaving = dict(zip(store.tiling.tiles, run(partial(_spread, store), tasks), strict=True))
     passage = drainage.passage
-    at_exits = np.concatenate([leaving[tile] for tile in job.tiling.tiles])[passage.exits]
+    at_exits = np.concatenate([leaving[tile] for tile in store.tiling.tiles])[passage.exits]
     coming = np.zeros(passage.links.size, np.uint8)
     for flag in FLAGS:
         # How many of the exits upstream have it.
         coming[passage.coming((at_exits & flag != 0).astype(np.int64)) > 0] |= flag
-    entering = [(tile, passage.frame_of(tile, coming)) for tile in job.tiling.tiles]
-    for _ in run(partial(_spread_in, job), entering):
+    entering = [(tile, passage.frame_of(tile, coming)) for tile in store.tiling.tiles]
+    for _ in run(partial(_spread_in, store), entering):
         pass
-    job.forget("own-flags", *set(marks.values()))
+    store.forget("own-flags", *set(marks.values()))
 
 
-def _mark_water_at_rim(job: Job, rise: float, run: Map) -> dict[Tile, str]:
+def _mark_water_at_rim(store: TileStore, rise: float, run: Map) -> dict[Tile, str]:
     """Mark pools that the rim cuts, and backwater from beyond it; return where the marks are."""
     marks: dict[Tile, str] = {}
     pools: dict[Tile, np.ndarray] = {}
     water: dict[Tile, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     for tile, (cut, exits, levels) in zip(
-        job.tiling.tiles, run(partial(_find_cut, job), job.tiling.tiles), strict=True
+        store.tiling.tiles, run(partial(_find_cut, store), store.tiling.tiles), strict=True
     ):
         if cut.size:
             pools[tile] = cut
@@ -65,13 +64,13 @@ def _mark_water_at_rim(job: Job, rise: float, run: Map) -> dict[Tile, str]:
         pools, water = {}, {}
         found_pools: dict[Tile, list] = defaultdict(list)
         found_water: dict[Tile, list] = defaultdict(list)
-        for task, (told, waters) in zip(tasks, run(partial(_mark, job), tasks), strict=True):
+        for task, (told, waters) in zip(tasks, run(partial(_mark, store), tasks), strict=True):
             tile = task[0]
             marks[tile] = task[2]
-            for other, _, there in hand_over(job.tiling, tile, told):
+            for other, _, there in hand_over(store.tiling, tile, told):
                 found_pools[other].append(there)
             cells, levels, towards = waters
-            for other, which, there in hand_over(job.tiling, tile, cells):
+            for other, which, there in hand_over(store.tiling, tile, cells):
                 found_water[other].append((there, levels[which], towards[which]))
         pools = {tile: np.concatenate(parts) for tile, parts in found_pools.items()}
         water = {
@@ -81,58 +80,60 @@ def _mark_water_at_rim(job: Job, rise: float, run: Map) -> dict[Tile, str]:
     return marks
 
 
-def _find_cut(job: Job, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _find_cut(store: TileStore, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the cut pools of a tile; and where water leaves at cut cells, and at which level."""
-    cut = np.flatnonzero(job.load("border", tile) & CUT)
-    pools = cut[job.load("pools", tile).reshape(-1)[cut]]
-    exits = cut[job.load("directions", tile).reshape(-1)[cut] == OUTSIDE]
-    return pools, exits, job.load("filled", tile).reshape(-1)[exits].astype(np.float64)
+    cut = np.flatnonzero(store.load("border", tile) & CUT)
+    pools = cut[store.load("pools", tile).reshape(-1)[cut]]
+    exits = cut[store.load("directions", tile).reshape(-1)[cut] == OUTSIDE]
+    return pools, exits, store.load("filled", tile).reshape(-1)[exits].astype(np.float64)
 
 
-def _mark(job: Job, task: tuple) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _mark(
+    store: TileStore, task: tuple
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Mark the water of a tile from some cells on, and tell to which cells around it goes on."""
     tile, before, after, pools, water = task
     shape = tile.height + 2, tile.width + 2
-    marks = np.zeros(shape, np.uint8) if before is None else np.array(job.load(before, tile))
-    directions = job.load("directions", tile)
+    marks = np.zeros(shape, np.uint8) if before is None else np.array(store.load(before, tile))
+    directions = store.load("directions", tile)
     told = np.empty(0, np.int64)
     if pools is not None:
-        told = flood_pools(job.load("pools", tile), directions, marks, pools)
+        told = flood_pools(store.load("pools", tile), directions, marks, pools)
     waters = told[:0], np.empty(0), np.empty(0, np.uint8)
     if water is not None:
-        waters = back_up(job.load("filled", tile), directions, marks, *water)
-    job.save(after, tile, marks)
+        waters = back_up(store.load("filled", tile), directions, marks, *water)
+    store.save(after, tile, marks)
     return told, waters
 
 
-def _spread(job: Job, task: tuple[Tile, str | None]) -> np.ndarray:
+def _spread(store: TileStore, task: tuple[Tile, str | None]) -> np.ndarray:
     """Spread the flags of a tile down its own flow paths, and return those along its sides."""
     tile, marks = task
-    flags = np.array(job.load("border", tile))
+    flags = np.array(store.load("border", tile))
     if marks is not None:
-        inside = job.load(marks, tile)[1:-1, 1:-1]
+        inside = store.load(marks, tile)[1:-1, 1:-1]
         flags[1:-1, 1:-1][inside & MARKED != 0] |= POOL
     sides = frame_cells(tile.height, tile.width)
-    spread_downstream(_within(job, tile), flags)
-    job.save("own-flags", tile, flags)
+    spread_downstream(_within(store, tile), flags)
+    store.save("own-flags", tile, flags)
     return flags.reshape(-1)[sides]
 
 
-def _spread_in(job: Job, task: tuple[Tile, np.ndarray]) -> None:
+def _spread_in(store: TileStore, task: tuple[Tile, np.ndarray]) -> None:
     """Spread what comes in from other tiles."""
     tile, coming = task
-    flags = np.array(job.load("own-flags", tile))
+    flags = np.array(store.load("own-flags", tile))
     if coming.any():
         fresh = np.zeros(flags.shape, np.uint8)
         sides = frame_cells(tile.height, tile.width)
         np.bitwise_or.at(fresh.reshape(-1), sides, coming)
-        spread_downstream(_within(job, tile), fresh)
+        spread_downstream(_within(store, tile), fresh)
         flags |= fresh
-    job.save("flags", tile, flags)
+    store.save("flags", tile, flags)
 
 
-def _within(job: Job, tile: Tile) -> np.ndarray:
+def _within(store: TileStore, tile: Tile) -> np.ndarray:
     """Directions of a tile, `OUTSIDE` where they lead to another one."""
-    directions = np.array(job.load("directions", tile))
-    directions.reshape(-1)[job.load("exits", tile)] = OUTSIDE
+    directions = np.array(store.load("directions", tile))
+    directions.reshape(-1)[store.load("exits", tile)] = OUTSIDE
     return directions

@@ -22,7 +22,7 @@ from snakeshed.raster.lattice import Lattice, RowGeometry
 from snakeshed.terrain.elevations import Terrain, terrain_of
 from snakeshed.terrain.index import TerrainIndex
 from snakeshed.tiled.routing import route_tiled
-from snakeshed.tiled.store import Job, Map
+from snakeshed.tiled.store import Map, TileStore
 from snakeshed.tiled.tiling import Tiling, hand_over
 
 
@@ -87,7 +87,7 @@ class TiledWindow:
 
     Attributes
     ----------
-    job : Job
+    store : TileStore
         Its folder has the arrays of `snakeshed.tiled.routing.TiledDrainage`, and ``flags``,
         those of `snakeshed.delineation.window.Routed`.
     lattice : Lattice
@@ -95,7 +95,7 @@ class TiledWindow:
         Absolute cell of the north-western corner.
     """
 
-    job: Job
+    store: TileStore
     lattice: Lattice
     row: int
     column: int
@@ -122,11 +122,11 @@ class TiledWindow:
         tiling = Tiling.of_size(source.height, source.width, edge)
         drainage = route_tiled(source, tiling, folder, run, source.dtype, lattice.geographic)
         find_flags(drainage, backwater_m, run)
-        return cls(drainage.job, lattice, source.row, source.column)
+        return cls(drainage.store, lattice, source.row, source.column)
 
     def around(self, site: Site, radius_m: float) -> Routed:
         """Read the cells within a radius of a site."""
-        tiling = self.job.tiling
+        tiling = self.store.tiling
         row, column = self.lattice.cell_of(site.x, site.y)
         geometry = self.lattice.rows(row, 1)
         box = box_of(row, column, geometry.width_m[0], geometry.height_m[0], radius_m)
@@ -140,7 +140,7 @@ class TiledWindow:
 
         The box has to fit in the memory of one worker.
         """
-        tiling = self.job.tiling
+        tiling = self.store.tiling
         tile = tiling.tile_at(row - self.row, column - self.column)
         outlet = (row - self.row - tile.row + 1) * (tile.width + 2)
         outlet += column - self.column - tile.column + 1
@@ -148,7 +148,7 @@ class TiledWindow:
         first_row, last_row, first_column, last_column = row, row, column, column
         while starts:
             tile, (cells, towards) = starts.popitem()
-            directions = self.job.load("directions", tile)
+            directions = self.store.load("directions", tile)
             extent, cells, towards = climb(directions, cells, towards)
             if extent[0] <= extent[1]:
                 first_row = min(first_row, self.row + tile.row + extent[0] - 1)
@@ -184,16 +184,16 @@ class TiledWindow:
 
     @property
     def _geographic(self) -> bool:
-        return self.job.areas
+        return self.store.areas
 
     def _read(
         self, name: str, beyond: int, row: int, column: int, height: int, width: int
     ) -> np.ndarray:
-        tiling = self.job.tiling
+        tiling = self.store.tiling
         row, column = row - self.row, column - self.column
         top, left = max(0, row), max(0, column)
         bottom, right = min(tiling.height, row + height), min(tiling.width, column + width)
-        known = self.job.read(name, top, left, bottom - top, right - left)
+        known = self.store.read(name, top, left, bottom - top, right - left)
         values = np.full((height, width), beyond, known.dtype)
         values[top - row : bottom - row, left - column : right - column] = known
         return values

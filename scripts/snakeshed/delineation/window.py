@@ -22,7 +22,7 @@ from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.pools import backwater, pools_at_rim
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.lattice import Lattice, RowGeometry
-from snakeshed.terrain.border import CUT, EDGE, NODATA
+from snakeshed.terrain.border import BESIDE_NODATA, CUT, EDGE
 from snakeshed.terrain.elevations import Ground
 
 POOL = 8
@@ -52,7 +52,7 @@ def route_ground(
     """
     geometry = lattice.rows(ground.row - 1, ground.z.shape[0] + 2)
     view = ViewFinder(
-        affine=lattice.affine(ground.row, ground.col),
+        affine=lattice.affine(ground.row, ground.column),
         shape=ground.z.shape,
         nodata=ground.z.dtype.type(np.nan),
     )
@@ -123,7 +123,7 @@ class Routed:
         return cls(
             lattice,
             ground.row - 1,
-            ground.col - 1,
+            ground.column - 1,
             geometry,
             drainage.directions,
             drainage.counts,
@@ -224,7 +224,7 @@ class Routed:
             runner_up_distance_m=rival.distance_m if rival else None,
             runner_up_cost=rival.cost if rival else None,
             touches_edge=cut or bool(flags & EDGE),
-            touches_nodata=bool(flags & NODATA),
+            touches_nodata=bool(flags & BESIDE_NODATA),
             pool_at_rim=pool,
             needs_larger_window=not choice.final or site.needs_more,
             perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])

@@ -15,7 +15,7 @@ from typing import Any
 from snakeshed.errors import LayerError, SeveralProblems
 from snakeshed.raster.crs import short_crs, transformer
 from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
-from snakeshed.terrain.index import TerrainIndex, Tile
+from snakeshed.terrain.index import DemTile, TerrainIndex
 
 Extent = tuple[float, float, float, float]
 """West, south, east and north."""
@@ -183,9 +183,9 @@ def _misplaced(header: Header, where: str, terrain: TerrainIndex) -> Iterator[La
     )
 
 
-def _extent_of(terrain: TerrainIndex, tile: Tile) -> Extent:
-    west, north = terrain.source.corner(tile.row, tile.col)
-    east, south = terrain.source.corner(tile.row + tile.height, tile.col + tile.width)
+def _extent_of(terrain: TerrainIndex, tile: DemTile) -> Extent:
+    west, north = terrain.source.corner(tile.row, tile.column)
+    east, south = terrain.source.corner(tile.row + tile.height, tile.column + tile.width)
     return west, south, east, north
 
 

@@ -11,7 +11,7 @@ from snakeshed.kernels.growth import grown
 
 UNLABELLED = -1
 LEAVES_BAND = -2
-NOWHERE = -3
+NO_BASIN = -3
 
 
 def label_basins(directions: np.ndarray, threads: int = 1) -> tuple[np.ndarray, int]:
@@ -57,7 +57,7 @@ def begin_rows(directions, first, end, labels):
         for j in range(directions.shape[1]):
             code = directions[i, j]
             label = UNLABELLED if code != OUTSIDE else 0
-            labels[i, j] = label if code != NODATA else NOWHERE
+            labels[i, j] = label if code != NODATA else NO_BASIN
 
 
 @compiled

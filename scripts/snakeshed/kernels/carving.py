@@ -15,7 +15,7 @@ import numpy as np
 
 from snakeshed.kernels.basin_graph import label_basins, saddles, spanning_tree
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, neighbour_offsets
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.flats import resolve_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
 
@@ -135,11 +135,11 @@ def _reverse_paths(exits, labels, offsets, directions):
         if label_of[cell] != basin:
             # The saddle is written down from the basin on its other side.
             cell += offsets[onward]
-            onward = ((onward + 3) & 7) + 1
+            onward = opposite(onward)
         while True:
             code = np.int64(codes[cell])
             codes[cell] = onward
             if code == FLAT:
                 break
             cell += offsets[code]
-            onward = ((code + 3) & 7) + 1
+            onward = opposite(code)

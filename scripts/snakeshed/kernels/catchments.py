@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import NODATA, neighbour_offsets
+from snakeshed.kernels.d8 import NODATA, neighbour_offsets, opposite
 from snakeshed.kernels.growth import grown
 
 
@@ -87,7 +87,7 @@ def _lay_out(codes, counts, offsets, outlets, largest_first, is_outlet):
             free = position + 1
             for k in range(1, 9):
                 donor = cell + offsets[k]
-                if codes[donor] == ((k + 3) & 7) + 1:
+                if codes[donor] == opposite(k):
                     cells[free] = donor
                     free += counts[donor]
             position += 1
@@ -135,7 +135,7 @@ def _mark_upslope(codes, offsets, outlet, mask):
         cell = waiting[end]
         for k in range(1, 9):
             donor = cell + offsets[k]
-            if codes[donor] == ((k + 3) & 7) + 1 and not mask[donor]:
+            if codes[donor] == opposite(k) and not mask[donor]:
                 mask[donor] = True
                 waiting[end] = donor
                 end += 1

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from snakeshed.kernels.compiled import compiled
+
 OUTSIDE = 0
 FLAT = 9
 """No lower neighbour and not yet decided; no finished array of directions has it."""
 NODATA = 255
+
+
+@compiled(nogil=True)
+def opposite(code):
+    """Code of the direction that leads back."""
+    return ((code + 3) & 7) + 1
 
 
 def neighbour_offsets(columns: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, neighbour_offsets
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.growth import grown
 
 GATHERED = 10
@@ -97,7 +97,7 @@ def _drain(filled, offsets, directions):
                     if code < GATHERED or code > next_mark + 8 or level_at[neighbour] != level:
                         continue
                     # Of the cells of this wave, the first in the order of the directions.
-                    towards = next_mark + ((k + 3) & 7) + 1
+                    towards = next_mark + opposite(k)
                     if code == GATHERED:
                         codes[neighbour] = towards
                         queue[end] = neighbour

@@ -11,7 +11,7 @@ import numpy as np
 
 from snakeshed.kernels.accumulation import DONE, ONE_DONOR, wait_for_donors
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import NODATA, OUTSIDE, ROW_STEP, neighbour_offsets
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, ROW_STEP, neighbour_offsets, opposite
 from snakeshed.kernels.growth import grown
 
 # What no distance is.
@@ -148,7 +148,7 @@ def _trace_up(directions, upstream_m, outlet, offsets, lengths):
         longest = UNKNOWN
         for k in range(1, 9):
             beside = cell + offsets[k]
-            back = ((k + 3) & 7) + 1
+            back = opposite(k)
             if codes[beside] == back:
                 distance = upstream[beside] + lengths[beside // columns, back]
                 if distance > longest:

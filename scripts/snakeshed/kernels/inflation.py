@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, OUTSIDE, index_type, neighbour_offsets, open_border
+from snakeshed.kernels.d8 import FLAT, OUTSIDE, index_type, neighbour_offsets, open_border, opposite
 from snakeshed.kernels.filling import fill
 from snakeshed.kernels.flats import resolve_flats
 from snakeshed.kernels.growth import grown
@@ -233,7 +233,7 @@ def _raise_above_recipients(z, directions, offsets, step):
                 stack = grown(stack)
             for k in range(1, 9):
                 donor = cell + offsets[k]
-                if codes[donor] == ((k + 3) & 7) + 1:
+                if codes[donor] == opposite(k):
                     if not surface[donor] > surface[cell]:
                         raised = surface[cell] + step
                         if not raised > surface[cell]:  # the step is lost in the rounding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets, opposite
 
 
 def pools_at_rim(
@@ -100,7 +100,7 @@ def _back_up(filled, directions, exits, offsets, rise, marked):
                 beside = cell + offsets[k]
                 if filled[beside] <= level:  # never where there is no data
                     marked[beside] = True
-                    if directions[beside] == ((k + 3) & 7) + 1:
+                    if directions[beside] == opposite(k):
                         stack.append(beside)
 
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets, opposite
 from snakeshed.kernels.growth import grown
 
 
@@ -221,7 +221,7 @@ def _measure_upslope(codes, offsets, weights, outlet, distances):
         distance = distances[cell]
         for k in range(1, 9):
             donor = cell + offsets[k]
-            if codes[donor] == ((k + 3) & 7) + 1 and donor != outlet:
+            if codes[donor] == opposite(k) and donor != outlet:
                 distances[donor] = distance + weights[donor]
                 cells[end] = donor
                 end += 1

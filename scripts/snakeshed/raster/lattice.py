@@ -130,17 +130,17 @@ class Lattice:
             raise ValueError(f"({x}, {y}) is not a point")
         return math.floor((self.y0 - y) / self.dy), math.floor((x - self.x0) / self.dx)
 
-    def corner(self, row: int, col: int) -> tuple[float, float]:
+    def corner(self, row: int, column: int) -> tuple[float, float]:
         """Return x and y of the north-western corner of a cell, in units of the CRS."""
-        return self.x0 + col * self.dx, self.y0 - row * self.dy
+        return self.x0 + column * self.dx, self.y0 - row * self.dy
 
-    def centre(self, row: int, col: int) -> tuple[float, float]:
+    def centre(self, row: int, column: int) -> tuple[float, float]:
         """Return x and y of the centre of a cell, in units of the CRS."""
-        return self.x0 + (col + 0.5) * self.dx, self.y0 - (row + 0.5) * self.dy
+        return self.x0 + (column + 0.5) * self.dx, self.y0 - (row + 0.5) * self.dy
 
-    def affine(self, row: int, col: int) -> Affine:
-        """Return the transform of a raster whose first cell is (row, col)."""
-        x, y = self.corner(row, col)
+    def affine(self, row: int, column: int) -> Affine:
+        """Return the transform of a raster whose first cell is (row, column)."""
+        x, y = self.corner(row, column)
         return Affine(self.dx, 0.0, x, 0.0, -self.dy, y)
 
     def rows(self, first: int, n: int) -> RowGeometry:

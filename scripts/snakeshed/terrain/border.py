@@ -7,7 +7,7 @@ import numpy as np
 # Bits of `Ground.border`.
 CUT = 1
 EDGE = 2
-NODATA = 4
+BESIDE_NODATA = 4
 
 
 def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarray:
@@ -42,7 +42,7 @@ def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.nda
     border = np.ascontiguousarray(around[1:-1, 1:-1])
     # Only a void that is routed around can keep a piece of data from all ways out.
     if (beside[gap] == 0).any():
-        border[_islands(border, ~gap[1:-1, 1:-1]) & (_spread(gap) > 0)[1:-1, 1:-1]] = NODATA
+        border[_islands(border, ~gap[1:-1, 1:-1]) & (_spread(gap) > 0)[1:-1, 1:-1]] = BESIDE_NODATA
     return border
 
 
@@ -58,7 +58,7 @@ def _islands(border: np.ndarray, data: np.ndarray) -> np.ndarray:
 
 
 def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.ndarray:
-    """Return what each cell without data means to the cells beside it: 0, CUT or NODATA."""
+    """Return what each cell without data means to the cells beside it: 0, CUT or BESIDE_NODATA."""
     from scipy import ndimage
 
     labels, n = ndimage.label(nodata, structure=np.ones((3, 3), bool))
@@ -71,7 +71,7 @@ def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.nd
     large = np.bincount(labels.ravel(), minlength=n + 1) > max_void_cells
     # A small gap that leaves the window may be a void or the rim of a sea.
     meaning = np.where(beyond, CUT, 0)
-    meaning[large | open_to_outside] = NODATA
+    meaning[large | open_to_outside] = BESIDE_NODATA
     meaning[0] = 0
     return meaning.astype(np.uint8)[labels]
 

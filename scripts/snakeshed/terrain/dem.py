@@ -12,7 +12,7 @@ from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, 
 from snakeshed.raster.files import is_remote
 from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
 from snakeshed.raster.lattice import Lattice
-from snakeshed.terrain.index import TerrainIndex, Tile
+from snakeshed.terrain.index import DemTile, TerrainIndex
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")
 
@@ -208,8 +208,8 @@ def _misfits(header: Header, lattice: Lattice, reference: str) -> list[TerrainEr
             f"cells of {lattice.dx:.15g} x {lattice.dy:.15g}",
             "Bring all tiles to one grid with gdalwarp -tr -tap.",
         )
-    cols, rows = (left - lattice.x0) / lattice.dx, (lattice.y0 - top) / lattice.dy
-    shift = (cols - round(cols), rows - round(rows))
+    columns, rows = (left - lattice.x0) / lattice.dx, (lattice.y0 - top) / lattice.dy
+    shift = (columns - round(columns), rows - round(rows))
     if max(map(abs, shift)) > _ALIGNMENT_TOLERANCE:
         return misfit(
             f"cells shifted by {shift[0]:.4f} columns and {shift[1]:.4f} rows",
@@ -219,12 +219,12 @@ def _misfits(header: Header, lattice: Lattice, reference: str) -> list[TerrainEr
     return []
 
 
-def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> Tile:
+def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> DemTile:
     _, _, left, _, _, top = header.transform
-    return Tile(
+    return DemTile(
         path=header.path,
         row=round((lattice.y0 - top) / lattice.dy),
-        col=round((left - lattice.x0) / lattice.dx),
+        column=round((left - lattice.x0) / lattice.dx),
         height=header.height,
         width=header.width,
         dtype=header.dtype,

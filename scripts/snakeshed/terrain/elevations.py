@@ -13,7 +13,7 @@ from snakeshed.errors import TerrainError
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.header import gdal_faults, open_raster
 from snakeshed.terrain.border import border_of
-from snakeshed.terrain.index import TerrainIndex, Tile, overlap
+from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader
@@ -34,7 +34,7 @@ class Ground:
 
     Attributes
     ----------
-    row, col : int
+    row, column : int
         Absolute cell of the north-western corner.
     z : numpy.ndarray
         (h, w) elevations in metres, NaN without data. float32 where the files' numbers are exact
@@ -42,11 +42,11 @@ class Ground:
     border : numpy.ndarray
         (h, w) uint8, bits of what a cell with data lies beside (8 neighbours): ``CUT`` a cell
         with data, or a gap of unknown size, beyond the window; ``EDGE`` a cell outside all tiles;
-        ``NODATA`` a gap too large to be a void. 0 for cells without data.
+        ``BESIDE_NODATA`` a gap too large to be a void. 0 for cells without data.
     """
 
     row: int
-    col: int
+    column: int
     z: np.ndarray
     border: np.ndarray
 
@@ -84,7 +84,7 @@ class Terrain:
             raster.close()
         self._rasters.clear()
 
-    def read(self, row: int, col: int, height: int, width: int) -> Ground:
+    def read(self, row: int, column: int, height: int, width: int) -> Ground:
         """Read a window of the terrain.
 
         Cells outside all tiles and cells without data are NaN. What is told of a cell does not
@@ -92,7 +92,7 @@ class Terrain:
 
         Parameters
         ----------
-        row, col : int
+        row, column : int
             Absolute cell of the north-western corner; may be negative.
         height, width : int
             Cells, positive.
@@ -106,23 +106,28 @@ class Terrain:
         if height < 1 or width < 1:
             raise ValueError(f"a window of {height} x {width} cells")
         # One ring more, to know what each cell of the window lies beside.
-        window = (row - 1, col - 1, height + 2, width + 2)
+        window = (row - 1, column - 1, height + 2, width + 2)
         z, covered = self._native(*window) if self.index.is_native else self._resampled(*window)
         border = border_of(z, covered, self.max_void_cells)
-        return Ground(row, col, np.ascontiguousarray(z[1:-1, 1:-1]), border)
+        return Ground(row, column, np.ascontiguousarray(z[1:-1, 1:-1]), border)
 
-    def _native(self, row: int, col: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    def _native(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read a window of the source lattice: elevations, and which cells any tile covers."""
-        shares = [(tile, overlap(tile, row, col, height, width)) for tile in self.index.tiles]
+        shares = [(tile, overlap(tile, row, column, height, width)) for tile in self.index.tiles]
         shares = [(tile, share) for tile, share in shares if share is not None]
         dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
         z = np.full((height, width), np.nan, dtype)
         covered = np.zeros((height, width), bool)
         # Which tile gave a cell is only asked once two have been found to differ.
-        read: list[tuple[Tile, tuple[int, int, int, int]]] = []
+        read: list[tuple[DemTile, tuple[int, int, int, int]]] = []
         for tile, share in shares:
             values = self.read_tile(tile, *share)
-            here = slice(share[0] - row, share[1] - row), slice(share[2] - col, share[3] - col)
+            here = (
+                slice(share[0] - row, share[1] - row),
+                slice(share[2] - column, share[3] - column),
+            )
             known = z[here]
             if covered[here].any():
                 differ = (known != values) & ~np.isnan(known) & ~np.isnan(values)
@@ -136,7 +141,7 @@ class Terrain:
         return z, covered
 
     def read_tile(
-        self, tile: Tile, first_row: int, end_row: int, first_col: int, end_col: int
+        self, tile: DemTile, first_row: int, end_row: int, first_column: int, end_column: int
     ) -> np.ndarray:
         """Read absolute rows and columns of one tile, in metres, NaN without data.
 
@@ -146,9 +151,9 @@ class Terrain:
             They cannot be read, or hold what is no elevation.
         """
         rows = first_row - tile.row, end_row - tile.row
-        cols = first_col - tile.col, end_col - tile.col
+        columns = first_column - tile.column, end_column - tile.column
         try:
-            stored = self._raster(tile).read(1, window=(rows, cols), masked=True)
+            stored = self._raster(tile).read(1, window=(rows, columns), masked=True)
         except MemoryError:
             raise  # nothing is wrong with the tile
         except gdal_faults() as error:
@@ -168,10 +173,10 @@ class Terrain:
         # A scale turns the order round or not, but never leaves the range of its ends.
         ends = _elevations(tile, np.array([low, high]))
         if low <= max(_SENTINELS) or ends.min() < _LOWEST_M or ends.max() > _HIGHEST_M:
-            self._refuse_no_elevations(tile, values, first_row, first_col)
+            self._refuse_no_elevations(tile, values, first_row, first_column)
         return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
 
-    def compare(self, one: Tile, other: Tile, share: tuple[int, int, int, int]) -> None:
+    def compare(self, one: DemTile, other: DemTile, share: tuple[int, int, int, int]) -> None:
         """Compare the cells that two tiles share, given as by `overlap`.
 
         Raises
@@ -185,7 +190,7 @@ class Terrain:
             i, j = np.argwhere(differ)[0]
             self._refuse_contradiction(other, [(one, share)], share[0] + int(i), share[2] + int(j))
 
-    def _raster(self, tile: Tile) -> DatasetReader:
+    def _raster(self, tile: DemTile) -> DatasetReader:
         raster = self._rasters.get(tile.path)
         if raster is None:
             raster = open_raster(tile.path)
@@ -199,17 +204,19 @@ class Terrain:
             self._rasters[tile.path] = raster
         return raster
 
-    def _refuse_no_elevations(self, tile: Tile, stored: np.ndarray, row: int, col: int) -> None:
+    def _refuse_no_elevations(
+        self, tile: DemTile, stored: np.ndarray, row: int, column: int
+    ) -> None:
         """Raise an error if any number cannot be an elevation.
 
-        `stored` are those of the tile's cells from the absolute (row, col) on.
+        `stored` are those of the tile's cells from the absolute (row, column) on.
         """
         metres = _elevations(tile, stored)
         wrong = np.isin(stored, _SENTINELS) | (metres < _LOWEST_M) | (metres > _HIGHEST_M)
         if not wrong.any():
             return
         i, j = (int(index) for index in np.argwhere(wrong)[0])
-        x, y = self.index.source.centre(row + i, col + j)
+        x, y = self.index.source.centre(row + i, column + j)
         value = f"{float(stored[i, j]):.17g}"  # all digits, to be declared
         as_stored = (tile.scale, tile.offset, tile.vertical_unit_m) == (1.0, 0.0, 1.0)
         told = "" if as_stored else f", which is {metres[i, j]:.9g} m,"
@@ -225,19 +232,19 @@ class Terrain:
 
     def _refuse_contradiction(
         self,
-        tile: Tile,
-        read: list[tuple[Tile, tuple[int, int, int, int]]],
+        tile: DemTile,
+        read: list[tuple[DemTile, tuple[int, int, int, int]]],
         row: int,
-        col: int,
+        column: int,
     ) -> None:
-        """Raise the error about two tiles that disagree in the cell (row, col)."""
-        cell = (row, row + 1, col, col + 1)
+        """Raise the error about two tiles that disagree in the cell (row, column)."""
+        cell = (row, row + 1, column, column + 1)
         ours = self.read_tile(tile, *cell)[0, 0]
         for other, share in read:
-            if share[0] <= row < share[1] and share[2] <= col < share[3]:
+            if share[0] <= row < share[1] and share[2] <= column < share[3]:
                 theirs = self.read_tile(other, *cell)[0, 0]
                 if not np.isnan(theirs) and theirs != ours:
-                    x, y = self.index.source.centre(row, col)
+                    x, y = self.index.source.centre(row, column)
                     raise TerrainError(
                         f"{other.path} and {tile.path}",
                         f"{theirs:.9g} m and {ours:.9g} m in the same cell at x {x:.10g}, "
@@ -247,31 +254,31 @@ class Terrain:
                     )
 
     def _resampled(
-        self, row: int, col: int, height: int, width: int
+        self, row: int, column: int, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Resample a window of the target lattice; like :meth:`_native`, always float64."""
-        from snakeshed.kernels.resample import OUTSIDE, bilinear
+        from snakeshed.kernels.resample import OFF_TILES, bilinear
 
         z = np.empty((height, width))
         kind = np.empty((height, width), np.uint8)
         step = max(1, _STRIP_CELLS // width)
         for first in range(0, height, step):
             strip = slice(first, min(height, first + step))
-            rows, cols = self._source_positions(row + first, col, strip.stop - first, width)
-            window = self._window_around(rows, cols)
+            rows, columns = self._source_positions(row + first, column, strip.stop - first, width)
+            window = self._window_around(rows, columns)
             if window is None:
-                z[strip], kind[strip] = np.nan, OUTSIDE
+                z[strip], kind[strip] = np.nan, OFF_TILES
                 continue
             source, covered = self._native(*window)
-            bilinear(rows, cols, source, covered, window[0], window[1], z[strip], kind[strip])
-        return z, kind != OUTSIDE
+            bilinear(rows, columns, source, covered, window[0], window[1], z[strip], kind[strip])
+        return z, kind != OFF_TILES
 
     def _source_positions(
-        self, row: int, col: int, height: int, width: int
+        self, row: int, column: int, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return where the centres of target cells lie, in absolute source rows and columns."""
         target, source = self.index.lattice, self.index.source
-        xs = target.x0 + (np.arange(col, col + width) + 0.5) * target.dx
+        xs = target.x0 + (np.arange(column, column + width) + 0.5) * target.dx
         ys = target.y0 - (np.arange(row, row + height) + 0.5) * target.dy
         x, y = self._transformer.transform(np.tile(xs, height), np.repeat(ys, width))
         shape = (height, width)
@@ -281,21 +288,21 @@ class Terrain:
         )
 
     def _window_around(
-        self, rows: np.ndarray, cols: np.ndarray
+        self, rows: np.ndarray, columns: np.ndarray
     ) -> tuple[int, int, int, int] | None:
         """Return the source window that positions need, or None where no tile can cover them."""
-        finite = np.isfinite(rows) & np.isfinite(cols)
+        finite = np.isfinite(rows) & np.isfinite(columns)
         tiles = self.index.tiles
         if not (finite.any() and tiles):
             return None
         # Positions may run far beyond the DEM; cells beyond its tiles need not be allocated.
         first_row = max(int(rows[finite].min()) - 2, min(t.row for t in tiles))
-        first_col = max(int(cols[finite].min()) - 2, min(t.col for t in tiles))
+        first_column = max(int(columns[finite].min()) - 2, min(t.column for t in tiles))
         end_row = min(int(rows[finite].max()) + 3, max(t.row + t.height for t in tiles))
-        end_col = min(int(cols[finite].max()) + 3, max(t.col + t.width for t in tiles))
-        if first_row >= end_row or first_col >= end_col:
+        end_column = min(int(columns[finite].max()) + 3, max(t.column + t.width for t in tiles))
+        if first_row >= end_row or first_column >= end_column:
             return None
-        return first_row, first_col, end_row - first_row, end_col - first_col
+        return first_row, first_column, end_row - first_row, end_column - first_column
 
 
 @lru_cache(maxsize=1)
@@ -313,7 +320,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
 
 
-def _elevations(tile: Tile, stored: np.ndarray) -> np.ndarray:
+def _elevations(tile: DemTile, stored: np.ndarray) -> np.ndarray:
     """Return stored numbers of a tile in metres, float64."""
     values = stored.astype(np.float64)
     # One after the other and only where they say something: a factor of 1 must not change a value.

@@ -18,13 +18,13 @@ _EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float32")
 
 
 @dataclass(frozen=True)
-class Tile:
+class DemTile:
     """One raster of a DEM and its place on the lattice.
 
     Attributes
     ----------
     path : str
-    row, col : int
+    row, column : int
         Absolute cell of its north-western corner.
     height, width : int
         In cells.
@@ -40,7 +40,7 @@ class Tile:
 
     path: str
     row: int
-    col: int
+    column: int
     height: int
     width: int
     dtype: str
@@ -71,7 +71,7 @@ class TerrainIndex:
         The lattice of the terrain: the DEM's own, or that of `dem.target_crs`.
     source : Lattice
         The lattice on which `tiles` are counted: the DEM's own.
-    tiles : tuple of Tile
+    tiles : tuple of DemTile
         Sorted by path.
     assumptions : tuple of str
         What the files do not say and was assumed; for the log.
@@ -79,7 +79,7 @@ class TerrainIndex:
 
     lattice: Lattice
     source: Lattice
-    tiles: tuple[Tile, ...]
+    tiles: tuple[DemTile, ...]
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -90,7 +90,7 @@ class TerrainIndex:
     @cached_property
     def _bounds(self) -> np.ndarray:
         """First row, end row, first column and end column (axis 0) of each tile (axis 1)."""
-        bounds = [(t.row, t.row + t.height, t.col, t.col + t.width) for t in self.tiles]
+        bounds = [(t.row, t.row + t.height, t.column, t.column + t.width) for t in self.tiles]
         return np.array(bounds, np.int64).reshape(-1, 4).T
 
     def subset(self, paths: Iterable[str]) -> TerrainIndex:
@@ -115,18 +115,18 @@ class TerrainIndex:
         return cls(
             lattice=Lattice(**fields["lattice"]),
             source=Lattice(**fields["source"]),
-            tiles=tuple(Tile(**tile) for tile in fields["tiles"]),
+            tiles=tuple(DemTile(**tile) for tile in fields["tiles"]),
             assumptions=tuple(fields["assumptions"]),
         )
 
 
-def tiles_under(index: TerrainIndex, row: int, col: int, height: int, width: int) -> list[str]:
+def tiles_under(index: TerrainIndex, row: int, column: int, height: int, width: int) -> list[str]:
     """List the tiles that reading a window may touch, the ring of cells around it included.
 
     Parameters
     ----------
     index : TerrainIndex
-    row, col, height, width : int
+    row, column, height, width : int
         A window of ``index.lattice``, in absolute cells.
 
     Returns
@@ -135,32 +135,35 @@ def tiles_under(index: TerrainIndex, row: int, col: int, height: int, width: int
         Sorted paths: exactly those touched on the DEM's own lattice; with resampling perhaps
         some more, never fewer.
     """
-    window = (row - 1, col - 1, height + 2, width + 2)
+    window = (row - 1, column - 1, height + 2, width + 2)
     if not index.is_native:
         window = _source_window(index, *window)
         if window is None:
             return [tile.path for tile in index.tiles]
-    row, col, height, width = window
+    row, column, height, width = window
     # Thousands of patches ask this of thousands of tiles.
-    first_row, end_row, first_col, end_col = index._bounds
+    first_row, end_row, first_column, end_column = index._bounds
     rows = (first_row < row + height) & (end_row > row)
-    touched = rows & (first_col < col + width) & (end_col > col)
+    touched = rows & (first_column < column + width) & (end_column > column)
     return [index.tiles[k].path for k in np.flatnonzero(touched)]
 
 
 def overlap(
-    tile: Tile, row: int, col: int, height: int, width: int
+    tile: DemTile, row: int, column: int, height: int, width: int
 ) -> tuple[int, int, int, int] | None:
     """Return (first row, end row, first column, end column) that a tile and a window share."""
     first_row, end_row = max(row, tile.row), min(row + height, tile.row + tile.height)
-    first_col, end_col = max(col, tile.col), min(col + width, tile.col + tile.width)
-    if first_row >= end_row or first_col >= end_col:
+    first_column, end_column = (
+        max(column, tile.column),
+        min(column + width, tile.column + tile.width),
+    )
+    if first_row >= end_row or first_column >= end_column:
         return None
-    return first_row, end_row, first_col, end_col
+    return first_row, end_row, first_column, end_column
 
 
 def _source_window(
-    index: TerrainIndex, row: int, col: int, height: int, width: int
+    index: TerrainIndex, row: int, column: int, height: int, width: int
 ) -> tuple[int, int, int, int] | None:
     """Return a window of the source lattice that contains all that a target window needs.
 
@@ -169,22 +172,22 @@ def _source_window(
     """
     steps = 32
     lattice, source = index.lattice, index.source
-    xs = [lattice.x0 + (col + width * i / steps) * lattice.dx for i in range(steps + 1)]
+    xs = [lattice.x0 + (column + width * i / steps) * lattice.dx for i in range(steps + 1)]
     ys = [lattice.y0 - (row + height * i / steps) * lattice.dy for i in range(steps + 1)]
     x, y = transformer(lattice.crs, source.crs).transform(
         np.tile(xs, steps + 1), np.repeat(ys, steps + 1)
     )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
-    cols, rows = (x - source.x0) / source.dx, (source.y0 - y) / source.dy
+    columns, rows = (x - source.x0) / source.dx, (source.y0 - y) / source.dy
     # Between two of these points a smooth map strays by less than one step of the mesh.
-    margin_cols = math.ceil(2 + (cols.max() - cols.min()) / steps)
+    margin_columns = math.ceil(2 + (columns.max() - columns.min()) / steps)
     margin_rows = math.ceil(2 + (rows.max() - rows.min()) / steps)
-    first_col = math.floor(cols.min()) - margin_cols
+    first_column = math.floor(columns.min()) - margin_columns
     first_row = math.floor(rows.min()) - margin_rows
-    end_col = math.ceil(cols.max()) + margin_cols
+    end_column = math.ceil(columns.max()) + margin_columns
     end_row = math.ceil(rows.max()) + margin_rows
-    return first_row, first_col, end_row - first_row, end_col - first_col
+    return first_row, first_column, end_row - first_row, end_column - first_column
 
 
 def near_a_tile(index: TerrainIndex, x: float, y: float, radius_m: float) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from snakeshed.errors import SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.files import is_remote
 from snakeshed.terrain.elevations import Terrain
-from snakeshed.terrain.index import TerrainIndex, Tile, overlap
+from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 
 Share = tuple[int, int, int, int]
 """First row, end row, first and end column, absolute; as of `snakeshed.terrain.index.overlap`."""
@@ -68,7 +68,7 @@ def check_cells(index: TerrainIndex) -> None:
             _search(terrain)
 
 
-def _any_data(terrain: Terrain, tile: Tile, shares: Sequence[Share]) -> bool:
+def _any_data(terrain: Terrain, tile: DemTile, shares: Sequence[Share]) -> bool:
     """Read all of these pieces; whether any cell of them has data."""
     found = False
     for share in shares:
@@ -76,28 +76,28 @@ def _any_data(terrain: Terrain, tile: Tile, shares: Sequence[Share]) -> bool:
     return bool(found)
 
 
-def _compare(terrain: Terrain, tile: Tile, others: Sequence[Tile]) -> None:
+def _compare(terrain: Terrain, tile: DemTile, others: Sequence[DemTile]) -> None:
     """Read the middle of what a tile shares with each other one, which finds contradictions."""
     for other in others:
-        share = overlap(other, tile.row, tile.col, tile.height, tile.width)
+        share = overlap(other, tile.row, tile.column, tile.height, tile.width)
         if share is None or is_remote(other.path):
             continue
-        first_row, end_row, first_col, end_col = share
-        height, width = min(_SIDE, end_row - first_row), min(_SIDE, end_col - first_col)
+        first_row, end_row, first_column, end_column = share
+        height, width = min(_SIDE, end_row - first_row), min(_SIDE, end_column - first_column)
         row = (first_row + end_row - height) // 2
-        col = (first_col + end_col - width) // 2
-        terrain.compare(other, tile, (row, row + height, col, col + width))
+        column = (first_column + end_column - width) // 2
+        terrain.compare(other, tile, (row, row + height, column, column + width))
 
 
-def _middle(tile: Tile) -> Share:
-    row, col = tile.row + tile.height // 2, tile.col + tile.width // 2
-    return overlap(tile, row - _SIDE // 2, col - _SIDE // 2, _SIDE, _SIDE)
+def _middle(tile: DemTile) -> Share:
+    row, column = tile.row + tile.height // 2, tile.column + tile.width // 2
+    return overlap(tile, row - _SIDE // 2, column - _SIDE // 2, _SIDE, _SIDE)
 
 
-def _corners(tile: Tile) -> list[Share]:
+def _corners(tile: DemTile) -> list[Share]:
     rows = (tile.row, tile.row + tile.height - _SIDE)
-    cols = (tile.col, tile.col + tile.width - _SIDE)
-    return [overlap(tile, row, col, _SIDE, _SIDE) for row in rows for col in cols]
+    columns = (tile.column, tile.column + tile.width - _SIDE)
+    return [overlap(tile, row, column, _SIDE, _SIDE) for row in rows for column in columns]
 
 
 def _search(terrain: Terrain) -> None:
@@ -124,10 +124,10 @@ def _search(terrain: Terrain) -> None:
     )
 
 
-def _pieces(tile: Tile) -> Iterator[Share]:
+def _pieces(tile: DemTile) -> Iterator[Share]:
     """Cut a tile into whole rows, or parts of rows, of as many cells as are read at a time."""
     width = min(tile.width, _CELLS_AT_A_TIME)
     height = max(1, _CELLS_AT_A_TIME // width)
     for row in range(tile.row, tile.row + tile.height, height):
-        for col in range(tile.col, tile.col + tile.width, width):
-            yield overlap(tile, row, col, height, width)
+        for column in range(tile.column, tile.column + tile.width, width):
+            yield overlap(tile, row, column, height, width)

@@ -9,9 +9,9 @@ import numpy as np
 
 from snakeshed.kernels.accumulation import accumulate, count_upslope
 from snakeshed.kernels.d8 import neighbour_offsets
-from snakeshed.kernels.tiled.links import NOWHERE, link_sides, pass_through, spread_inflow
+from snakeshed.kernels.tiled.links import NO_EXIT, link_sides, pass_through, spread_inflow
 from snakeshed.kernels.tiled.sides import frame_cells
-from snakeshed.tiled.store import SUMS, Job, Map, row_geometry
+from snakeshed.tiled.store import SUMS, Map, TileStore, row_geometry
 from snakeshed.tiled.tiling import (
     Tile,
     hand_over,
@@ -32,7 +32,7 @@ class Passage:
     entries : ndarray of int64, shape (n,)
         The cells of other tiles that they lead to.
     links : ndarray of int64, shape (cells of frames,)
-        By which exit the water of each cell leaves the tile, `NOWHERE` for none.
+        By which exit the water of each cell leaves the tile, `NO_EXIT` for none.
     """
 
     starts: dict[Tile, int]
@@ -52,22 +52,22 @@ class Passage:
 # --- What drains through each cell
 
 
-def count_all(job: Job, run: Map) -> Passage:
+def count_all(store: TileStore, run: Map) -> Passage:
     """Sum up within the tiles, then what passes from tile to tile."""
-    tiling = job.tiling
-    sums = SUMS if job.areas else SUMS[:1]
+    tiling = store.tiling
+    sums = SUMS if store.areas else SUMS[:1]
     starts, places, entries, links = {}, [], [], []
     leaving: dict[str, list[np.ndarray]] = {name: [] for name in sums}
     start = 0
     for tile in tiling.tiles:
         starts[tile] = start
         start += tile.frame_size
-    for tile, told in zip(tiling.tiles, run(partial(_count, job), tiling.tiles), strict=True):
+    for tile, told in zip(tiling.tiles, run(partial(_count, store), tiling.tiles), strict=True):
         places.append(told.exits + starts[tile])
         entries.append(told.exits.copy())
         for other, which, there in hand_over(tiling, tile, told.leads_to):
             entries[-1][which] = starts[other] + place_in_frame(other, there)
-        links.append(np.where(told.links == NOWHERE, NOWHERE, told.links + starts[tile]))
+        links.append(np.where(told.links == NO_EXIT, NO_EXIT, told.links + starts[tile]))
         for name, values in zip(sums, told.leaving, strict=True):
             leaving[name].append(values)
     passage = Passage(starts, *map(np.concatenate, (places, entries, links)))
@@ -77,7 +77,7 @@ def count_all(job: Job, run: Map) -> Passage:
         here = passage.frame_of(tile, coming)
         at = np.flatnonzero(here[:, 0])
         tasks.append((tile, at, here[at]))
-    for _ in run(partial(_pass_in, job), tasks):
+    for _ in run(partial(_pass_in, store), tasks):
         pass
     return passage
 
@@ -102,31 +102,31 @@ class _Links:
     leaving: list[np.ndarray]
 
 
-def _count(job: Job, tile: Tile) -> _Links:
+def _count(store: TileStore, tile: Tile) -> _Links:
     """Sum up what drains through each cell of a tile from the tile itself."""
-    directions = job.load("directions", tile)
+    directions = store.load("directions", tile)
     sides = frame_cells(tile.height, tile.width)
     links = link_sides(directions, sides)
-    exits = np.unique(links[links != NOWHERE])
+    exits = np.unique(links[links != NO_EXIT])
     codes = directions.reshape(-1)[sides[exits]]
     leads_to = sides[exits] + neighbour_offsets(tile.width + 2)[codes]
-    job.save("exits", tile, sides[exits])
+    store.save("exits", tile, sides[exits])
     leaving = []
     counts = count_upslope(directions)
     leaving.append(counts.reshape(counts.size)[sides[exits]].astype(np.int64))
-    job.save("counts", tile, counts.astype(job.counts_dtype, copy=False))
+    store.save("counts", tile, counts.astype(store.counts_dtype, copy=False))
     del counts
-    if job.areas:
-        mm2 = np.rint(row_geometry(job, tile).area_m2 * 1e6).astype(np.int64)
+    if store.areas:
+        mm2 = np.rint(row_geometry(store, tile).area_m2 * 1e6).astype(np.int64)
         areas = accumulate(directions, np.broadcast_to(mm2[:, None], directions.shape))
         leaving.append(areas.reshape(areas.size)[sides[exits]])
-        job.save("areas", tile, areas)
+        store.save("areas", tile, areas)
     return _Links(links, exits, leads_to, leaving)
 
 
-def _pass_in(job: Job, task: tuple[Tile, np.ndarray, np.ndarray]) -> None:
+def _pass_in(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> None:
     """Find what comes in from other tiles passes through."""
     tile, places, coming = task
     entries = frame_cells(tile.height, tile.width)[places]
-    cells, passing = spread_inflow(job.load("directions", tile), entries, coming)
-    job.save("inflow", tile, np.column_stack([cells, passing]))
+    cells, passing = spread_inflow(store.load("directions", tile), entries, coming)
+    store.save("inflow", tile, np.column_stack([cells, passing]))

@@ -14,7 +14,7 @@ from snakeshed.kernels.flats import resolve_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
 from snakeshed.kernels.tiled.basins import contract, spanning_edges
 from snakeshed.kernels.tiled.sides import frame, frame_cells
-from snakeshed.tiled.store import Job, Map, read_frames, records, sizes_of
+from snakeshed.tiled.store import Map, TileStore, read_frames, records, sizes_of
 from snakeshed.tiled.tiling import (
     Tile,
     lines_between,
@@ -74,13 +74,13 @@ def in_window(numbers: np.ndarray, before: int) -> np.ndarray:
     return np.where(numbers > 0, numbers + before, 0)
 
 
-def window_levels(job: Job, run: Map) -> list[np.ndarray]:
+def window_levels(store: TileStore, run: Map) -> list[np.ndarray]:
     """Find the level of each numbered basin of each tile."""
-    tiles = job.tiling.tiles
+    tiles = store.tiling.tiles
     first, second, level = [], [], []
     number_frames, z_frames = {}, {}
     ends = [0]
-    for tile, told in zip(tiles, run(partial(_gather_basins, job), tiles), strict=True):
+    for tile, told in zip(tiles, run(partial(_gather_basins, store), tiles), strict=True):
         first.append(in_window(told.first, ends[-1]))
         second.append(in_window(told.second, ends[-1]))
         level.append(told.level)
@@ -88,7 +88,9 @@ def window_levels(job: Job, run: Map) -> list[np.ndarray]:
         z_frames[tile] = told.z_frame
         ends.append(ends[-1] + told.numbers)
     for (here, there), (low, high) in zip(
-        lines_between(job.tiling, number_frames), lines_between(job.tiling, z_frames), strict=True
+        lines_between(store.tiling, number_frames),
+        lines_between(store.tiling, z_frames),
+        strict=True,
     ):
         for one, other in touching(here.size):
             saddle = np.maximum(low[one], high[other])
@@ -101,12 +103,12 @@ def window_levels(job: Job, run: Map) -> list[np.ndarray]:
     return [levels[begin + 1 : end + 1] for begin, end in itertools.pairwise(ends)]
 
 
-def _gather_basins(job: Job, tile: Tile) -> _Basins:
+def _gather_basins(store: TileStore, tile: Tile) -> _Basins:
     """Label the basins of a tile as if it were a window, but for the ways outside at its sides."""
-    z, outlets = read_frames(job, tile)
-    job.save("ground", tile, z)
-    job.save("border", tile, outlets)
-    directions = steepest_descent(z, outlets, *sizes_of(job, tile))
+    z, outlets = read_frames(store, tile)
+    store.save("ground", tile, z)
+    store.save("border", tile, outlets)
+    directions = steepest_descent(z, outlets, *sizes_of(store, tile))
     resolve_flats(z, directions)
     labels, basins = label_basins(directions)
     del directions
@@ -115,27 +117,27 @@ def _gather_basins(job: Job, tile: Tile) -> _Basins:
     tree = spanning_edges(basins, first, second, level, saddle)
     first, second, level = first[tree], second[tree], level[tree]
     number_of, number_frame = number_sides(labels, basins, frame_cells(tile.height, tile.width))
-    job.save("labels", tile, labels)
-    job.save("numbers", tile, number_of)
-    job.save("tree", tile, records(first=first, second=second, level=level))
+    store.save("labels", tile, labels)
+    store.save("numbers", tile, number_of)
+    store.save("tree", tile, records(first=first, second=second, level=level))
     edges, one, other = contract(basins, first, second, number_of)
     z_frame = frame(z[1:-1, 1:-1])
     return _Basins(int(number_of.max()), one, other, level[edges], number_frame, z_frame)
 
 
-def raise_to_levels(job: Job, task: tuple[Tile, np.ndarray]) -> np.ndarray:
+def raise_to_levels(store: TileStore, task: tuple[Tile, np.ndarray]) -> np.ndarray:
     """Fill the depressions of a tile, and return the frame of the filled surface."""
     tile, levels_at_sides = task
-    tree, number_of = job.load("tree", tile), job.load("numbers", tile)
+    tree, number_of = store.load("tree", tile), store.load("numbers", tile)
     at_sides = np.flatnonzero(number_of > 0).astype(tree["first"].dtype)
     # What is known of the levels at the sides stands for all ways through other tiles.
     first = np.concatenate([tree["first"], at_sides])
     second = np.concatenate([tree["second"], np.zeros_like(at_sides)])
     level = np.concatenate([tree["level"], levels_at_sides])
     levels = spill_levels(number_of.size - 1, first, second, level, np.arange(first.size))
-    ground = job.load("ground", tile)
+    ground = store.load("ground", tile)
     filled = np.array(ground)
-    raise_rows(filled, job.load("labels", tile), levels, 1, tile.height + 1)
-    job.save("filled", tile, filled)
-    job.save("raised", tile, filled > ground)
+    raise_rows(filled, store.load("labels", tile), levels, 1, tile.height + 1)
+    store.save("filled", tile, filled)
+    store.save("raised", tile, filled > ground)
     return frame(filled[1:-1, 1:-1])

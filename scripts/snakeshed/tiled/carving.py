@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from snakeshed.kernels.basin_graph import saddles
 from snakeshed.kernels.carving import check_drained
-from snakeshed.kernels.d8 import FLAT, neighbour_offsets
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.tiled.basins import contract, spanning_edges
 from snakeshed.kernels.tiled.carving import label_pieces, orient, reverse_paths
 from snakeshed.kernels.tiled.sides import frame, frame_cells
@@ -27,7 +27,7 @@ from snakeshed.tiled.accumulation import count_all
 from snakeshed.tiled.basins import in_window, number_sides
 from snakeshed.tiled.directions import direct_all
 from snakeshed.tiled.routing import TiledDrainage
-from snakeshed.tiled.store import Job, Map, Source, read_ground, records
+from snakeshed.tiled.store import Map, Source, TileStore, read_ground, records
 from snakeshed.tiled.tiling import Tile, Tiling, hand_over, lines_between, place_in_frame, touching
 
 DEEP = np.iinfo(np.int64).max
@@ -58,13 +58,13 @@ def carve_tiled(
     ValueError
         If a connected piece of the data has no cell that may drain outside.
     """
-    job = Job(source, tiling, folder, np.dtype(dtype).name, areas)
-    ground = dict(zip(tiling.tiles, run(partial(read_ground, job), tiling.tiles), strict=True))
-    direct_all(job, run, ground)
-    names = _reverse_all(job, run, _join_basins(job, run))
-    direct_all(job, run, ground, given=names)
-    job.forget(*set(names.values()))
-    return TiledDrainage(job, count_all(job, run))
+    store = TileStore(source, tiling, folder, np.dtype(dtype).name, areas)
+    ground = dict(zip(tiling.tiles, run(partial(read_ground, store), tiling.tiles), strict=True))
+    direct_all(store, run, ground)
+    names = _reverse_all(store, run, _join_basins(store, run))
+    direct_all(store, run, ground, given=names)
+    store.forget(*set(names.values()))
+    return TiledDrainage(store, count_all(store, run))
 
 
 @dataclass(frozen=True)
@@ -118,24 +118,24 @@ class _Share:
     onward: np.ndarray
 
 
-def _gather_pieces(job: Job, tile: Tile) -> _Pieces:
-    directions = job.load("directions", tile)
-    z = job.load("filled", tile)
+def _gather_pieces(store: TileStore, tile: Tile) -> _Pieces:
+    directions = store.load("directions", tile)
+    z = store.load("filled", tile)
     sides = frame_cells(tile.height, tile.width)
     labels, pieces, exits = label_pieces(directions, np.unique(sides))
-    first, second, level, saddle = saddles(z, job.load("border", tile), labels, pieces)
+    first, second, level, saddle = saddles(z, store.load("border", tile), labels, pieces)
     tree = spanning_edges(pieces, first, second, level, saddle)
     first, second, level, saddle = first[tree], second[tree], level[tree], saddle[tree]
     number_of, number_frame = number_sides(labels, pieces, sides)
     edge, one, other = contract(pieces, first, second, number_of)
     told = np.zeros(first.size, np.bool_)
     told[edge] = True
-    job.save("labels", tile, labels)
-    job.save("numbers", tile, number_of)
-    job.save("tree", tile, records(first=first, second=second, saddle=saddle, told=told))
+    store.save("labels", tile, labels)
+    store.save("numbers", tile, number_of)
+    store.save("tree", tile, records(first=first, second=second, saddle=saddle, told=told))
     cell, code = np.divmod(saddle[edge], 8)
     row, column = np.divmod(cell, tile.width + 2)
-    absolute = (row + tile.row) * (job.tiling.width + 2) + column + tile.column
+    absolute = (row + tile.row) * (store.tiling.width + 2) + column + tile.column
     codes = directions.reshape(-1)
     return _Pieces(
         int(number_of.max()),
@@ -152,11 +152,11 @@ def _gather_pieces(job: Job, tile: Tile) -> _Pieces:
     )
 
 
-def _join_basins(job: Job, run: Map) -> dict[Tile, _Share]:
+def _join_basins(store: TileStore, run: Map) -> dict[Tile, _Share]:
     """Put the pieces of basins together, and find how the basins drain."""
-    tiles = job.tiling.tiles
-    told = dict(zip(tiles, run(partial(_gather_pieces, job), tiles), strict=True))
-    return _WindowBasins(job.tiling, told).shares()
+    tiles = store.tiling.tiles
+    told = dict(zip(tiles, run(partial(_gather_pieces, store), tiles), strict=True))
+    return _WindowBasins(store.tiling, told).shares()
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ class _WindowBasins:
         on_line = on_line[chosen.tile[up[on_line]] < 0]
         for basin in on_line.tolist():
             cell, code = divmod(int(chosen.saddle[up[basin]]), 8)
-            beyond = cell + int(offsets[code]), ((code + 3) & 7) + 1
+            beyond = cell + int(offsets[code]), opposite(code)
             for at, onward in ((cell, code), beyond):
                 row, column = divmod(at, columns)
                 tile = tiling.tile_at(row - 1, column - 1)
@@ -334,17 +334,17 @@ class _WindowBasins:
         return begins
 
 
-def _reverse_all(job: Job, run: Map, shares: dict[Tile, _Share]) -> dict[Tile, str]:
+def _reverse_all(store: TileStore, run: Map, shares: dict[Tile, _Share]) -> dict[Tile, str]:
     """Reverse the path of each basin, from tile to tile; return where the directions are then."""
-    names = dict.fromkeys(job.tiling.tiles, "directions")
+    names = dict.fromkeys(store.tiling.tiles, "directions")
     number = 0
-    tasks = [(tile, "directions", "reversed0", shares[tile]) for tile in job.tiling.tiles]
+    tasks = [(tile, "directions", "reversed0", shares[tile]) for tile in store.tiling.tiles]
     step = _reverse_own
     while tasks:
         going_on: dict[Tile, list] = defaultdict(list)
-        for task, (cells, onward) in zip(tasks, run(partial(step, job), tasks), strict=True):
+        for task, (cells, onward) in zip(tasks, run(partial(step, store), tasks), strict=True):
             names[task[0]] = task[2]
-            for other, which, there in hand_over(job.tiling, task[0], cells):
+            for other, which, there in hand_over(store.tiling, task[0], cells):
                 going_on[other].append((there, onward[which]))
         number += 1
         step = _reverse_on
@@ -355,16 +355,18 @@ def _reverse_all(job: Job, run: Map, shares: dict[Tile, _Share]) -> dict[Tile, s
             begin = tuple(np.concatenate(part) for part in parts)
             tasks.append((tile, names[tile], f"reversed{number}", begin))
     given_up = {f"reversed{one}" for one in range(number)} - set(names.values())
-    job.forget("labels", "tree", "numbers", *given_up)
+    store.forget("labels", "tree", "numbers", *given_up)
     return names
 
 
-def _reverse_own(job: Job, task: tuple[Tile, str, str, _Share]) -> tuple[np.ndarray, np.ndarray]:
+def _reverse_own(
+    store: TileStore, task: tuple[Tile, str, str, _Share]
+) -> tuple[np.ndarray, np.ndarray]:
     """Reverse the paths that begin at saddles of a tile, and those that begin on its sides."""
     tile, before, after, share = task
-    labels = job.load("labels", tile).reshape(-1)
-    tree = job.load("tree", tile)
-    number_of = job.load("numbers", tile)
+    labels = store.load("labels", tile).reshape(-1)
+    tree = store.load("tree", tile)
+    number_of = store.load("numbers", tile)
     # Pieces of one basin are one node. Those inside the tile are basins of their own.
     names, own = np.unique(share.basins, return_inverse=True)
     inside = np.flatnonzero(number_of < 0)
@@ -386,19 +388,19 @@ def _reverse_own(job: Job, task: tuple[Tile, str, str, _Share]) -> tuple[np.ndar
     here = node_of[np.maximum(labels[cells], 0)] == nodes
     offsets = neighbour_offsets(tile.width + 2)
     cells = np.where(here, cells, cells + offsets[codes])
-    onward = np.where(here, codes, ((codes + 3) & 7) + 1).astype(np.uint8)
-    directions = np.array(job.load(before, tile))
+    onward = np.where(here, codes, opposite(codes)).astype(np.uint8)
+    directions = np.array(store.load(before, tile))
     result = reverse_paths(
         directions, np.concatenate([cells, share.cells]), np.concatenate([onward, share.onward])
     )
-    job.save(after, tile, directions)
+    store.save(after, tile, directions)
     return result
 
 
-def _reverse_on(job: Job, task: tuple) -> tuple[np.ndarray, np.ndarray]:
+def _reverse_on(store: TileStore, task: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Reverse paths that come from other tiles."""
     tile, before, after, (cells, onward) = task
-    directions = np.array(job.load(before, tile))
+    directions = np.array(store.load(before, tile))
     result = reverse_paths(directions, cells, onward)
-    job.save(after, tile, directions)
+    store.save(after, tile, directions)
     return result

@@ -12,7 +12,7 @@ from snakeshed.kernels.flats import resolve_flats
 from snakeshed.kernels.steepest_descent import steepest_descent_inside
 from snakeshed.kernels.tiled.flats import FAR, direct, share_flats, shorten
 from snakeshed.kernels.tiled.sides import frame_cells, lay_ring
-from snakeshed.tiled.store import Job, Map, records, sizes_of
+from snakeshed.tiled.store import Map, TileStore, records, sizes_of
 from snakeshed.tiled.tiling import (
     Tile,
     ring,
@@ -22,13 +22,16 @@ from snakeshed.tiled.tiling import (
 
 
 def direct_all(
-    job: Job, run: Map, filled: dict[Tile, np.ndarray], given: Mapping[Tile, str] | None = None
+    store: TileStore,
+    run: Map,
+    filled: dict[Tile, np.ndarray],
+    given: Mapping[Tile, str] | None = None,
 ) -> None:
     """Find the directions, and drain the flats that reach over the sides of tiles.
 
     Parameters
     ----------
-    job : Job
+    store : TileStore
         With ``filled`` and ``border``.
     run : callable
     filled : dict of Tile to ndarray
@@ -36,12 +39,14 @@ def direct_all(
     given : mapping of Tile to str, optional
         Names of directions that are there, to be found only where they are still `FLAT`.
     """
-    tiling = job.tiling
+    tiling = store.tiling
     levels = {tile: ring(tiling, tile, filled, np.nan) for tile in tiling.tiles}
     tasks = [(tile, levels[tile], given and given[tile]) for tile in tiling.tiles]
     distances: dict[Tile, np.ndarray] = {}
     sharing: set[Tile] = set()
-    for tile, (shared, known) in zip(tiling.tiles, run(partial(_descend, job), tasks), strict=True):
+    for tile, (shared, known) in zip(
+        tiling.tiles, run(partial(_descend, store), tasks), strict=True
+    ):
         distances[tile] = known
         if shared:
             sharing.add(tile)
@@ -56,64 +61,68 @@ def direct_all(
         told |= beside
         tasks = [(tile, levels[tile], beside[tile]) for tile in waiting]
         changed = set()
-        for tile, shorter in zip(waiting, run(partial(_shorten, job), tasks), strict=True):
+        for tile, shorter in zip(waiting, run(partial(_shorten, store), tasks), strict=True):
             if not np.array_equal(shorter, distances[tile]):
                 distances[tile] = shorter
                 changed.update(tiling.neighbours(tile))
         waiting = changed & sharing
     tasks = [(tile, levels[tile], ring(tiling, tile, distances, -1)) for tile in sorted(sharing)]
-    for _ in run(partial(_direct, job), tasks):
+    for _ in run(partial(_direct, store), tasks):
         pass
-    job.forget("shared", "distances", "raised")
+    store.forget("shared", "distances", "raised")
 
 
-def _descend(job: Job, task: tuple[Tile, np.ndarray, str | None]) -> tuple[bool, np.ndarray]:
+def _descend(
+    store: TileStore, task: tuple[Tile, np.ndarray, str | None]
+) -> tuple[bool, np.ndarray]:
     """Find the directions of a tile but in flats that others share; tell the distances there."""
     tile, around, given = task
-    filled = np.array(job.load("filled", tile))
+    filled = np.array(store.load("filled", tile))
     lay_ring(filled, around)
     if given is not None:
-        directions = np.array(job.load(given, tile))
+        directions = np.array(store.load(given, tile))
     else:
-        directions = steepest_descent_inside(filled, job.load("border", tile), *sizes_of(job, tile))
-    if job.path("raised", tile).exists():  # filled, not carved
+        directions = steepest_descent_inside(
+            filled, store.load("border", tile), *sizes_of(store, tile)
+        )
+    if store.path("raised", tile).exists():  # filled, not carved
         # Water stands, or may: where no neighbour is lower, and where filling raised the ground.
-        pools = (directions == FLAT) | (directions == OUTSIDE) | job.load("raised", tile)
-        job.save("pools", tile, pools)
+        pools = (directions == FLAT) | (directions == OUTSIDE) | store.load("raised", tile)
+        store.save("pools", tile, pools)
         del pools
     cells, levels, exits = share_flats(filled, directions)
     resolve_flats(filled, directions)
-    job.save("shared", tile, records(cell=cells, level=levels, exit=exits))
+    store.save("shared", tile, records(cell=cells, level=levels, exit=exits))
     distances = np.where(exits != 0, np.int32(1), FAR)
-    job.save("distances", tile, distances)
-    job.save("directions", tile, directions)
+    store.save("distances", tile, distances)
+    store.save("directions", tile, directions)
     return bool(cells.size), _distance_frame(tile, cells, distances)
 
 
-def _shared_flats(job: Job, task: tuple[Tile, np.ndarray, np.ndarray]) -> tuple:
+def _shared_flats(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> tuple:
     """Gather what is known of the shared cells of a tile: the arguments of the kernels."""
     tile, levels_around, distances_around = task
-    shared = job.load("shared", tile)
+    shared = store.load("shared", tile)
     cells, levels, exits = (shared[name].copy() for name in ("cell", "level", "exit"))
     shape = tile.height + 2, tile.width + 2
-    distances = np.array(job.load("distances", tile))
+    distances = np.array(store.load("distances", tile))
     return shape, cells, levels, exits, distances, levels_around, distances_around
 
 
-def _shorten(job: Job, task: tuple[Tile, np.ndarray, np.ndarray]) -> np.ndarray:
+def _shorten(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> np.ndarray:
     """Shorten the distances of a tile's shared cells, and tell those at its sides."""
-    known = _shared_flats(job, task)
+    known = _shared_flats(store, task)
     distances = shorten(*known)
-    job.save("distances", task[0], distances)
+    store.save("distances", task[0], distances)
     return _distance_frame(task[0], known[1], distances)
 
 
-def _direct(job: Job, task: tuple[Tile, np.ndarray, np.ndarray]) -> None:
+def _direct(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> None:
     """Give the shared cells of a tile their directions."""
-    known = _shared_flats(job, task)
-    directions = np.array(job.load("directions", task[0]))
+    known = _shared_flats(store, task)
+    directions = np.array(store.load("directions", task[0]))
     directions.reshape(-1)[known[1]] = direct(*known)
-    job.save("directions", task[0], directions)
+    store.save("directions", task[0], directions)
 
 
 def _distance_frame(tile: Tile, cells: np.ndarray, distances: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from snakeshed.tiled.accumulation import Passage, count_all
 from snakeshed.tiled.basins import raise_to_levels, window_levels
 from snakeshed.tiled.directions import direct_all
-from snakeshed.tiled.store import Job, Map, Source
+from snakeshed.tiled.store import Map, Source, TileStore
 from snakeshed.tiled.tiling import (
     Tiling,
 )
@@ -29,19 +29,19 @@ class TiledDrainage:
 
     Attributes
     ----------
-    job : Job
+    store : TileStore
         ``filled``, ``directions``, ``counts`` and, if they were asked for, ``areas`` in mm2; and
         ``pools``, the cells that filling raised or that have no lower neighbour, and ``border``:
         arrays of its folder, to be read by `read`.
     passage : Passage
     """
 
-    job: Job
+    store: TileStore
     passage: Passage
 
     def read(self, name: str, row: int, column: int, height: int, width: int) -> np.ndarray:
-        """Read a piece of the window, as `Job.read` does."""
-        return self.job.read(name, row, column, height, width)
+        """Read a piece of the window, as `TileStore.read` does."""
+        return self.store.read(name, row, column, height, width)
 
 
 def route_tiled(
@@ -79,10 +79,10 @@ def route_tiled(
     ValueError
         If a connected piece of the data has no cell that may drain outside.
     """
-    job = Job(source, tiling, folder, np.dtype(dtype).name, areas)
-    levels = window_levels(job, run)
+    store = TileStore(source, tiling, folder, np.dtype(dtype).name, areas)
+    levels = window_levels(store, run)
     tasks = list(zip(tiling.tiles, levels, strict=True))
-    filled = dict(zip(tiling.tiles, run(partial(raise_to_levels, job), tasks), strict=True))
-    job.forget("ground", "labels", "tree", "numbers")
-    direct_all(job, run, filled)
-    return TiledDrainage(job, count_all(job, run))
+    filled = dict(zip(tiling.tiles, run(partial(raise_to_levels, store), tasks), strict=True))
+    store.forget("ground", "labels", "tree", "numbers")
+    direct_all(store, run, filled)
+    return TiledDrainage(store, count_all(store, run))

@@ -36,7 +36,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class TileStore:
     """What the tasks of one window share.
 
     Attributes
@@ -138,30 +138,30 @@ def records(**columns: np.ndarray) -> np.ndarray:
     return table
 
 
-def read_frames(job: Job, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+def read_frames(store: TileStore, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
     """Read elevations and border of a tile, padded."""
-    ground, border = job.source.read(tile.row, tile.column, tile.height, tile.width)
-    z = np.full((tile.height + 2, tile.width + 2), np.nan, job.dtype)
+    ground, border = store.source.read(tile.row, tile.column, tile.height, tile.width)
+    z = np.full((tile.height + 2, tile.width + 2), np.nan, store.dtype)
     z[1:-1, 1:-1] = ground
     outlets = np.zeros(z.shape, np.uint8)
     outlets[1:-1, 1:-1] = border
     return z, outlets
 
 
-def read_ground(job: Job, tile: Tile) -> np.ndarray:
+def read_ground(store: TileStore, tile: Tile) -> np.ndarray:
     """Take the ground of a tile for the surface on which water runs, and return its frame."""
-    z, outlets = read_frames(job, tile)
-    job.save("filled", tile, z)
-    job.save("border", tile, outlets)
+    z, outlets = read_frames(store, tile)
+    store.save("filled", tile, z)
+    store.save("border", tile, outlets)
     return frame(z[1:-1, 1:-1])
 
 
-def row_geometry(job: Job, tile: Tile) -> RowGeometry:
+def row_geometry(store: TileStore, tile: Tile) -> RowGeometry:
     """Sizes of the cells in the rows of a tile's padded array."""
-    return job.source.rows(tile.row - 1, tile.height + 2)
+    return store.source.rows(tile.row - 1, tile.height + 2)
 
 
-def sizes_of(job: Job, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+def sizes_of(store: TileStore, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of the cells in the rows of a tile's padded array, in metres."""
-    geometry = row_geometry(job, tile)
+    geometry = row_geometry(store, tile)
     return geometry.width_m, geometry.height_m

@@ -19,7 +19,7 @@ from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import STATUSES, Catchment
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.outlines import cells_within
-from snakeshed.delineation.patch import Tiles
+from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.patches import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.errors import TerrainError
@@ -53,15 +53,15 @@ def site_at(row: float, column: float, name="a", level=0, area=None, more=False)
 
 
 @pytest.fixture(autouse=True, params=[None, 23], ids=["whole", "tiles"])
-def tiles(request, tmp_path_factory, monkeypatch) -> Tiles | None:
+def tiles(request, tmp_path_factory, monkeypatch) -> TileSettings | None:
     """All that is said here of sites holds for patches that are worked on by tiles."""
-    made = request.param and Tiles(100, request.param, str(tmp_path_factory.mktemp("tiles")))
+    made = request.param and TileSettings(100, request.param, str(tmp_path_factory.mktemp("tiles")))
     monkeypatch.setattr(sys.modules[__name__], "TILES", made)
     yield made
     assert made is None or not list(Path(made.folder).iterdir())
 
 
-TILES: Tiles | None = None
+TILES: TileSettings | None = None
 
 
 def run(sites, index, pyramid=None, rule=RULE) -> list[Catchment]:

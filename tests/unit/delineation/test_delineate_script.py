@@ -47,7 +47,7 @@ def shard(tmp_path_factory) -> Path:
     index = index_terrain([dem])
     pyramid = PatchPyramid(index.lattice, **PATCHES)
     (tile,) = index.tiles
-    x, y = index.lattice.centre(tile.row + CELLS // 2, tile.col + CELLS // 2)
+    x, y = index.lattice.centre(tile.row + CELLS // 2, tile.column + CELLS // 2)
     sites = pd.DataFrame(
         {
             "site_id": ["a", "b"],

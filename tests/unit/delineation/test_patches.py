@@ -29,8 +29,8 @@ def pyramid(lattice: Lattice = UTM, **changes: float) -> PatchPyramid:
     return PatchPyramid(lattice, **{**settings, **changes})
 
 
-def contains(window: tuple[int, int, int, int], row: int, col: int) -> bool:
-    return 0 <= row - window[0] < window[2] and 0 <= col - window[1] < window[3]
+def contains(window: tuple[int, int, int, int], row: int, column: int) -> bool:
+    return 0 <= row - window[0] < window[2] and 0 <= column - window[1] < window[3]
 
 
 def test_a_patch_is_a_square_of_cells_with_a_buffer_around_it():
@@ -79,21 +79,21 @@ def test_at_latitude_60_a_buffer_has_twice_the_columns(hemisphere):
 
 
 @given(LATTICES, CELLS, CELLS, LEVELS)
-def test_every_cell_is_in_the_core_of_exactly_one_patch_of_a_level(lattice, row, col, level):
+def test_every_cell_is_in_the_core_of_exactly_one_patch_of_a_level(lattice, row, column, level):
     patches = pyramid(lattice)
-    patch = patches.patch_of(row, col, level)
+    patch = patches.patch_of(row, column, level)
     around = [
-        Patch(level, patch.row + down, patch.col + right)
+        Patch(level, patch.row + down, patch.column + right)
         for down in (-1, 0, 1)
         for right in (-1, 0, 1)
     ]
-    assert [one for one in around if contains(patches.core(one), row, col)] == [patch]
+    assert [one for one in around if contains(patches.core(one), row, column)] == [patch]
 
 
 @given(LATTICES, CELLS, CELLS, st.integers(0, 2))
-def test_the_patch_one_level_up_sees_all_that_a_patch_sees(lattice, row, col, level):
+def test_the_patch_one_level_up_sees_all_that_a_patch_sees(lattice, row, column, level):
     patches = pyramid(lattice)
-    patch, above = patches.patch_of(row, col, level), patches.patch_of(row, col, level + 1)
+    patch, above = patches.patch_of(row, column, level), patches.patch_of(row, column, level + 1)
     assert patches.parent(patch) == above
     for piece in (patches.core, patches.window):
         (top, left, height, width), (above_top, above_left, above_height, above_width) = (
@@ -108,15 +108,15 @@ def test_the_patch_one_level_up_sees_all_that_a_patch_sees(lattice, row, col, le
 
 @given(LATTICES, CELLS, CELLS, LEVELS, st.floats(0.0001, 200))
 def test_the_buffer_covers_what_a_site_needs_wherever_it_is_in_the_core(
-    lattice, row, col, level, area_km2
+    lattice, row, column, level, area_km2
 ):
     patches = pyramid(lattice)
     level, needs_more = patches.start_level(area_km2)
     need_m = 1500 * math.sqrt(area_km2)
-    patch = patches.patch_of(row, col, level)
+    patch = patches.patch_of(row, column, level)
     top, left, height, width = patches.window(patch)
     size = lattice.rows(row, 1)
-    columns = min(col - left, left + width - 1 - col)
+    columns = min(column - left, left + width - 1 - column)
     # A row of the buffer may be a little narrower than the core's poleward row, which counts.
     covered = columns * size.width_m[0] >= need_m * (1 - 1e-9)
     assert covered or needs_more
@@ -199,8 +199,8 @@ def test_the_shard_of_a_patch_is_the_same_in_every_process():
 def test_shards_get_similar_numbers_of_patches():
     counts = [0] * 16
     for row in range(64):
-        for col in range(64):
-            counts[shard_of(Patch(0, row, col).id, 16)] += 1
+        for column in range(64):
+            counts[shard_of(Patch(0, row, column).id, 16)] += 1
     assert sum(counts) == 4096
     # 256 expected each; a binomial count is within 6 standard deviations of 15.5.
     assert 256 - 93 < min(counts) <= max(counts) < 256 + 93

@@ -30,7 +30,7 @@ def features(folder, z, mask=None, row=0, column=0, rule=RULE, **options) -> dic
     where = {"left": LEFT, "top": TOP, "dx": CELL, "nodata": -9999.0} | options
     index = index_terrain([write_raster(folder / "dem.tif", z, **where)])
     tile = index.tiles[0]
-    shape = outline(mask, index.lattice, tile.row + row, tile.col + column)
+    shape = outline(mask, index.lattice, tile.row + row, tile.column + column)
     measured = AREA_KM2, FLOW_KM, BASIN_KM, CHANNEL_KM, PERIMETER_KM
     with Terrain(index, 0) as terrain:
         return catchment_features(shape, *measured, terrain, rule)

@@ -73,7 +73,7 @@ def use_as_dem(path: str) -> None:
     check_cells(index)
     (tile,) = index.tiles
     with Terrain(index, 8) as terrain:
-        terrain.read(tile.row, tile.col, min(tile.height, 64), min(tile.width, 64))
+        terrain.read(tile.row, tile.column, min(tile.height, 64), min(tile.width, 64))
 
 
 def child() -> None:

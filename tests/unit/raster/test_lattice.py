@@ -33,9 +33,9 @@ def test_cells_are_counted_southwards_and_eastwards_from_the_node_nearest_to_the
 
 
 @given(CELLS, CELLS, st.sampled_from([UTM, WGS84]), st.sampled_from([10.0, 1 / 10800, 28.5]))
-def test_the_centre_of_a_cell_is_in_it(row, col, facts, size):
+def test_the_centre_of_a_cell_is_in_it(row, column, facts, size):
     lattice = Lattice.through(facts, 0.37 * size, -0.21 * size, size, size)
-    assert lattice.cell_of(*lattice.centre(row, col)) == (row, col)
+    assert lattice.cell_of(*lattice.centre(row, column)) == (row, column)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_a_degree_at_latitude_60_has_its_published_lengths():
 @pytest.mark.parametrize("latitude", [-71.3, -0.2, 0.0, 34.4, 60.0, 89.9])
 def test_cell_sizes_agree_with_geodesics_on_the_ellipsoid(latitude):
     lattice = third_arc_second()
-    row, col = lattice.cell_of(-118.5, latitude)
+    row, column = lattice.cell_of(-118.5, latitude)
     sizes = lattice.rows(row, 1)
-    west, north = lattice.corner(row, col)
-    east, south = lattice.corner(row + 1, col + 1)
+    west, north = lattice.corner(row, column)
+    east, south = lattice.corner(row + 1, column + 1)
     middle = (north + south) / 2
     geod = Geod(ellps="WGS84")
     _, _, width = geod.inv(west, middle, east, middle)

@@ -137,7 +137,7 @@ def test_a_layer_that_cannot_be_read_is_named(study, tmp_path):
 def test_a_layer_is_seen_where_it_is_and_nowhere_else(study):
     layer = layer_of(study.results.configuration["layers"][0])
     tile, lattice = study.index.tiles[0], study.index.lattice
-    west, north = tile.col, tile.row
+    west, north = tile.column, tile.row
     extent = module.Extent(west - 20, north - 10, west + 30, north + 40)
     cells = module._layer_cells(layer, extent, lattice)
     assert cells.shape == (50, 50)

@@ -54,7 +54,7 @@ def test_a_picture_has_the_pixels_and_is_transparent_in_gaps():
 def test_thinned_ground_is_the_mean_of_its_cells(tmp_path):
     study = small_study(tmp_path, ["a"])
     with study.terrain() as terrain:
-        row, column = study.index.tiles[0].row, study.index.tiles[0].col
+        row, column = study.index.tiles[0].row, study.index.tiles[0].column
         whole = terrain.read(row - 6, column, 150, 30).z.astype(float)
         thin = thinned(terrain, row - 6, column, 50, 10, 3)
     # The first two rows of blocks lie north of the DEM.

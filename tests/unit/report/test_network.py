@@ -30,7 +30,7 @@ def network(study, site):
 @pytest.fixture(scope="module")
 def everywhere(study):
     tile = study.index.tiles[0]
-    return tile.col, tile.row, tile.col + tile.width, tile.row + tile.height
+    return tile.column, tile.row, tile.column + tile.width, tile.row + tile.height
 
 
 def test_the_outlet_lies_on_it_with_the_area_of_the_catchment(study, site, network, everywhere):

@@ -19,7 +19,7 @@ from rasters import write_raster, write_tiles, write_vrt
 from snakeshed.errors import TerrainError
 from snakeshed.kernels.resample import bilinear
 from snakeshed.terrain import elevations as terrain_module
-from snakeshed.terrain.border import CUT, EDGE, NODATA, border_of
+from snakeshed.terrain.border import BESIDE_NODATA, CUT, EDGE, border_of
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.elevations import Ground, Terrain
 from snakeshed.terrain.index import tiles_under
@@ -33,10 +33,10 @@ def ground_of(
     """Read a window, by default all of the tiles with two cells around them."""
     index = index_terrain([paths] if isinstance(paths, str) else paths, **options)
     if not window:
-        row, col = min(t.row for t in index.tiles), min(t.col for t in index.tiles)
+        row, column = min(t.row for t in index.tiles), min(t.column for t in index.tiles)
         end_row = max(t.row + t.height for t in index.tiles)
-        end_col = max(t.col + t.width for t in index.tiles)
-        window = row - 2, col - 2, end_row - row + 4, end_col - col + 4
+        end_column = max(t.column + t.width for t in index.tiles)
+        window = row - 2, column - 2, end_row - row + 4, end_column - column + 4
     with Terrain(index, max_void_cells) as terrain:
         return terrain.read(*window)
 
@@ -59,7 +59,7 @@ def test_a_window_has_the_values_of_its_cells_and_nan_beyond(tmp_path):
     ground = ground_of(path, -1, 11, 3, 5)
     expected = [[NAN] * 5, [1, 2, 3, NAN, NAN], [5, 6, 7, NAN, NAN]]
     np.testing.assert_array_equal(ground.z, np.float32(expected))
-    assert (ground.row, ground.col) == (-1, 11)
+    assert (ground.row, ground.column) == (-1, 11)
 
 
 def test_a_window_beside_the_dem_is_empty(tmp_path):
@@ -117,7 +117,11 @@ def test_a_nodata_value_that_the_numbers_cannot_hold_marks_nothing(tmp_path):
     path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0)
     vrt = tmp_path / "a.vrt"
     write_vrt(vrt, [path], z.shape, -9999)
-    vrt.write_text(vrt.read_text().replace("Float32", "Byte").replace("<NODATA>-9999</NODATA>", ""))
+    vrt.write_text(
+        vrt.read_text()
+        .replace("Float32", "Byte")
+        .replace("<BESIDE_NODATA>-9999</BESIDE_NODATA>", "")
+    )
     assert ground_of(str(vrt), 0, 0, 1, 3).z.tolist() == [[0, 241, 255]]
 
 
@@ -155,7 +159,7 @@ def test_the_border_between_tiles_is_invisible(tmp_path, max_void_cells):
             ground = ground_of(paths, max_void_cells=max_void_cells)
             np.testing.assert_array_equal(ground.z, expected.z)
             np.testing.assert_array_equal(ground.border, expected.border)
-            assert (ground.row, ground.col) == (expected.row, expected.col)
+            assert (ground.row, ground.column) == (expected.row, expected.column)
 
 
 def test_where_tiles_overlap_data_fill_gaps_in_either(tmp_path):
@@ -190,9 +194,9 @@ def test_a_truncated_tile_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-3000])
     tile = index.tiles[0]
     with Terrain(index, 0) as terrain:
-        assert (terrain.read(tile.row, tile.col, 8, 8).z == z[:8, :8]).all()
+        assert (terrain.read(tile.row, tile.column, 8, 8).z == z[:8, :8]).all()
         with pytest.raises(TerrainError) as raised:
-            terrain.read(tile.row, tile.col, 64, 64)
+            terrain.read(tile.row, tile.column, 64, 64)
     message = str(raised.value)
     assert message.startswith(f"{path}: found cells that cannot be read (")
     assert message.endswith("The file is damaged or truncated: fetch it again.")
@@ -210,12 +214,12 @@ def test_a_tile_is_not_called_damaged_for_want_of_memory(tmp_path):
         "from snakeshed.terrain.elevations import Terrain\n"
         "index = index_terrain([sys.argv[1]])\n"
         "terrain, (tile,) = Terrain(index, 0), index.tiles\n"
-        "window = tile.row, tile.row + 1, tile.col, tile.col + 1\n"
+        "window = tile.row, tile.row + 1, tile.column, tile.column + 1\n"
         "terrain.read_tile(tile, *window)\n"
         "in_use = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (in_use + (1 << 25),) * 2)\n"
         "try:\n"
-        "    terrain.read_tile(tile, tile.row, tile.row + 6000, tile.col, tile.col + 6000)\n"
+        "    terrain.read_tile(tile, tile.row, tile.row + 6000, tile.column, tile.column + 6000)\n"
         "except MemoryError:\n"
         "    print('no memory')\n"
     )
@@ -319,7 +323,7 @@ def reference_border(cells: dict, max_void_cells: int) -> dict:
                     gap.add(cell)
                     waiting.append(cell)
         outlet = len(gap) > max_void_cells or not enclosed
-        meaning.update(dict.fromkeys(gap, NODATA if outlet else 0))
+        meaning.update(dict.fromkeys(gap, BESIDE_NODATA if outlet else 0))
     bits = dict.fromkeys(cells, 0)
     for cell, has_data in cells.items():
         for other in neighbours(cell) if has_data else []:
@@ -402,9 +406,9 @@ def geographic(tmp_path: Path) -> Any:
 
 
 def test_a_plane_stays_a_plane(geographic):
-    row, col, height, width = utm_window(50, 60)
-    ground = geographic(plane_in_utm(90, 90), row, col, height, width)
-    x = (col + np.arange(width) + 0.5) * 20
+    row, column, height, width = utm_window(50, 60)
+    ground = geographic(plane_in_utm(90, 90), row, column, height, width)
+    x = (column + np.arange(width) + 0.5) * 20
     y = -(row + np.arange(height) + 0.5) * 20
     plane = 0.05 * (x - 390_000) - 0.02 * (y[:, None] - 3_800_000) + 500
     # Positions are rounded to a millionth of a cell: 3e-5 m, on a slope of 5 %.
@@ -415,10 +419,10 @@ def test_a_plane_stays_a_plane(geographic):
 
 def test_resampled_values_depend_on_no_window_and_no_tiling(geographic, monkeypatch):
     z = hills(100, 90, seed=1)
-    row, col, height, width = utm_window(60, 70)
-    whole = geographic(z, row, col, height, width)
+    row, column, height, width = utm_window(60, 70)
+    whole = geographic(z, row, column, height, width)
     assert 0.05 < np.isnan(whole.z).mean() < 0.5
-    part = geographic(z, row + 13, col + 7, 21, 33)
+    part = geographic(z, row + 13, column + 7, 21, 33)
     np.testing.assert_array_equal(part.z, whole.z[13:34, 7:40])
     np.testing.assert_array_equal(part.border[1:-1, 1:-1] & EDGE, whole.border[14:33, 8:39] & EDGE)
     halves = [
@@ -428,15 +432,15 @@ def test_resampled_values_depend_on_no_window_and_no_tiling(geographic, monkeypa
     ]
     # So few cells at a time that a window is read in many strips.
     monkeypatch.setattr(terrain_module, "_STRIP_CELLS", 300)
-    tiled = geographic(z, row, col, height, width, pieces=halves)
+    tiled = geographic(z, row, column, height, width, pieces=halves)
     np.testing.assert_array_equal(tiled.z, whole.z)
     np.testing.assert_array_equal(tiled.border, whole.border)
 
 
 def test_beyond_the_resampled_dem_is_its_edge_and_a_lake_in_it_stays_level(geographic):
-    row, col, _, _ = utm_window(1, 1)
+    row, column, _, _ = utm_window(1, 1)
     lake = np.full((90, 90), 432.1, np.float32)
-    ground = geographic(lake, row - 60, col - 60, 400, 400)
+    ground = geographic(lake, row - 60, column - 60, 400, 400)
     inside = ~np.isnan(ground.z)
     assert 5000 < inside.sum() < 20_000
     assert set(np.unique(ground.border[inside])) == {0, EDGE}
@@ -466,7 +470,7 @@ def test_a_point_on_the_centre_of_a_cell_needs_that_cell_alone(tmp_path):
     # Cell (1, 1) of the target has the same centre as the DEM's middle cell.
     ground = ground_of(path, 1, 1, 1, 1, target_crs="EPSG:32611", resolution=10 / 3)
     assert ground.z.tolist() == [[5.0]]
-    assert ground.border.tolist() == [[NODATA]]
+    assert ground.border.tolist() == [[BESIDE_NODATA]]
 
 
 def test_tiles_under_a_resampled_window_hold_all_that_it_reads(tmp_path):
@@ -482,12 +486,12 @@ def test_tiles_under_a_resampled_window_hold_all_that_it_reads(tmp_path):
         crs="EPSG:4326",
     )
     index = index_terrain(tiles, target_crs="EPSG:32611", resolution=20.0)
-    row, col, _, _ = utm_window(1, 1)
+    row, column, _, _ = utm_window(1, 1)
     # Also single cells in steps of less than a tile: some lie beside a border between tiles.
     windows = [(20, 10, 30, 5), (-50, -50, 99, 40), *((i, i // 2, 1, 1) for i in range(60))]
     with Terrain(index, 0) as whole:
         for down, right, height, width in windows:
-            window = row + down, col + right, height, width
+            window = row + down, column + right, height, width
             under = tiles_under(index, *window)
             assert 0 < len(under) < len(tiles)
             with Terrain(index.subset(under), 0) as part:
@@ -505,13 +509,13 @@ def test_where_the_two_crs_have_nothing_in_common_there_is_no_ground(geographic)
 # ---- resampling kernels ----------------------------------------------------------------------
 
 
-def reference_bilinear(row: float, col: float, cells: dict) -> tuple[float, int]:
+def reference_bilinear(row: float, column: float, cells: dict) -> tuple[float, int]:
     """Weights are the areas of overlap of the point's own cell with the four around it."""
-    row, col = round(row * 1e6) / 1e6, round(col * 1e6) / 1e6
+    row, column = round(row * 1e6) / 1e6, round(column * 1e6) / 1e6
     value, kind = 0.0, 0
     for i in range(math.floor(row) - 1, math.floor(row) + 2):
-        for j in range(math.floor(col) - 1, math.floor(col) + 2):
-            weight = max(0, 1 - abs(row - i - 0.5)) * max(0, 1 - abs(col - j - 0.5))
+        for j in range(math.floor(column) - 1, math.floor(column) + 2):
+            weight = max(0, 1 - abs(row - i - 0.5)) * max(0, 1 - abs(column - j - 0.5))
             if weight > 1e-9:
                 kind = max(kind, 2 if (i, j) not in cells else int(math.isnan(cells[i, j])))
                 value += weight * cells.get((i, j), NAN)
@@ -534,9 +538,9 @@ def test_resampling_agrees_with_the_definition():
     out, kind = np.empty((1, rows.size)), np.empty((1, rows.size), np.uint8)
     kinds = set()
     bilinear(rows[None], cols[None], z, covered, -3, -4, out, kind)
-    for row, col, value, what in zip(rows, cols, out[0], kind[0], strict=True):
-        if math.isfinite(row) and math.isfinite(col):
-            expected = reference_bilinear(row, col, cells)
+    for row, column, value, what in zip(rows, cols, out[0], kind[0], strict=True):
+        if math.isfinite(row) and math.isfinite(column):
+            expected = reference_bilinear(row, column, cells)
             assert what == expected[1]
             assert value == pytest.approx(expected[0] if what == 0 else NAN, nan_ok=True)
         else:
@@ -575,9 +579,9 @@ def test_real_terrain_is_read_as_the_file_has_it(shared_data, tmp_path, name, mi
     assert (tile.height, tile.width) == stored.shape
     assert missing is None or tile.nodata == missing
     with Terrain(index, 64) as terrain:
-        ground = terrain.read(tile.row, tile.col, tile.height, tile.width)
+        ground = terrain.read(tile.row, tile.column, tile.height, tile.width)
         i, j = corner
-        part = terrain.read(tile.row + i, tile.col + j, 200, 300)
+        part = terrain.read(tile.row + i, tile.column + j, 200, 300)
     np.testing.assert_array_equal(ground.z, stored.astype(np.float32).filled(NAN))
     np.testing.assert_array_equal(part.z, ground.z[i : i + 200, j : j + 300])
     data = ~np.isnan(ground.z)
@@ -593,7 +597,7 @@ def test_real_terrain_is_read_as_the_file_has_it(shared_data, tmp_path, name, mi
         for rows in (slice(0, half[0]), slice(half[0], None))
         for cols in (slice(0, half[1]), slice(half[1], None))
     ]
-    x, y = index.lattice.corner(tile.row, tile.col)
+    x, y = index.lattice.corner(tile.row, tile.column)
     tiles = write_tiles(
         tmp_path / "tiles",
         z,
@@ -606,7 +610,7 @@ def test_real_terrain_is_read_as_the_file_has_it(shared_data, tmp_path, name, mi
     )
     cut = index_terrain(tiles)
     assert cut.lattice == index.lattice
-    again = Terrain(cut, 64).read(tile.row, tile.col, tile.height, tile.width)
+    again = Terrain(cut, 64).read(tile.row, tile.column, tile.height, tile.width)
     np.testing.assert_array_equal(again.z, ground.z)
     np.testing.assert_array_equal(again.border, ground.border)
 
@@ -621,8 +625,8 @@ def test_island_within_a_void_drains_into_it(tmp_path):
     index = index_terrain([str(path)])
     with Terrain(index, max_void_cells=20) as terrain:
         tile = index.tiles[0]
-        border = terrain.read(tile.row, tile.col, 9, 9).border
-    assert border[4, 4] == NODATA
+        border = terrain.read(tile.row, tile.column, 9, 9).border
+    assert border[4, 4] == BESIDE_NODATA
     inner = border[1:-1, 1:-1].copy()
     inner[3, 3] = 0
     assert not inner.any()

@@ -121,11 +121,11 @@ def test_a_tile_lies_where_its_header_says(tmp_path):
     index = index_terrain([path])
     (tile,) = index.tiles
     assert (index.lattice.x0, index.lattice.y0) == (3.0, -3.0)
-    assert (tile.row, tile.col, tile.height, tile.width) == (-121, 50, 3, 4)
+    assert (tile.row, tile.column, tile.height, tile.width) == (-121, 50, 3, 4)
     assert (tile.path, tile.dtype, tile.nodata) == (path, "int16", -9999.0)
     assert (tile.scale, tile.offset, tile.vertical_unit_m) == (1.0, 0.0, 1.0)
     assert index.is_native
-    assert index.lattice.corner(tile.row, tile.col) == (503.0, 1207.0)
+    assert index.lattice.corner(tile.row, tile.column) == (503.0, 1207.0)
 
 
 def test_an_index_survives_json_with_every_kind_of_nodata(tmp_path):
@@ -279,7 +279,7 @@ def test_misaligned_tiles_are_refused(tmp_path):
 def test_rounding_in_a_tile_s_origin_is_no_misalignment(tmp_path):
     first = write_raster(tmp_path / "a.tif", Z)
     second = write_raster(tmp_path / "b.tif", Z, left=500_040.004)
-    assert [tile.col for tile in index_terrain([first, second]).tiles] == [50_000, 50_004]
+    assert [tile.column for tile in index_terrain([first, second]).tiles] == [50_000, 50_004]
 
 
 def test_the_same_crs_in_other_words_is_the_same_crs(tmp_path):
@@ -396,11 +396,11 @@ def test_the_tiles_under_a_window_are_those_that_it_or_the_ring_around_it_touche
     halves = (slice(0, 4), slice(4, 8))
     tiles = write_tiles(tmp_path / "t", z, [(rows, cols) for rows in halves for cols in halves])
     index = index_terrain(tiles)
-    row, col = index.tiles[0].row, index.tiles[0].col
+    row, column = index.tiles[0].row, index.tiles[0].column
 
     def under(*window: int) -> list[int]:
-        first_row, first_col, height, width = window
-        found = tiles_under(index, row + first_row, col + first_col, height, width)
+        first_row, first_column, height, width = window
+        found = tiles_under(index, row + first_row, column + first_column, height, width)
         return [tiles.index(path) for path in found]
 
     assert under(0, 0, 3, 3) == [0]

@@ -16,7 +16,7 @@ from snakeshed.kernels.basin_graph import (
     number_pits,
 )
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, index_type, neighbour_offsets, opposite
 
 
 def label_pieces(directions: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
@@ -146,5 +146,5 @@ def _reverse(directions, offsets, cells, onward, told, told_codes):
             if code == FLAT:
                 break
             cell += offsets[code]
-            towards = ((code + 3) & 7) + 1
+            towards = opposite(code)
     return count

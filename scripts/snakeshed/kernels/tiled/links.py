@@ -18,7 +18,7 @@ from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
 from snakeshed.kernels.growth import grown
 
-NOWHERE = -1
+NO_EXIT = -1
 
 
 def link_sides(directions: np.ndarray, sides: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def link_sides(directions: np.ndarray, sides: np.ndarray) -> np.ndarray:
     -------
     ndarray of int64, shape (n,)
         Place in `sides` of the cell whose code leads into the ring, the first if it is there twice;
-        `NOWHERE` at nodata, and where the water drains outside in the tile.
+        `NO_EXIT` at nodata, and where the water drains outside in the tile.
     """
     # Zeros that nobody writes to take no memory.
     leads_to = np.zeros(directions.size, np.int32)
@@ -45,7 +45,7 @@ def link_sides(directions: np.ndarray, sides: np.ndarray) -> np.ndarray:
 @compiled
 def _link(directions, sides, offsets, leads_to):
     codes = directions.reshape(directions.size)
-    links = np.full(sides.size, NOWHERE, np.int64)
+    links = np.full(sides.size, NO_EXIT, np.int64)
     # The cells by which water leaves: 1 + their place. -1 is known to drain outside.
     for place in range(sides.size - 1, -1, -1):
         cell = sides[place]
@@ -65,7 +65,7 @@ def _link(directions, sides, offsets, leads_to):
         while leads_to[cell] == 0:
             leads_to[cell] = found
             cell += offsets[codes[cell]]
-        links[place] = found - 1 if found > 0 else NOWHERE
+        links[place] = found - 1 if found > 0 else NO_EXIT
     return links
 
 
@@ -81,7 +81,7 @@ def pass_through(
     entries : ndarray of int64, shape (n,)
         The cells of other tiles that they lead to.
     links : ndarray of int64, shape (cells of sides,)
-        Number of the exit that the water of each cell leaves by, `NOWHERE` for none.
+        Number of the exit that the water of each cell leaves by, `NO_EXIT` for none.
     leaving : ndarray of int64, shape (n,)
         What gathers at each exit within its own tile.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
+from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets, opposite
 from snakeshed.kernels.growth import grown
 
 MARKED = 1
@@ -141,7 +141,7 @@ def _back_up(filled, directions, marks, cells, levels, towards, offsets):
             mark[cell] |= MARKED
             for k in range(1, 9):
                 beside = cell + offsets[k]
-                back = np.uint8(((k + 3) & 7) + 1)
+                back = np.uint8(opposite(k))
                 row, column = beside // columns, beside % columns
                 if row in (0, rows - 1) or column in (0, columns - 1):
                     told.append(beside)
@@ -197,7 +197,7 @@ def _climb(directions, starts, offsets):
         at_side = row in (1, rows - 2) or column in (1, columns - 2)
         for k in range(1, 9):
             beside = cell + offsets[k]
-            back = np.uint8(((k + 3) & 7) + 1)
+            back = np.uint8(opposite(k))
             if codes[beside] == back:
                 stack.append(beside)
             elif at_side and codes[beside] == NODATA:
