@@ -157,20 +157,6 @@ def step_length(
     return math.sqrt((di * height_m[cell[0]]) ** 2 + (dj * width_m[cell[0]]) ** 2)
 
 
-def d8_slope(
-    z: np.ndarray, directions: np.ndarray, width_m: np.ndarray, height_m: np.ndarray
-) -> np.ndarray:
-    """Drop per metre to the cell that each drains into, 0 where that is outside, float32."""
-    slope = np.full(z.shape, np.nan, np.float32)
-    for cell in data_cells(z):
-        slope[cell] = 0.0
-        if directions[cell]:
-            below = flow_path(directions, cell)[1]
-            distance = step_length(directions, cell, width_m, height_m)
-            slope[cell] = (float(z[cell]) - float(z[below])) / distance
-    return slope
-
-
 def upslope(directions: np.ndarray, outlet: Cell) -> set[Cell]:
     """Breadth-first search against the flow."""
     found = {outlet}

@@ -68,7 +68,7 @@ def _gather(
     offsets = neighbour_offsets(directions.shape[1])
     bands = split(1, directions.shape[0] - 1, threads)
     states = np.full(directions.shape, DONE, np.uint8)
-    in_bands(lambda first, end: wait_for_donors(directions, first, end, states, counts), bands)
+    in_bands(lambda first, end: _wait(directions, first, end, states, counts), bands)
     parts = in_bands(lambda first, end: _pass_down_rows(states, offsets, first, end, sums), bands)
     # What leaves a band goes on when all bands are done.
     _pass_down_from(states, offsets, np.concatenate(parts), sums)
@@ -81,7 +81,7 @@ DONE = np.uint8(15)
 
 
 @compiled(nogil=True)
-def wait_for_donors(directions, first, end, states, counts):
+def _wait(directions, first, end, states, counts):
     """Write the first states of some rows, and into `counts`, unless empty, 1 for each of data."""
     columns = directions.shape[1]
     for i in range(first, end):

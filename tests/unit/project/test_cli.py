@@ -19,12 +19,10 @@ ON_DEMAND = ["_mark_upslope", "bilinear"]
 ONLY_OF_GRID = [
     "carving",
     "channels",
-    "flow_distance",
     "height_above_drainage",
     "inflation",
     "pits",
     "pysheds_walks",
-    "slope",
     "tiled.carving",
 ]
 
