@@ -43,8 +43,9 @@ from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.carving import carve
 from snakeshed.kernels.d8 import OUTSIDE
 from snakeshed.raster.lattice import RowGeometry
-from snakeshed.tiled.carving import carve_tiled
-from snakeshed.tiled.routing import TiledDrainage, route_tiled
+from snakeshed.tiled.carving import carve_all
+from snakeshed.tiled.routing import TiledDrainage, fill_all
+from snakeshed.tiled.store import TileStore
 from snakeshed.tiled.tiling import Tiling
 
 SEED = 201
@@ -134,7 +135,11 @@ def _measured(function: partial, task: object) -> tuple[object, float, int, int]
 
 
 def by_tiles(
-    source: Mosaic, edge: int, workers: Workers, scratch: Path | None, route: Callable = route_tiled
+    source: Mosaic,
+    edge: int,
+    workers: Workers,
+    scratch: Path | None,
+    condition: Callable = fill_all,
 ) -> dict:
     """Drain a window by tiles and check that all its water leaves it."""
     cells = source.size**2
@@ -143,7 +148,9 @@ def by_tiles(
     workers.tasks.clear()
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         begin = time.perf_counter()
-        drainage = route(source, tiling, folder, workers.map)
+        store = TileStore(source, tiling, folder, "float32", areas=False)
+        condition(store, workers.map)
+        drainage = TiledDrainage.of(store, workers.map)
         wall_s = time.perf_counter() - begin
         on_disk = sum(path.stat().st_blocks * 512 for path in Path(folder).iterdir())
         steps = {name: round(used / cells * 1e9, 1) for name, used in workers.cpu_s.items()}
@@ -230,7 +237,7 @@ def measure(options: Namespace) -> dict:
         (found,) = workers.map(partial(carved_as_array), [small])
         rows.append({"side": "one array, carved"} | found)
         for _ in range(2):
-            found = by_tiles(small, options.edge, workers, options.scratch, carve_tiled)
+            found = by_tiles(small, options.edge, workers, options.scratch, carve_all)
         rows.append({"side": "tiles, carved, 1 process"} | found)
         print(rows[-1], file=sys.stderr)
     if options.peers:

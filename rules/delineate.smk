@@ -17,9 +17,11 @@ rule delineate:
         mem_mb=delineation_mb,
     params:
         patches=STUDY["patches"],
-        snap=STUDY["snap"],
-        network=STUDY["network"],
-        max_void_cells=STUDY["dem"]["max_void_cells"],
+        rule={
+            "snap": STUDY["snap"],
+            "network": STUDY["network"],
+            "dem": {key: STUDY["dem"][key] for key in ("conditioning", "max_void_cells")},
+        },
         library=library_of("delineate"),
     script:
         "../scripts/delineate.py"

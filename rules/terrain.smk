@@ -10,7 +10,10 @@ rule index_terrain:
     conda:
         "../envs/environment.yaml"
     params:
-        settings=STUDY["dem"],
+        settings={
+            key: STUDY["dem"][key]
+            for key in ("path", "vertical_unit", "target_crs", "resolution")
+        },
         library=library_of("index_terrain"),
     script:
         "../scripts/index_terrain.py"

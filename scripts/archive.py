@@ -9,7 +9,7 @@ from snakeshed.jobs.versions import made_with
 
 
 def main(
-    study: dict, results: str, files: Sequence[str], workflow: str, output: str, log: str
+    *, study: dict, results: str, files: Sequence[str], workflow: str, output: str, log: str
 ) -> None:
     """Write the archive of a study."""
     with job_log(log, f"archiving {study['study']}") as logger:
@@ -23,10 +23,10 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.params.study,
-        snakemake.params.results,
-        [*snakemake.input.results, *filter(os.path.isfile, snakemake.params.jobs)],
-        snakemake.params.workflow,
-        snakemake.output.archive,
-        snakemake.log[0],
+        study=snakemake.params.study,
+        results=snakemake.params.results,
+        files=[*snakemake.input.results, *filter(os.path.isfile, snakemake.params.jobs)],
+        workflow=snakemake.params.workflow,
+        output=snakemake.output.archive,
+        log=snakemake.log[0],
     )

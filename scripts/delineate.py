@@ -10,13 +10,13 @@ from snakeshed.delineation.patch import TileSettings, remove_left_tiles
 from snakeshed.delineation.patches import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
-from snakeshed.grid.snap import SnapRule
 from snakeshed.jobs.log import job_log
 from snakeshed.tables.geoparquet import read_table
 from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     sites: str,
     terrain: str,
     patches: dict,
@@ -49,17 +49,13 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.input.sites,
-        snakemake.input.terrain,
-        snakemake.params.patches,
-        DelineationRule(
-            snap=SnapRule(**snakemake.params.snap),
-            max_void_cells=snakemake.params.max_void_cells,
-            channel_km2=snakemake.params.network["min_area_km2"],
-        ),
-        snakemake.resources.backend,
-        snakemake.threads,
-        snakemake.resources.mem_mb,
-        snakemake.output.catchments,
-        snakemake.log[0],
+        sites=snakemake.input.sites,
+        terrain=snakemake.input.terrain,
+        patches=snakemake.params.patches,
+        rule=DelineationRule.of(snakemake.params.rule),
+        backend=snakemake.resources.backend,
+        workers=snakemake.threads,
+        mem_mb=snakemake.resources.mem_mb,
+        catchments=snakemake.output.catchments,
+        log=snakemake.log[0],
     )

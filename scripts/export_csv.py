@@ -5,11 +5,15 @@ from snakeshed.tables.exports import write_csv
 from snakeshed.tables.geoparquet import read_table
 
 
-def main(table: str, csv: str, log: str) -> None:
+def main(*, table: str, csv: str, log: str) -> None:
     """Write a Parquet table as CSV."""
     with job_log(log, f"exporting {table}"):
         write_csv(read_table(table), csv)
 
 
 if __name__ == "__main__":
-    main(snakemake.input.table, snakemake.output.csv, snakemake.log[0])
+    main(
+        table=snakemake.input.table,
+        csv=snakemake.output.csv,
+        log=snakemake.log[0],
+    )

@@ -13,6 +13,7 @@ from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     catchments: str,
     terrain: str,
     features: dict,
@@ -33,11 +34,11 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.input.catchments,
-        snakemake.input.terrain,
-        snakemake.params.features,
-        snakemake.params.layers,
-        snakemake.params.max_void_cells,
-        snakemake.output.features,
-        snakemake.log[0],
+        catchments=snakemake.input.catchments,
+        terrain=snakemake.input.terrain,
+        features=snakemake.params.features,
+        layers=snakemake.params.layers,
+        max_void_cells=snakemake.params.max_void_cells,
+        output=snakemake.output.features,
+        log=snakemake.log[0],
     )

@@ -8,7 +8,7 @@ from snakeshed.tables.gather import concatenate
 from snakeshed.tables.geoparquet import write_table
 
 
-def main(shards: Sequence[str], table: str, log: str) -> None:
+def main(*, shards: Sequence[str], table: str, log: str) -> None:
     """Write all rows of the shards' tables, sorted by site."""
     with job_log(log, f"gathering {table}") as logger:
         gathered = concatenate(shards)
@@ -18,4 +18,8 @@ def main(shards: Sequence[str], table: str, log: str) -> None:
 
 
 if __name__ == "__main__":
-    main(snakemake.input.shards, snakemake.output.table, snakemake.log[0])
+    main(
+        shards=snakemake.input.shards,
+        table=snakemake.output.table,
+        log=snakemake.log[0],
+    )

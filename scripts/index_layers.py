@@ -9,7 +9,7 @@ from snakeshed.jobs.log import job_log
 from snakeshed.terrain.index import TerrainIndex
 
 
-def main(layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None:
+def main(*, layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None:
     """Write what the headers of the layers say."""
     with job_log(log, f"indexing {len(layers)} layers") as logger:
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
@@ -23,8 +23,8 @@ def main(layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None
 
 if __name__ == "__main__":
     main(
-        snakemake.params.layers,
-        snakemake.input.terrain,
-        snakemake.output.layers,
-        snakemake.log[0],
+        layers=snakemake.params.layers,
+        terrain=snakemake.input.terrain,
+        output=snakemake.output.layers,
+        log=snakemake.log[0],
     )

@@ -6,7 +6,7 @@ from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.spot_check import check_cells
 
 
-def main(settings: dict, terrain: str, log: str) -> None:
+def main(*, settings: dict, terrain: str, log: str) -> None:
     """Write the index of the DEM that the ``dem`` section of a configuration names."""
     with job_log(log, "indexing the DEM") as logger:
         index = index_terrain(
@@ -24,4 +24,8 @@ def main(settings: dict, terrain: str, log: str) -> None:
 
 
 if __name__ == "__main__":
-    main(snakemake.params.settings, snakemake.output.terrain, snakemake.log[0])
+    main(
+        settings=snakemake.params.settings,
+        terrain=snakemake.output.terrain,
+        log=snakemake.log[0],
+    )

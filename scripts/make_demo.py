@@ -6,11 +6,14 @@ from snakeshed.demo import make_demo
 from snakeshed.jobs.log import job_log
 
 
-def main(folder: Path, log: str) -> None:
+def main(*, folder: Path, log: str) -> None:
     """Write the demo's inputs."""
     with job_log(log, "making the demo's terrain, sites and layers"):
         make_demo(folder)
 
 
 if __name__ == "__main__":
-    main(Path(snakemake.output.dem).parent, snakemake.log[0])
+    main(
+        folder=Path(snakemake.output.dem).parent,
+        log=snakemake.log[0],
+    )

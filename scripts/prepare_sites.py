@@ -5,7 +5,7 @@ from snakeshed.sites.prepare import prepare_sites
 
 
 def main(
-    settings: dict, sites: str, observations: str, rejected: str, warnings: str, log: str
+    *, settings: dict, sites: str, observations: str, rejected: str, warnings: str, log: str
 ) -> None:
     """Write sites.parquet, observations.parquet, rejected.csv and site_warnings.json."""
     with job_log(log, f"preparing the sites of {settings['path']}") as logger:
@@ -18,10 +18,10 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.params.settings,
-        snakemake.output.sites,
-        snakemake.output.observations,
-        snakemake.output.rejected,
-        snakemake.output.warnings,
-        snakemake.log[0],
+        settings=snakemake.params.settings,
+        sites=snakemake.output.sites,
+        observations=snakemake.output.observations,
+        rejected=snakemake.output.rejected,
+        warnings=snakemake.output.warnings,
+        log=snakemake.log[0],
     )

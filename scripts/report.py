@@ -16,6 +16,7 @@ from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     study: dict,
     catchments: str,
     features: str,
@@ -53,15 +54,15 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.params.study,
-        snakemake.input.catchments,
-        snakemake.input.features,
-        snakemake.input.rejected,
-        snakemake.input.summary,
-        snakemake.input.terrain,
-        snakemake.input.shard_terrains,
-        snakemake.scriptdir,
-        snakemake.params.logs,
-        snakemake.output.report,
-        snakemake.log[0],
+        study=snakemake.params.study,
+        catchments=snakemake.input.catchments,
+        features=snakemake.input.features,
+        rejected=snakemake.input.rejected,
+        summary=snakemake.input.summary,
+        terrain=snakemake.input.terrain,
+        shard_terrains=snakemake.input.shard_terrains,
+        workflow=snakemake.scriptdir,
+        logs=snakemake.params.logs,
+        output=snakemake.output.report,
+        log=snakemake.log[0],
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from snakeshed.atomic import atomic
 from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.site import DelineationRule
 from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log
 from snakeshed.report.card import CardValues, card
@@ -15,6 +16,7 @@ from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     site_id: str,
     study: dict,
     catchments: str,
@@ -37,13 +39,12 @@ def main(
         )
         with Terrain(index, study["dem"]["max_void_cells"]) as ground:
             drawn, notes = card_figure(
-                values.catchment,
-                own.geometry.iloc[0],
-                ground,
-                PatchPyramid(index.lattice, **study["patches"]),
-                [layer_of(layer) for layer in study["layers"]],
-                study["snap"]["radius_m"],
-                study["network"]["min_area_km2"],
+                row=values.catchment,
+                outline=own.geometry.iloc[0],
+                terrain=ground,
+                pyramid=PatchPyramid(index.lattice, **study["patches"]),
+                layers=[layer_of(layer) for layer in study["layers"]],
+                rule=DelineationRule.of(study),
             )
         with atomic(picture) as part:
             part.write_bytes(drawn)
@@ -54,12 +55,12 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.params.site_id,
-        snakemake.params.study,
-        snakemake.input.catchments,
-        snakemake.input.features,
-        snakemake.input.terrain,
-        snakemake.output.page,
-        snakemake.output.picture,
-        snakemake.log[0],
+        site_id=snakemake.params.site_id,
+        study=snakemake.params.study,
+        catchments=snakemake.input.catchments,
+        features=snakemake.input.features,
+        terrain=snakemake.input.terrain,
+        page=snakemake.output.page,
+        picture=snakemake.output.picture,
+        log=snakemake.log[0],
     )

@@ -12,6 +12,7 @@ from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     sites: str,
     terrain: str,
     patches: dict,
@@ -43,11 +44,11 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.input.sites,
-        snakemake.input.terrain,
-        snakemake.params.patches,
-        snakemake.params.radius_m,
-        snakemake.output.sites,
-        snakemake.output.terrain,
-        snakemake.log[0],
+        sites=snakemake.input.sites,
+        terrain=snakemake.input.terrain,
+        patches=snakemake.params.patches,
+        radius_m=snakemake.params.radius_m,
+        shard_sites=snakemake.output.sites,
+        shard_terrains=snakemake.output.terrain,
+        log=snakemake.log[0],
     )

@@ -14,6 +14,7 @@ from snakeshed.terrain.index import TerrainIndex
 
 
 def main(
+    *,
     study: str,
     layers: list[dict],
     area_unit: str,
@@ -29,11 +30,11 @@ def main(
     with job_log(log, f"summarising {study}"):
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
         finished = Finished(
-            read_table(catchments, columns=list(CATCHMENTS)),
-            read_table(features),
-            pd.read_csv(rejected),
-            json.loads(Path(warnings).read_text(encoding="utf-8")),
-            index.assumptions,
+            catchments=read_table(catchments, columns=list(CATCHMENTS)),
+            features=read_table(features),
+            rejected=pd.read_csv(rejected),
+            warnings=json.loads(Path(warnings).read_text(encoding="utf-8")),
+            assumptions=index.assumptions,
         )
         declared = [layer_of(layer) for layer in layers]
         write_summary(summarise(study, finished, declared, area_unit), summary)
@@ -41,14 +42,14 @@ def main(
 
 if __name__ == "__main__":
     main(
-        snakemake.params.study,
-        snakemake.params.layers,
-        snakemake.params.area_unit,
-        snakemake.input.catchments,
-        snakemake.input.features,
-        snakemake.input.rejected,
-        snakemake.input.warnings,
-        snakemake.input.terrain,
-        snakemake.output.summary,
-        snakemake.log[0],
+        study=snakemake.params.study,
+        layers=snakemake.params.layers,
+        area_unit=snakemake.params.area_unit,
+        catchments=snakemake.input.catchments,
+        features=snakemake.input.features,
+        rejected=snakemake.input.rejected,
+        warnings=snakemake.input.warnings,
+        terrain=snakemake.input.terrain,
+        summary=snakemake.output.summary,
+        log=snakemake.log[0],
     )

@@ -6,6 +6,7 @@ makes one run over ground of a few cells, by the same path as a shard's jobs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,10 @@ def precompile(folder: str | Path) -> int:
     sites = [Site("valley", lon, lat, 0)]
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
-        delineate(sites, index, pyramid, rule, backend, TileSettings(0, CELLS // 3, str(folder)))
+        tiles = TileSettings(0, CELLS // 3, str(folder))
+        delineate(sites, index, pyramid, rule, backend, tiles)
+        delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend, tiles)
+        delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend)
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)

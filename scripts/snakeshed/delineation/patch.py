@@ -114,7 +114,7 @@ def delineate_patch(
     row, column, height, width = pyramid.window(patch)
     ground = terrain.read(row, column, height, width)
     read = time.perf_counter()
-    routed = Routed.of(ground, lattice, pyramid.backwater_m, threads)
+    routed = Routed.of(ground, lattice, rule.conditioning, pyramid.backwater_m, threads)
     promoted: list[Site] = []
     chosen: list[tuple[Site, Box, Snap]] = []
     for site in inside:
@@ -168,7 +168,9 @@ def delineate_by_tiles(
     run = partial(backend.map, lost=_lost_tile, what=name)
     promoted: list[Site] = []
     with tempfile.TemporaryDirectory(prefix=f"{TILES_PREFIX}{patch.id}-", dir=tiles.folder) as made:
-        window = TiledWindow.route(source, tiles.edge, pyramid.backwater_m, made, run)
+        window = TiledWindow.route(
+            source, tiles.edge, rule.conditioning, pyramid.backwater_m, made, run
+        )
         finish = partial(
             _finish_by_tiles,
             window=window,

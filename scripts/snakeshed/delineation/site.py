@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -50,8 +51,37 @@ class Site:
 
 @dataclass(frozen=True)
 class DelineationRule:
-    """The science of a delineation, as the configuration states it."""
+    """The science of a delineation, as the configuration states it.
+
+    Attributes
+    ----------
+    snap : SnapRule
+    max_void_cells : int
+        Enclosed voids of at most this many cells are missing ground, not outlets.
+    channel_km2 : float
+        Channels begin where this much drains.
+    conditioning : {"fill", "carve"}
+        Whether water fills a depression and runs over its lowest saddle, or runs through a cut
+        from its bottom to that saddle.
+    """
 
     snap: SnapRule
     max_void_cells: int
     channel_km2: float
+    conditioning: str = "fill"
+
+    @classmethod
+    def of(cls, study: Mapping) -> DelineationRule:
+        """Take it from a complete configuration; its other keys need not be there.
+
+        Parameters
+        ----------
+        study : mapping
+            With ``snap``, ``dem.max_void_cells``, ``dem.conditioning``, ``network.min_area_km2``.
+        """
+        return cls(
+            snap=SnapRule(**study["snap"]),
+            max_void_cells=study["dem"]["max_void_cells"],
+            channel_km2=study["network"]["min_area_km2"],
+            conditioning=study["dem"]["conditioning"],
+        )

@@ -20,13 +20,17 @@ from snakeshed.tiled.tiling import Tile, hand_over
 FLAGS = (CUT, EDGE, BESIDE_NODATA, POOL)
 
 
-# --- Flags
+def find_flags(drainage: TiledDrainage, marks: dict[Tile, str], run: Map) -> None:
+    """Write the flags of all cells: what all that drains through them lies beside.
 
-
-def find_flags(drainage: TiledDrainage, backwater_m: float, run: Map) -> None:
-    """Write the flags of all cells: what all that drains through them lies beside."""
+    Parameters
+    ----------
+    drainage : TiledDrainage
+    marks : dict of Tile to str
+        From `mark_water_at_rim`; they are deleted.
+    run : callable
+    """
     store = drainage.store
-    marks = _mark_water_at_rim(store, backwater_m, run)
     tasks = [(tile, marks.get(tile)) for tile in store.tiling.tiles]
     leaving = dict(zip(store.tiling.tiles, run(partial(_spread, store), tasks), strict=True))
     passage = drainage.passage
@@ -41,8 +45,22 @@ def find_flags(drainage: TiledDrainage, backwater_m: float, run: Map) -> None:
     store.forget("own-flags", *set(marks.values()))
 
 
-def _mark_water_at_rim(store: TileStore, rise: float, run: Map) -> dict[Tile, str]:
-    """Mark pools that the rim cuts, and backwater from beyond it; return where the marks are."""
+def mark_water_at_rim(store: TileStore, rise: float, run: Map) -> dict[Tile, str]:
+    """Mark pools that the rim cuts, and backwater from beyond it.
+
+    Parameters
+    ----------
+    store : TileStore
+        With the filled surface and its directions.
+    rise : float
+        Of the water beyond the rim, in the unit of the elevations.
+    run : callable
+
+    Returns
+    -------
+    dict of Tile to str
+        Names of the arrays of marks, where there are any.
+    """
     marks: dict[Tile, str] = {}
     pools: dict[Tile, np.ndarray] = {}
     water: dict[Tile, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}

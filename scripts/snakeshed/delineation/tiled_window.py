@@ -14,14 +14,15 @@ import numpy as np
 import rasterio
 
 from snakeshed.delineation.site import Site
-from snakeshed.delineation.tiled_flags import find_flags
+from snakeshed.delineation.tiled_flags import find_flags, mark_water_at_rim
 from snakeshed.delineation.window import Routed, box_of
 from snakeshed.kernels.d8 import NODATA, OUTSIDE
 from snakeshed.kernels.tiled.walks import climb
 from snakeshed.raster.lattice import Lattice, RowGeometry
 from snakeshed.terrain.elevations import Terrain, terrain_of
 from snakeshed.terrain.index import TerrainIndex
-from snakeshed.tiled.routing import route_tiled
+from snakeshed.tiled.carving import carve_all
+from snakeshed.tiled.routing import TiledDrainage, fill_all
 from snakeshed.tiled.store import Map, TileStore
 from snakeshed.tiled.tiling import Tiling, hand_over
 
@@ -102,7 +103,13 @@ class TiledWindow:
 
     @classmethod
     def route(
-        cls, source: TerrainWindow, edge: int, backwater_m: float, folder: str, run: Map
+        cls,
+        source: TerrainWindow,
+        edge: int,
+        conditioning: str,
+        backwater_m: float,
+        folder: str,
+        run: Map,
     ) -> TiledWindow:
         """Route a window.
 
@@ -111,6 +118,7 @@ class TiledWindow:
         source : TerrainWindow
         edge : int
             Side of a tile in cells, at most; no result depends on it.
+        conditioning : {"fill", "carve"}
         backwater_m : float
             As in `snakeshed.delineation.patches.PatchPyramid`.
         folder : str
@@ -120,9 +128,14 @@ class TiledWindow:
         """
         lattice = source.index.lattice
         tiling = Tiling.of_size(source.height, source.width, edge)
-        drainage = route_tiled(source, tiling, folder, run, source.dtype, lattice.geographic)
-        find_flags(drainage, backwater_m, run)
-        return cls(drainage.store, lattice, source.row, source.column)
+        store = TileStore(source, tiling, folder, source.dtype.name, lattice.geographic)
+        # Water at the rim stands as high as it would in a filled depression, carved or not.
+        fill_all(store, run)
+        marks = mark_water_at_rim(store, backwater_m, run)
+        if conditioning == "carve":
+            carve_all(store, run)
+        find_flags(TiledDrainage.of(store, run), marks, run)
+        return cls(store, lattice, source.row, source.column)
 
     def around(self, site: Site, radius_m: float) -> Routed:
         """Read the cells within a radius of a site."""

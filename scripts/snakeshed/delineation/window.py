@@ -19,6 +19,7 @@ from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
 from snakeshed.kernels.downstream import spread_downstream
+from snakeshed.kernels.filling import fill
 from snakeshed.kernels.pools import backwater, pools_at_rim
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.lattice import Lattice, RowGeometry
@@ -30,7 +31,7 @@ POOL = 8
 
 
 def route_ground(
-    ground: Ground, lattice: Lattice, threads: int
+    ground: Ground, lattice: Lattice, conditioning: str, threads: int
 ) -> tuple[RowGeometry, Drainage, np.ndarray | None]:
     """Route a window of terrain.
 
@@ -39,6 +40,7 @@ def route_ground(
     ground : Ground
         The window, (h, w) cells.
     lattice : Lattice
+    conditioning : {"fill", "carve"}
     threads : int
         No result depends on them.
 
@@ -62,6 +64,7 @@ def route_ground(
         geometry.width_m[1:-1],
         geometry.height_m[1:-1],
         threads,
+        conditioning,
     )
     if not lattice.geographic:
         return geometry, drainage, None
@@ -109,16 +112,24 @@ class Routed:
     flags: np.ndarray
 
     @classmethod
-    def of(cls, ground: Ground, lattice: Lattice, backwater_m: float, threads: int) -> Routed:
+    def of(
+        cls, ground: Ground, lattice: Lattice, conditioning: str, backwater_m: float, threads: int
+    ) -> Routed:
         """Route a window of terrain as one array."""
-        geometry, drainage, areas = route_ground(ground, lattice, threads)
+        geometry, drainage, areas = route_ground(ground, lattice, conditioning, threads)
         flags = np.pad(ground.border, 1)
         cut = (flags & CUT).astype(np.bool_)
         if cut.any():
             raw = np.pad(ground.z, 1, constant_values=np.nan)
-            pools = pools_at_rim(raw, drainage.filled, drainage.directions, cut)
-            pools |= backwater(drainage.filled, drainage.directions, cut, backwater_m)
+            filled, directions = drainage.filled, drainage.directions
+            if conditioning == "carve":
+                # Water at the rim stands as high as it would in a filled depression.
+                border = np.pad(ground.border, 1)
+                filled, directions = fill(raw, border, geometry.width_m, geometry.height_m, threads)
+            pools = pools_at_rim(raw, filled, directions, cut)
+            pools |= backwater(filled, directions, cut, backwater_m)
             flags[pools] |= POOL
+            del raw, filled, directions, pools
         spread_downstream(drainage.directions, flags)
         return cls(
             lattice,

@@ -18,6 +18,7 @@ import shapely
 from affine import Affine
 
 from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.site import DelineationRule
 from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layers import Layer, NumericLayer
@@ -160,8 +161,7 @@ def card_figure(
     terrain: Terrain,
     pyramid: PatchPyramid,
     layers: Sequence[Layer],
-    radius_m: float,
-    channel_km2: float,
+    rule: DelineationRule,
 ) -> tuple[bytes, list[str]]:
     """Draw a site: its patch, itself, and the layers over its catchment.
 
@@ -175,11 +175,9 @@ def card_figure(
         Of the tiles under its patches.
     pyramid : PatchPyramid
     layers : sequence of Layer
-    radius_m : float
-        ``snap.radius_m``.
-    channel_km2 : float
-        ``network.min_area_km2``: channels begin where so much drains. Near a site that drains
-        little, smaller ones are drawn too.
+    rule : DelineationRule
+        By which it was delineated. Near a site that drains little, channels smaller than
+        ``rule.channel_km2`` are drawn too.
 
     Returns
     -------
@@ -196,7 +194,7 @@ def card_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    site = Drawing.of(row, outline, terrain.index.lattice, radius_m)
+    site = Drawing.of(row, outline, terrain.index.lattice, rule.snap.radius_m)
     if site is None:
         figure = Figure(figsize=(11, 2), dpi=_DOTS_PER_INCH, facecolor=_PAPER)
         note = "The site has no place in the CRS of the DEM: there is nothing to draw."
@@ -209,7 +207,7 @@ def card_figure(
         window = pyramid.window(patch)
         whole, core = _around(window), _around(pyramid.core(patch))
         if window[2] * window[3] <= _MOST_CELLS:
-            network = network_of(terrain, *window)
+            network = network_of(terrain, rule.conditioning, *window)
         else:
             notes.append(
                 f"The network is not drawn: the patch has {window[2] * window[3]:,} cells, more "
@@ -227,8 +225,8 @@ def card_figure(
     axes = parts[0].subplots(1, 3, gridspec_kw=margins | {"bottom": 0.12, "top": 0.89})
     close, closest = site.extent(), site.outlet_extent()
     # Most sites drain less than what makes a channel.
-    area_km2 = row["area_km2"] or row["reported_area_km2"] or channel_km2
-    trickle_km2 = min(channel_km2, area_km2 / _TRICKLES)
+    area_km2 = row["area_km2"] or row["reported_area_km2"] or rule.channel_km2
+    trickle_km2 = min(rule.channel_km2, area_km2 / _TRICKLES)
     maps = [
         (axes[1], close, "Catchment" if site.outline is not None else "Surroundings"),
         (axes[2], closest, "Outlet" if site.outlet else "Within the snap radius"),
@@ -242,11 +240,13 @@ def card_figure(
         axes[0].set_axis_off()
     _draw_box(axes[1], closest, ":")
     for axis, extent, title in maps:
-        begins = (channel_km2,) if extent is whole else (channel_km2, trickle_km2)
+        begins = (rule.channel_km2,) if extent is whole else (rule.channel_km2, trickle_km2)
         _draw_terrain(axis, extent, terrain, network, begins)
         _draw_site(axis, site, points=axis is axes[2])
         _finish(axis, extent, site, title)
-    _draw_key(parts[0], site, network, (channel_km2, trickle_km2), with_patch=whole is not None)
+    _draw_key(
+        parts[0], site, network, (rule.channel_km2, trickle_km2), with_patch=whole is not None
+    )
     for n in range(below):
         abreast = layers[n * _ABREAST : (n + 1) * _ABREAST]
         axes = parts[1 + n].subplots(

@@ -81,12 +81,15 @@ class Network:
         return Channels(start, end, areas[keep])
 
 
-def network_of(terrain: Terrain, row: int, column: int, height: int, width: int) -> Network:
+def network_of(
+    terrain: Terrain, conditioning: str, row: int, column: int, height: int, width: int
+) -> Network:
     """Route a window of terrain.
 
     Parameters
     ----------
     terrain : Terrain
+    conditioning : {"fill", "carve"}
     row, column, height, width : int
         The window in absolute cells: that of a patch, to see what its delineation saw.
 
@@ -99,7 +102,7 @@ def network_of(terrain: Terrain, row: int, column: int, height: int, width: int)
     if np.isnan(ground.z).all():
         empty = np.full(ground.z.shape, NODATA, np.uint8)
         return Network(row, column, empty, np.zeros(ground.z.shape))
-    sizes, drainage, areas_m2 = route_ground(ground, terrain.index.lattice, threads=1)
+    sizes, drainage, areas_m2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
     if areas_m2 is None:
         areas_m2 = drainage.counts * sizes.area_m2[0]
     # The arrays have a ring of one cell around the window.

@@ -23,48 +23,36 @@ from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.tiled.basins import contract, spanning_edges
 from snakeshed.kernels.tiled.carving import label_pieces, orient, reverse_paths
 from snakeshed.kernels.tiled.sides import frame, frame_cells
-from snakeshed.tiled.accumulation import count_all
 from snakeshed.tiled.basins import in_window, number_sides
 from snakeshed.tiled.directions import direct_all
-from snakeshed.tiled.routing import TiledDrainage
-from snakeshed.tiled.store import Map, Source, TileStore, read_ground, records
+from snakeshed.tiled.store import Map, TileStore, read_ground, records
 from snakeshed.tiled.tiling import Tile, Tiling, hand_over, lines_between, place_in_frame, touching
 
 DEEP = np.iinfo(np.int64).max
 
 
-def carve_tiled(
-    source: Source,
-    tiling: Tiling,
-    folder: str,
-    run: Map,
-    dtype: type = np.float32,
-    areas: bool = False,
-) -> TiledDrainage:
-    """Drain a window tile by tile as `snakeshed.grid.grid.Grid.route` does with ``"carve"``.
+def carve_all(store: TileStore, run: Map) -> None:
+    """Direct all cells of a window, uphill out of depressions, exactly as `Grid.route` does.
 
     Parameters
     ----------
-    source, tiling, folder, run, dtype, areas
-        As in `snakeshed.tiled.routing.route_tiled`.
-
-    Returns
-    -------
-    TiledDrainage
-        ``filled`` are the elevations as they are; it has no ``pools``.
+    store : TileStore
+        Receives ``directions``, ``border`` and, as ``filled``, the elevations as they are. What
+        `snakeshed.tiled.routing.fill_all` has left there under these names is replaced.
+    run : callable
+        Such as `snakeshed.backends.local.Backend.map`.
 
     Raises
     ------
     ValueError
         If a connected piece of the data has no cell that may drain outside.
     """
-    store = TileStore(source, tiling, folder, np.dtype(dtype).name, areas)
-    ground = dict(zip(tiling.tiles, run(partial(read_ground, store), tiling.tiles), strict=True))
+    tiles = store.tiling.tiles
+    ground = dict(zip(tiles, run(partial(read_ground, store), tiles), strict=True))
     direct_all(store, run, ground)
     names = _reverse_all(store, run, _join_basins(store, run))
     direct_all(store, run, ground, given=names)
     store.forget(*set(names.values()))
-    return TiledDrainage(store, count_all(store, run))
 
 
 @dataclass(frozen=True)

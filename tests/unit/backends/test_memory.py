@@ -35,7 +35,7 @@ def sites_of(index):
 
 index = index_terrain([sys.argv[1]])
 pyramid = PatchPyramid(index.lattice, **json.loads(sys.argv[4]))
-rule = DelineationRule(SnapRule(50.0, 0.05, 0.0), max_void_cells=9, channel_km2=0.01)
+rule = DelineationRule(SnapRule(50.0, 0.05, 0.0), 9, 0.01, conditioning=sys.argv[5])
 (one,) = delineate(sites_of(index), index, pyramid, rule, Backend("serial"))
 assert one.status == "ok"
 status = Path("/proc/self/status").read_text()
@@ -43,9 +43,17 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024)
 """
 
 
-@pytest.mark.parametrize("cells", [200, 3000])
-@pytest.mark.parametrize(("crs", "side"), [("EPSG:32611", 10.0), ("EPSG:4269", 1 / 10800)])
-def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells):
+@pytest.mark.parametrize(
+    ("crs", "side", "cells", "conditioning"),
+    [
+        ("EPSG:32611", 10.0, 200, "fill"),
+        ("EPSG:32611", 10.0, 3000, "fill"),
+        ("EPSG:32611", 10.0, 3000, "carve"),
+        ("EPSG:4269", 1 / 10800, 3000, "fill"),
+        ("EPSG:4269", 1 / 10800, 3000, "carve"),
+    ],
+)
+def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells, conditioning):
     size = 2 * cells
     rng = np.random.default_rng(1)
     z = (np.add.outer(np.arange(size), np.arange(size)) / 10).astype(np.float32)
@@ -59,7 +67,16 @@ def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells):
     x, y = left + side * cells, top - side * cells
     patch = pyramid.patch_of(*index.lattice.cell_of(x, y), 0)
     expected = ShardMemory.of_patches([patch], pyramid).delineation_bytes()
-    command = [sys.executable, "-c", MEASURE, path, str(x), str(y), json.dumps(settings)]
+    command = [
+        sys.executable,
+        "-c",
+        MEASURE,
+        path,
+        str(x),
+        str(y),
+        json.dumps(settings),
+        conditioning,
+    ]
     found = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     assert found / 1.5 < expected < found * 1.5
 

@@ -33,10 +33,12 @@ ROW, COLUMN = -400_000, 50_000
 """Absolute cell of the north-western corner of these rasters."""
 
 RULE = DelineationRule(SnapRule(15.0, 0.05, 0.0005), max_void_cells=0, channel_km2=0.001)
+CARVE = replace(RULE, conditioning="carve")
 NODATA = -9999.0
 
 
 def index_of(folder, z, **options) -> TerrainIndex:
+    folder.mkdir(exist_ok=True)
     path = folder / "dem.tif"
     where = {"left": LEFT, "top": TOP, "dx": CELL} | options
     return index_terrain([write_raster(path, np.asarray(z, np.float32), nodata=NODATA, **where)])
@@ -198,12 +200,13 @@ def test_every_site_is_there_once_with_a_status_and_the_numbers_that_led_to_it(h
             assert done.area_km2 is None
 
 
+@pytest.mark.parametrize("rule", [RULE, CARVE], ids=["fill", "carve"])
 @settings(max_examples=15, deadline=None)
 @given(some_sites.filter(bool))
-def test_a_site_is_the_same_alone_and_among_others(holed, chosen):
+def test_a_site_is_the_same_alone_and_among_others(holed, rule, chosen):
     sites = named(chosen)
-    for site, among in zip(sites, run(sites, holed), strict=True):
-        alone = only(run([site], holed))
+    for site, among in zip(sites, run(sites, holed, rule=rule), strict=True):
+        alone = only(run([site], holed, rule=rule))
         assert alone == among
         assert repr(asdict(alone)) == repr(asdict(among))  # so also -0.0 and NaN
         assert shapely.to_wkb(alone.geometry) == shapely.to_wkb(among.geometry)
@@ -231,6 +234,35 @@ def test_a_larger_patch_changes_no_site_without_a_pool_at_the_rim(smooth, place,
         return
     large = only(run([site_at(*place, area=area, level=small.patch_level + 1)], smooth))
     assert replace(small, patch=large.patch, patch_level=large.patch_level) == large
+
+
+@pytest.mark.parametrize("rule", [RULE, CARVE], ids=["fill", "carve"])
+def test_on_rough_ground_too_whether_filled_or_carved(tmp_path, rule):
+    index = index_of(tmp_path, hills(60, 50, 51, relief=20.0))
+    cells = [(row, column) for row in range(2, 58, 4) for column in range(2, 48, 4)]
+    sites = [site_at(*cell, name=f"{cell[0]:02d}-{cell[1]:02d}", area=0.002) for cell in cells]
+    small = run(sites, index, rule=rule)
+    pairs = zip(sites, small, strict=True)
+    final = [pair for pair in pairs if pair[1].patch_level < 2 and not pair[1].pool_at_rim]
+    assert len(final) > 100
+    up = [replace(site, level=done.patch_level + 1) for site, done in final]
+    for (_, done), large in zip(final, run(up, index, rule=rule), strict=True):
+        assert replace(done, patch=large.patch, patch_level=large.patch_level) == large
+
+
+def test_carving_leaves_the_valley_behind_a_road_as_it_is_and_filling_drowns_it(tmp_path):
+    valley = 500 - 0.5 * np.arange(60.0)[:, None] + 0.4 * np.abs(np.arange(41) - 20)
+    road = valley.copy()
+    road[40] = np.maximum(road[40], valley[40].min() + 3)
+    road[40, 26] -= 0.5  # where water runs over it
+    free, blocked = (index_of(tmp_path / name, z) for name, z in (("a", valley), ("b", road)))
+    site = site_at(38, 20, area=0.1138)
+    expected = only(run([site], free))
+    assert expected.area_km2 == pytest.approx(0.1138)
+    carved, filled = (only(run([site], blocked, rule=rule)) for rule in (CARVE, RULE))
+    assert cells_of(carved, blocked) == cells_of(expected, free)
+    # On the lake all water runs straight to the overflow, past the old channel.
+    assert filled.area_km2 < 0.01
 
 
 def test_no_sites(holed):

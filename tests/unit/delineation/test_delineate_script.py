@@ -65,9 +65,18 @@ def shard(tmp_path_factory) -> Path:
 
 def run(main, shard: Path, out: Path, backend: str, mem_mb: int) -> bytes:
     out.mkdir(exist_ok=True)
-    paths = str(shard / "sites.parquet"), str(shard / "terrain.json")
     catchments = out / "catchments.parquet"
-    main(*paths, PATCHES, RULE, backend, 1, mem_mb, str(catchments), str(out / "log"))
+    main(
+        sites=str(shard / "sites.parquet"),
+        terrain=str(shard / "terrain.json"),
+        patches=PATCHES,
+        rule=RULE,
+        backend=backend,
+        workers=1,
+        mem_mb=mem_mb,
+        catchments=str(catchments),
+        log=str(out / "log"),
+    )
     logging.getLogger().handlers.clear()
     assert (read_table(catchments)["status"] == "ok").all()
     return catchments.read_bytes()

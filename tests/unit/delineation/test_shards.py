@@ -213,13 +213,13 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
     shards, terrains = ([str(tmp_path / f"{name}{k}") for k in range(2)] for name in ("s", "t"))
     with pytest.raises(SystemExit) as stopped:
         split_shards.main(
-            str(tmp_path / "sites.parquet"),
-            str(tmp_path / "terrain.json"),
-            patches,
-            100.0,
-            shards,
-            terrains,
-            str(tmp_path / "log"),
+            sites=str(tmp_path / "sites.parquet"),
+            terrain=str(tmp_path / "terrain.json"),
+            patches=patches,
+            radius_m=100.0,
+            shard_sites=shards,
+            shard_terrains=terrains,
+            log=str(tmp_path / "log"),
         )
     told = "sites.path and dem.path: found the only site not within 100 m of the DEM"
     assert stopped.value.code == 1

@@ -17,13 +17,11 @@ ON_DEMAND = ["_mark_upslope", "bilinear"]
 
 # Modules whose kernels only users of `Grid` call.
 ONLY_OF_GRID = [
-    "carving",
     "channels",
     "height_above_drainage",
     "inflation",
     "pits",
     "pysheds_walks",
-    "tiled.carving",
 ]
 
 

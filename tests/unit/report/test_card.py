@@ -12,6 +12,7 @@ from PIL import Image
 from small_study import small_study
 
 from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.site import DelineationRule
 from snakeshed.errors import LayerError
 from snakeshed.features.layers import layer_of
 from snakeshed.report import card_figure as module
@@ -49,8 +50,7 @@ def draw(study, name: str, **changes) -> tuple[bytes, list[str]]:
             terrain,
             PatchPyramid(study.index.lattice, **results.configuration["patches"]),
             [layer_of(layer) for layer in results.configuration["layers"]],
-            results.configuration["snap"]["radius_m"],
-            results.configuration["network"]["min_area_km2"],
+            DelineationRule.of(results.configuration),
         )
 
 
@@ -127,8 +127,7 @@ def test_a_layer_that_cannot_be_read_is_named(study, tmp_path):
             terrain,
             PatchPyramid(study.index.lattice, **study.results.configuration["patches"]),
             [layer_of(declared)],
-            100.0,
-            0.1,
+            DelineationRule.of(study.results.configuration),
         )
     assert str(told.value).startswith(f"layer rain ({broken}): found cells that cannot be read (")
     assert str(told.value).endswith("The file is damaged or truncated: fetch it again.")

@@ -24,7 +24,7 @@ def site(study):
 def network(study, site):
     pyramid = PatchPyramid(study.index.lattice, **study.results.configuration["patches"])
     with study.terrain() as terrain:
-        return network_of(terrain, *pyramid.window(Patch.from_id(site["patch"])))
+        return network_of(terrain, "fill", *pyramid.window(Patch.from_id(site["patch"])))
 
 
 @pytest.fixture(scope="module")
@@ -81,5 +81,5 @@ def test_the_largest_channels_and_those_in_a_box(network, everywhere):
 
 def test_a_window_without_data_has_none(study):
     with study.terrain() as terrain:
-        network = network_of(terrain, 0, 0, 20, 20)
+        network = network_of(terrain, "fill", 0, 0, 20, 20)
     assert network.channels((0, 0, 20, 20), 0.0, 100).area_km2.size == 0

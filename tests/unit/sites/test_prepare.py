@@ -414,7 +414,14 @@ class TestFiles:
             "sites": {"path": "sites.csv", "columns": COLUMNS, "crs": "EPSG:4326"},
         }
         section = complete(raw, SCHEMA, "test.yaml")["sites"]
-        prepare_sites_rule.main(section, "s.parquet", "o.parquet", "r.csv", "w.json", "log")
+        prepare_sites_rule.main(
+            settings=section,
+            sites="s.parquet",
+            observations="o.parquet",
+            rejected="r.csv",
+            warnings="w.json",
+            log="log",
+        )
         expected = ["sites.csv: 1 empty rows were left out"]
         assert json.loads((tmp_path / "w.json").read_text(encoding="utf-8")) == expected
         assert expected[0] in (tmp_path / "log").read_text()

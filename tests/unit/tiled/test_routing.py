@@ -18,8 +18,9 @@ from snakeshed.kernels.carving import carve
 from snakeshed.kernels.d8 import neighbour_offsets, open_border
 from snakeshed.kernels.filling import fill
 from snakeshed.raster.lattice import RowGeometry
-from snakeshed.tiled.carving import carve_tiled
-from snakeshed.tiled.routing import TiledDrainage, route_tiled
+from snakeshed.tiled.carving import carve_all
+from snakeshed.tiled.routing import TiledDrainage, fill_all
+from snakeshed.tiled.store import TileStore
 from snakeshed.tiled.tiling import Tiling
 
 NAMES = ("filled", "pools", "directions", "counts", "areas")
@@ -78,8 +79,19 @@ def whole(ground: Window) -> dict[str, np.ndarray]:
     return {name: array[1:-1, 1:-1] for name, array in zip(NAMES, arrays, strict=True)}
 
 
-def tiled(ground: Window, tiling: Tiling, folder) -> TiledDrainage:
-    return route_tiled(ground, tiling, str(folder), map, ground.z.dtype, areas=True)
+def tiled(ground: Window, tiling: Tiling, folder, run=map) -> TiledDrainage:
+    store = TileStore(ground, tiling, str(folder), ground.z.dtype.name, areas=True)
+    fill_all(store, run)
+    return TiledDrainage.of(store, run)
+
+
+def carved(ground: Window, tiling: Tiling, folder, run=map, filled: bool = False) -> TiledDrainage:
+    """Carve a window, in the files of a filled one or in new ones."""
+    store = TileStore(ground, tiling, str(folder), ground.z.dtype.name, areas=False)
+    if filled:
+        fill_all(store, run)
+    carve_all(store, run)
+    return TiledDrainage.of(store, run)
 
 
 def assert_same(ground: Window, tiling: Tiling, folder, expected=None) -> None:
@@ -122,12 +134,12 @@ def test_any_tiling_of_any_ground_gives_the_same(tmp_path_factory, data):
     assert_same(ground, tiling, tmp_path_factory.mktemp("tiles"))
 
 
-def assert_carved(ground: Window, tiling: Tiling, folder) -> None:
+def assert_carved(ground: Window, tiling: Tiling, folder, filled: bool = False) -> None:
     """Carving by tiles is what carving as one array is."""
     z = np.pad(ground.z, 1, constant_values=np.nan)
     geometry = ground.rows(-1, len(z))
     directions = carve(z, np.pad(ground.border, 1), geometry.width_m, geometry.height_m)
-    found = carve_tiled(ground, tiling, str(folder), map, ground.z.dtype)
+    found = carved(ground, tiling, folder, filled=filled)
     shape = ground.z.shape
     np.testing.assert_array_equal(found.read("directions", 0, 0, *shape), directions[1:-1, 1:-1])
     counts = count_upslope(directions)[1:-1, 1:-1]
@@ -206,7 +218,7 @@ def test_ground_without_a_way_out_is_an_error_as_in_one_array(tmp_path, edge):
     with pytest.raises(ValueError, match="no way outside"):
         tiled(ground, Tiling.of_size(6, 6, edge), tmp_path)
     with pytest.raises(ValueError, match="no way outside"):
-        carve_tiled(ground, Tiling.of_size(6, 6, edge), str(tmp_path), map)
+        carved(ground, Tiling.of_size(6, 6, edge), tmp_path)
 
 
 def test_nothing_is_left_in_the_folder_but_the_result(tmp_path):
@@ -216,7 +228,7 @@ def test_nothing_is_left_in_the_folder_but_the_result(tmp_path):
     assert names == {*NAMES, "border", "inflow", "exits"}
     again = tmp_path / "carved"
     again.mkdir()
-    carve_tiled(ground, Tiling.of_size(8, 8, 4), str(again), map)
+    carved(ground, Tiling.of_size(8, 8, 4), again)
     names = {path.name.split("-")[0] for path in again.iterdir()}
     assert names == {"filled", "directions", "counts", "border", "inflow", "exits"}
 
@@ -230,14 +242,14 @@ def test_a_task_that_was_lost_can_be_done_again(tmp_path):
             lost.append(function(task))
             yield function(task)
 
-    found = route_tiled(ground, Tiling.of_size(12, 12, 5), str(tmp_path), twice, areas=True)
+    found = tiled(ground, Tiling.of_size(12, 12, 5), tmp_path, twice)
     assert lost
-    carved = tmp_path / "carved"
-    carved.mkdir()
-    again = carve_tiled(ground, Tiling.of_size(12, 12, 5), str(carved), twice)
+    folder = tmp_path / "carved"
+    folder.mkdir()
+    again = carved(ground, Tiling.of_size(12, 12, 5), folder, twice)
     once = tmp_path / "once"
     once.mkdir()
-    expected = carve_tiled(ground, Tiling.of_size(12, 12, 7), str(once), map)
+    expected = carved(ground, Tiling.of_size(12, 12, 7), once)
     pair = (one.read("directions", 0, 0, 12, 12) for one in (again, expected))
     np.testing.assert_array_equal(*pair)
     for name, one in whole(ground).items():
