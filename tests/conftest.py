@@ -7,12 +7,31 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import examples  # sets Hypothesis up  # noqa: F401
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 
 # What a shell runs in the background ignores Ctrl-C, and so would the runs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What is left out of `make test`, by folder. Tests that use a real cluster mark themselves.
+MARKS = {
+    "workflow": ["workflow"],
+    "studies": ["slow"],
+    "dask": ["slow"],
+    "crate": ["slow"],
+    "browser": ["browser"],
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(CHECKOUT / "tests").parts[0]
+        if item.path.name != "test_smoke.py":
+            for mark in MARKS.get(folder, []):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

@@ -47,10 +47,10 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024)
     ("crs", "side", "cells", "conditioning"),
     [
         ("EPSG:32611", 10.0, 200, "fill"),
-        ("EPSG:32611", 10.0, 3000, "fill"),
-        ("EPSG:32611", 10.0, 3000, "carve"),
-        ("EPSG:4269", 1 / 10800, 3000, "fill"),
-        ("EPSG:4269", 1 / 10800, 3000, "carve"),
+        pytest.param("EPSG:32611", 10.0, 3000, "fill", marks=pytest.mark.slow),
+        pytest.param("EPSG:32611", 10.0, 3000, "carve", marks=pytest.mark.slow),
+        pytest.param("EPSG:4269", 1 / 10800, 3000, "fill", marks=pytest.mark.slow),
+        pytest.param("EPSG:4269", 1 / 10800, 3000, "carve", marks=pytest.mark.slow),
     ],
 )
 def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells, conditioning):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from rasters import write_raster, write_tiles
 
@@ -55,7 +56,7 @@ some_sites = st.lists(
 ).map(lambda sites: [(f"s{k:02}", *site) for k, site in enumerate(sites)])
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(some_sites, st.integers(1, 20))
 def test_every_site_is_in_one_shard_with_all_of_its_patch(index, sites, n):
     pyramid = pyramid_of(index)
@@ -75,7 +76,7 @@ def test_every_site_is_in_one_shard_with_all_of_its_patch(index, sites, n):
                 assert tiles_under(shard.terrain, *window) == tiles_under(index, *window)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(some_sites.filter(bool), st.integers(0, 11), st.randoms(use_true_random=False))
 def test_a_shard_depends_on_its_own_sites_alone(index, sites, which, random):
     pyramid = pyramid_of(index)

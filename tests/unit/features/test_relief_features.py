@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rasters import write_raster
@@ -152,7 +153,7 @@ def horn(z, i, j) -> tuple[float, float]:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     hnp.arrays(np.float32, (6, 7), elements=st.floats(0, 200, width=16)),
     hnp.arrays(np.bool_, (6, 7)),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyproj import Transformer
@@ -174,7 +175,7 @@ def test_a_layer_in_another_crs_and_resolution(tmp_path):
         assert row["kf_coverage"] == pytest.approx(1, abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     hnp.arrays(np.float32, (5, 6), elements=st.integers(-50, 50).map(float)),
     st.integers(0, 4),

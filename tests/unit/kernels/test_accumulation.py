@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snakeshed.kernels import accumulation
@@ -32,7 +33,7 @@ def test_a_worked_example():
 
 
 @given(drained())
-@settings(max_examples=1000)
+@examples(1000)
 def test_every_cell_counts_once_along_its_flow_path(terrain):
     directions, z = terrain
     expected = np.zeros(z.shape, dtype=np.int64)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import rasterio
 import reference
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snakeshed.kernels import basin_graph
@@ -109,7 +110,7 @@ def test_arrays_that_do_not_fit_are_refused():
         carve(z, open_border(z), np.ones(4), np.ones(5))
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(reference.terrains())
 def test_carved_as_the_reference_carves(terrain):
     z, border, width, height = terrain
@@ -123,7 +124,7 @@ def test_carved_as_the_reference_carves(terrain):
     assert directions.tolist() == reference.carve(z, border, width, height).tolist()
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(reference.terrains())
 def test_every_cell_drains_over_the_level_of_the_filled_surface(terrain):
     z, border, width, height = terrain

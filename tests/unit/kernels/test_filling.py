@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 import reference
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from made_terrain import eroded, fractal, integer_flats
 from numba import njit
@@ -116,7 +117,7 @@ def test_the_terrain_itself_is_not_changed():
 
 
 @given(reference.terrains())
-@settings(max_examples=2000)
+@examples(2000)
 def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(terrain):
     z, border, width, height = terrain
     if reference.has_closed_piece(z, border):
@@ -133,7 +134,7 @@ def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(ter
 
 
 @given(reference.terrains())
-@settings(max_examples=500)
+@examples(500)
 def test_basins_are_those_of_the_pits(terrain):
     z, border, width, height = terrain
     directions = steepest_descent(z, border, width, height)
@@ -177,7 +178,7 @@ def test_indices_of_a_huge_array_give_the_same(terrain):
 
 
 @given(reference.terrains(), st.integers(2, 6))
-@settings(max_examples=1000)
+@examples(1000)
 def test_any_number_of_threads_gives_the_same(terrain, threads):
     z, border, width, height = terrain
     if reference.has_closed_piece(z, border):

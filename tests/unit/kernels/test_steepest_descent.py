@@ -7,7 +7,8 @@ import pytest
 import rasterio
 import reference
 from affine import Affine
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 
 from snakeshed.grid.dirmap import from_dirmap, to_dirmap
 from snakeshed.grid.pysheds_import import Grid, Raster, ViewFinder
@@ -89,7 +90,7 @@ def test_no_water_flows_from_or_to_nodata():
 
 
 @given(reference.terrains())
-@settings(max_examples=1000)
+@examples(1000)
 def test_equal_to_the_reference(terrain):
     z, border, width, height = terrain
     directions = steepest_descent(z, border, width, height)
@@ -112,7 +113,7 @@ def test_the_open_border_lies_beside_nodata(terrain):
 
 
 @given(reference.terrains())
-@settings(max_examples=30)
+@examples(30)
 def test_numbers_of_pysheds_and_back(terrain):
     z, border, width, height = terrain
     directions = steepest_descent(z, border, width, height)

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from hypothesis import HealthCheck, Phase, given, settings
+from examples import examples
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 from rasters import write_raster, write_vrt
 
@@ -34,8 +35,6 @@ CRS = "EPSG:32611"
 MEMORY = 6 << 30  # of addresses, most of which the libraries reserve and never use
 MEMORY_IN_USE = 1 << 30
 SECONDS = 60
-# A run by hand may ask for more.
-EXAMPLES = int(os.environ.get("SNAKESHED_FUZZ_EXAMPLES", "150"))
 
 Z = np.round(np.random.default_rng(0).uniform(0, 900, (40, 48)), 1).astype(np.float32)
 LAYOUTS = [
@@ -149,11 +148,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-fuzzed = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
+fuzzed = examples(
+    150,
     database=None,
-    phases=[Phase.generate] if EXAMPLES > 1000 else [Phase.generate, Phase.shrink],
+    phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import tempfile
 import warnings
 import zipfile
@@ -22,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from snakeshed.errors import SeveralProblems, SnakeshedError
@@ -32,20 +32,13 @@ from snakeshed.study.yaml_file import load_schema, read_study
 from snakeshed.tables.geoparquet import read_table
 
 SCHEMA = load_schema(Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml")
-# A multiple for a long search; the numbers below keep a run of all tests short.
-EFFORT = int(os.environ.get("SNAKESHED_FUZZ", "1"))
-
 SUFFIXES = (".csv", ".xlsx", ".parquet", ".geoparquet", ".gpkg", ".geojson")
 COLUMNS = {"site_id": "name", "x": "x", "y": "y", "area": "area"}
 
 
-def examples(count: int):
-    return settings(
-        max_examples=count * EFFORT,
-        # Nothing here takes a second; a hang would.
-        deadline=20_000,
-        suppress_health_check=list(HealthCheck),
-    )
+def fuzzed(count: int):
+    # Nothing here takes a second; a hang would.
+    return examples(count, deadline=20_000, suppress_health_check=list(HealthCheck))
 
 
 def sites_section(suffix: str, has_points: bool, **changes) -> dict:
@@ -169,7 +162,7 @@ def test_the_files_that_are_damaged_are_good_ones(suffix):
     assert prepared.rejected.empty
 
 
-@examples(60)
+@fuzzed(60)
 @given(st.binary(max_size=300), st.sampled_from(SUFFIXES), st.booleans())
 def test_any_bytes(content, suffix, has_points):
     has_points = has_points and suffix not in {".csv", ".xlsx"}
@@ -177,14 +170,14 @@ def test_any_bytes(content, suffix, has_points):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@examples(30)
+@fuzzed(30)
 @given(st.data())
 def test_damaged_files(suffix, data):
     has_points = suffix in {".geoparquet", ".gpkg", ".geojson"}
     outcome(data.draw(damaged(valid(suffix))), suffix, has_points)
 
 
-@examples(40)
+@fuzzed(40)
 @given(st.data())
 def test_xlsx_files_with_damaged_parts(data):
     """Inside the archive, where its checksums do not catch the damage."""
@@ -208,7 +201,7 @@ CSV_TEXTS = st.one_of(
 )
 
 
-@examples(100)
+@fuzzed(100)
 @given(
     st.lists(st.lists(CSV_TEXTS, min_size=3, max_size=5), max_size=6),
     st.sampled_from(["name,x,y,area", "name,x,y,area,", "x,y,name,area", "name,x,y,area,site_id"]),
@@ -247,7 +240,7 @@ WHOLE_COLUMNS = st.one_of(
 )
 
 
-@examples(80)
+@fuzzed(80)
 @given(st.data(), st.sampled_from(["EPSG:4326", "EPSG:32611", "EPSG:3857", "EPSG:2229", None]))
 def test_any_cells_of_any_type(data, crs):
     names = ["name", "x", "y", "area", "zone"]
@@ -278,7 +271,7 @@ def test_any_cells_of_any_type(data, crs):
         assert read_table(written[0])["site_id"].tolist() == prepared.sites["site_id"].tolist()
 
 
-@examples(60)
+@fuzzed(60)
 @given(st.sampled_from(["EPSG", "ESRI", "OGC", "IAU_2015", "X"]), st.integers(0, 40_000))
 def test_any_crs(authority, code):
     """Codes of other than two axes, of other planets, of nothing at all."""
@@ -334,7 +327,7 @@ def completed(raw: object) -> None:
     assert repr(complete(done, SCHEMA, "fuzz.yaml")) == repr(done)
 
 
-@examples(150)
+@fuzzed(150)
 @given(VALUES)
 def test_any_value_as_configuration(raw):
     completed(raw)
@@ -369,7 +362,7 @@ def whole_study() -> dict:
     }
 
 
-@examples(150)
+@fuzzed(150)
 @given(st.data())
 def test_a_configuration_with_any_value_anywhere(data):
     study = whole_study()
@@ -389,7 +382,7 @@ def test_a_configuration_with_any_value_anywhere(data):
     completed(study)
 
 
-@examples(150)
+@fuzzed(150)
 @given(st.one_of(st.binary(max_size=200), damaged(yaml.safe_dump(whole_study()).encode())))
 def test_any_file_as_configuration(content):
     with tempfile.TemporaryDirectory() as folder:

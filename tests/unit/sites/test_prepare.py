@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
@@ -367,9 +368,7 @@ ROWS = st.lists(
 
 
 class TestOrder:
-    @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(ROWS, st.randoms(use_true_random=False), st.booleans())
     def test_row_order_changes_no_site(self, tmp_path, rows, shuffler, with_ids):
         rows = [*rows, ("z", -118.5, 34.5, 1)]
@@ -393,9 +392,7 @@ class TestOrder:
             zip(one.sites["site_id"], one.sites["observations"], strict=True)
         )
 
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @examples(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(ROWS)
     def test_other_sites_change_no_site(self, tmp_path, rows):
         alone = prepare(save(tmp_path, [("z", -118.5, 34.5, 1)])).sites

@@ -117,6 +117,7 @@ class TestDefaults:
             "target_crs": None,
             "resolution": None,
             "vertical_unit": None,
+            "conditioning": "fill",
             "max_void_cells": 64,
             "redistribute": False,
             "url": None,

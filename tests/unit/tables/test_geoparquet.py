@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snakeshed.atomic import atomic, remove_parts
@@ -211,7 +212,7 @@ def test_bytes_are_the_same_in_another_process(tmp_path):
     assert one == two
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=3), st.permutations(range(3)))
 def test_gathering_does_not_depend_on_the_shards(tmp_path_factory, shard_of_row, order):
     folder = tmp_path_factory.mktemp("shards")

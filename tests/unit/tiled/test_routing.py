@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 import reference
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from numba import config
 from scipy import ndimage
@@ -126,7 +127,7 @@ def windows(draw) -> Window:
     return window(z, draw(st.integers(0, 4)))
 
 
-@settings(max_examples=150 if not config.DISABLE_JIT else 15, deadline=None)
+@examples(150 if not config.DISABLE_JIT else 15)
 @given(st.data())
 def test_any_tiling_of_any_ground_gives_the_same(tmp_path_factory, data):
     ground = data.draw(windows())
@@ -147,7 +148,7 @@ def assert_carved(ground: Window, tiling: Tiling, folder, filled: bool = False) 
     np.testing.assert_array_equal(found.read("filled", 0, 0, *shape), ground.z)
 
 
-@settings(max_examples=100 if not config.DISABLE_JIT else 10, deadline=None)
+@examples(100 if not config.DISABLE_JIT else 10)
 @given(st.data())
 def test_any_tiling_of_any_ground_is_carved_the_same(tmp_path_factory, data):
     ground = data.draw(windows())
@@ -181,7 +182,7 @@ def spiral(size: int) -> np.ndarray:
         z[row, column] = 5
 
 
-@pytest.mark.parametrize("edge", [1, 3, 8, 13, 40])
+@pytest.mark.parametrize("edge", [pytest.param(1, marks=pytest.mark.slow), 3, 8, 13, 40])
 def test_a_canal_through_all_tiles_drains_by_its_one_exit(tmp_path, edge):
     z = spiral(33)
     assert (z == 5).sum() > 200
@@ -190,7 +191,7 @@ def test_a_canal_through_all_tiles_drains_by_its_one_exit(tmp_path, edge):
     assert_carved(ground, Tiling.of_size(33, 33, edge), tmp_path)
 
 
-@pytest.mark.parametrize("edge", [1, 2, 5, 7, 20])
+@pytest.mark.parametrize("edge", [pytest.param(1, marks=pytest.mark.slow), 2, 5, 7, 20])
 def test_a_lake_over_corners_of_tiles_and_a_sea_of_nodata(tmp_path, edge):
     row, column = np.indices((20, 20))
     z = (100 - np.hypot(row - 9.5, column - 9.5)).astype(np.float32)
@@ -269,6 +270,7 @@ def test_lines_that_cut_nothing_are_refused(cuts):
         Tiling(*cuts)
 
 
+@pytest.mark.slow
 @reference.needs_speed
 @pytest.mark.parametrize("fire", ["station-fire", "santiago-fire", "colorado-fire-2022"])
 def test_real_terrain_is_the_same(shared_data, tmp_path, fire):

@@ -1,0 +1,22 @@
+"""How many examples Hypothesis tries: one number for all tests."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+FAST = 25
+MOST = int(os.environ.get("SNAKESHED_TEST_EXAMPLES", FAST))
+"""Examples of each test, at most. `make test` tries `FAST` of them, the same each time; `make
+test-all` more, and others each time."""
+
+settings.register_profile(
+    "snakeshed", max_examples=min(100, MOST), deadline=None, derandomize=MOST <= FAST
+)
+settings.load_profile("snakeshed")
+
+
+def examples(count: int, **options) -> settings:
+    """Try `count` examples, but no more than `MOST`."""
+    return settings(max_examples=min(count, MOST), **options)
