@@ -6,16 +6,13 @@ import sys
 from pathlib import Path
 
 import kernels
-import memory as memory_benchmark
 import numpy as np
-import on_dask
 import passes
 import peers
 import pytest
 import scaling
 import side
 import tiled
-from kernels import table_of, targets
 from made_terrain import fractal
 from rasterio import open as open_raster
 from record import with_table
@@ -71,22 +68,6 @@ def measured(name, chain_ns):
     return row_of(name, **times, memory_bytes=20, trapped=0.25)
 
 
-def test_targets_are_met_or_missed():
-    rows = [
-        measured("snakeshed", 40),
-        measured("pysheds", 1500),
-        row_of("topotoolbox", missing="no"),
-    ]
-    found = {check["what"]: check["met"] for check in targets(rows)}
-    assert found == {
-        "conditioning": False,  # 30 > 28
-        "upslope cells": True,
-        "chain": True,
-        "memory": True,
-        "times faster than pysheds": False,  # 37.5 < 40
-    }
-
-
 def test_what_would_take_too_long_or_too_much_is_not_run(monkeypatch):
     side_of_it = kernels.Contender("richdem", 1, None, "0.3.4")
 
@@ -101,19 +82,6 @@ def test_what_would_take_too_long_or_too_much_is_not_run(monkeypatch):
     stopped = row_of("richdem", missing="stopped: not done after 600 s")
     assert reason(stopped) == "not run, as with 16,000,000 cells: not done after 600 s"
     assert reason(measured("pysheds", 1e9)) == ""
-
-
-def test_a_side_that_did_not_run_says_so_in_the_table():
-    rows = [
-        measured("snakeshed", 40),
-        measured("pysheds", 1500),
-        row_of("richdem", missing="no luck"),
-    ]
-    result = {"machine": "m", "versions": "v", "date": "d", "chains": {"pysheds": "fills"}}
-    table = table_of(result | {"rows": rows, "targets": targets(rows)})
-    assert "| 16,000,000 | richdem | no luck |" in table
-    assert "| **1500** | 37.5 | 20 | 25.00% |" in table
-    assert "target at most 28, **missed**" in table
 
 
 def test_what_threads_do_at_once_counts_once():
@@ -238,16 +206,6 @@ def test_the_readme_has_a_place_for_each_table(name):
     assert "the new table" in with_table(document, name, "the new table")
 
 
-def test_overhead_of_dask_is_met_or_missed():
-    rows = [{"backend": name, "seconds": 2.0, "cpu_seconds": 2.5} for name in ("serial", "dask")]
-    told = {"machine": "m", "versions": "v", "date": "d", "on": "Made", "sites": 9, "rounds": 3}
-    result = {**told, "delineated": 4, "patches": 3, "rows": rows, "scaling": 1.5}
-    assert ": 15%, target at most 15%, met" in on_dask.table_of({**result, "overhead": 0.149})
-    missed = on_dask.table_of({**result, "overhead": 0.16})
-    assert ": 16%, target at most 15%, missed" in missed
-    assert "| dask | 2.00 | 2.50 | 500.0 |" in missed
-
-
 def test_a_mosaic_is_mirrored_and_loses_no_water(tmp_path):
     z = fractal(60, 1)
     np.save(tmp_path / "z.npy", z)
@@ -262,29 +220,3 @@ def test_a_mosaic_is_mirrored_and_loses_no_water(tmp_path):
         found = tiled.by_tiles(source, 40, workers, tmp_path)
     assert (found["cells"], found["tiles"], found["left"]) == (150**2, 16, 150**2)
     assert len(found["peaks_mb"]) == 1
-
-
-def test_targets_of_tiles_are_met_or_missed():
-    rows = [
-        {"side": "one array", "cells": 9, "chain_ns": 30.0},
-        {"side": "tiles, 1 process", "cells": 9, "chain_ns": 60.0, "left": 9},
-        {"side": "tiles, 2 processes", "cells": 9, "wall_ns": 50.0, "chain_ns": 70.0, "left": 8},
-        {"side": "one array, carved", "cells": 9, "chain_ns": 20.0},
-        {"side": "tiles, carved, 1 process", "cells": 9, "chain_ns": 70.0, "left": 9},
-        {"side": "xarray-spatial on Dask", "wall_ns": 400.0, "chain_ns": 1.0, "cells": 9},
-    ]
-    lines = tiled.targets({"rows": rows, "workers": 2, "large": None})
-    assert lines[0] == "- times the cost of one array: 2.00, target at most 3, met"
-    assert lines[1] == "- times the cost of one array, carved: 3.50, target at most 3, **missed**"
-    assert "8.00, target at least 10, **missed**" in lines[2]
-    assert lines[3] == "- 1 cells do not drain: **missed**"
-
-
-def test_estimates_of_memory_are_held_against_peaks():
-    row = {"grid": "metres", "sites": 1, "cells": 4, "largest": 2}
-    row |= {"delineation": [300_000_000, 200_000_000], "features": [90_000_000, 100_000_000]}
-    assert memory_benchmark.ratios([row]) == [1.5, 0.9]
-    told = {"machine": "m", "versions": "v", "date": "d", "rows": [row]}
-    text = memory_benchmark.table_of(told)
-    assert "Estimate over peak: 0.90 to 1.50" in text
-    assert "| metres | 4 | 1 | 2 | 300, 200 | 1.50 | 90, 100 | 0.90 |" in text
