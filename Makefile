@@ -1,7 +1,8 @@
-# make demo    builds the environment and runs the workflow on real terrain
-# make test    builds the environment and runs the tests
-# make lint    checks style
-# make clean   removes the environment and what the demo made
+# make demo      builds the environment and runs the workflow on real terrain
+# make test      builds the environment and runs the fast tests
+# make test-all  runs all tests that need neither a cluster nor a browser
+# make lint      checks style, import contracts and the workflow
+# make clean     removes the environment and what the demo made
 
 VENV := .venv
 LOCK := envs/requirements.lock
@@ -12,13 +13,19 @@ supported = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(supported)' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
-.PHONY: demo test lint clean environment
+# One process for each core; each takes up to 1 GB.
+PYTEST := $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8
+
+.PHONY: demo test test-all lint clean environment
 
 demo: environment
 	$(VENV)/bin/snakemake --cores all
 
 test: environment
-	$(VENV)/bin/pytest
+	$(PYTEST)
+
+test-all: environment
+	SNAKESHED_TEST_EXAMPLES=200 $(PYTEST) -m 'not cluster and not browser'
 
 lint: environment
 	$(VENV)/bin/ruff check .
@@ -33,7 +40,7 @@ clean:
 environment: $(VENV)/.compiled
 
 # Last in the environment, and again when the sources change: what a first run would wait for.
-$(VENV)/.compiled: $(VENV)/.installed $(wildcard scripts/snakeshed/*.py scripts/snakeshed/*/*.py)
+$(VENV)/.compiled: $(VENV)/.installed $(shell find scripts/snakeshed -name '*.py')
 	$(VENV)/bin/snakeshed compile
 	@touch $@
 
