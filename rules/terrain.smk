@@ -11,8 +11,7 @@ rule index_terrain:
         "../envs/environment.yaml"
     params:
         settings={
-            key: STUDY["dem"][key]
-            for key in ("path", "vertical_unit", "target_crs", "resolution")
+            key: STUDY["dem"][key] for key in ("path", "vertical_unit", "target_crs", "resolution")
         },
         library=library_of("index_terrain"),
     script:
