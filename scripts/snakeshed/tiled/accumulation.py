@@ -49,9 +49,6 @@ class Passage:
         return values[self.starts[tile] : self.starts[tile] + tile.frame_size]
 
 
-# --- What drains through each cell
-
-
 def count_all(store: TileStore, run: Map) -> Passage:
     """Sum up within the tiles, then what passes from tile to tile."""
     tiling = store.tiling

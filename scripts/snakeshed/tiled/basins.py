@@ -21,8 +21,6 @@ from snakeshed.tiled.tiling import (
     touching,
 )
 
-# --- Depressions
-
 
 @dataclass(frozen=True)
 class _Basins:

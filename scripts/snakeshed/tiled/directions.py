@@ -18,8 +18,6 @@ from snakeshed.tiled.tiling import (
     ring,
 )
 
-# --- Directions
-
 
 def direct_all(
     store: TileStore,

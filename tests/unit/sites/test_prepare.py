@@ -17,6 +17,7 @@ from examples import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from pyproj import Transformer
+from staley import SHEET, SITES, TABLE
 
 import prepare_sites as prepare_sites_rule
 from snakeshed.errors import SeveralProblems, TableError
@@ -522,24 +523,9 @@ class TestFiles:
         assert (tmp_path / "rejected.csv").read_text() == "row,site_id,action,reason,found\n"
 
 
-STALEY = "ofr20161106_appx-1.xlsx"
-STALEY_SITES = {
-    "sheet": "Appendix1_ModelData",
-    "columns": {
-        "site_id": "Fire_SegID",
-        "x": "UTM_X",
-        "y": "UTM_Y",
-        "utm_zone": "UTM_Zone",
-        "area": "ContributingArea_km2",
-    },
-    "crs": None,
-    "utm": {"datum": "NAD83", "hemisphere": "north"},
-}
-
-
 @pytest.fixture(scope="module")
 def staley(shared_data):
-    return prepare(shared_data("staley2016"), STALEY, **STALEY_SITES)
+    return prepare(shared_data("staley2016"), **(SITES | {"crs": None}))
 
 
 class TestStaley:
@@ -552,8 +538,8 @@ class TestStaley:
         assert staley.sites["site_id"].str.startswith("stn_").sum() == 250
 
     def test_places_and_areas_are_those_of_the_table(self, staley, shared_data):
-        path = shared_data("staley2016") / STALEY
-        table = pd.read_excel(path, sheet_name="Appendix1_ModelData")
+        path = shared_data("staley2016") / TABLE
+        table = pd.read_excel(path, sheet_name=SHEET)
         table = table.drop_duplicates("Fire_SegID").set_index("Fire_SegID").sort_index()
         sites = staley.sites.set_index("site_id")
         assert sites.index.tolist() == table.index.tolist()
@@ -568,8 +554,8 @@ class TestStaley:
             assert np.abs(back.y - of_zone["y"]).max() < 0.002
 
     def test_columns_keep_their_values(self, staley, shared_data):
-        path = shared_data("staley2016") / STALEY
-        table = pd.read_excel(path, sheet_name="Appendix1_ModelData")
+        path = shared_data("staley2016") / TABLE
+        table = pd.read_excel(path, sheet_name=SHEET)
         observations = staley.observations.to_pandas()
         assert [*observations.columns[2:]] == [*table.columns]
         for name in table.select_dtypes("number"):
@@ -578,9 +564,9 @@ class TestStaley:
         assert "9/10-9/12/2002" in set(observations["StormDate"])
 
     def test_shuffled_rows_give_the_same_sites(self, staley, shared_data, tmp_path):
-        path = shared_data("staley2016") / STALEY
-        table = pd.read_excel(path, sheet_name="Appendix1_ModelData", usecols="C:D,G:I,U")
+        path = shared_data("staley2016") / TABLE
+        table = pd.read_excel(path, sheet_name=SHEET, usecols="C:D,G:I,U")
         order = random.Random(3).sample(range(len(table)), len(table))
         table.iloc[order].to_csv(tmp_path / "sites.csv", index=False)
-        again = prepare(tmp_path, **(STALEY_SITES | {"sheet": None}))
+        again = prepare(tmp_path, **(SITES | {"path": "sites.csv", "crs": None, "sheet": None}))
         pd.testing.assert_frame_equal(again.sites, staley.sites, check_exact=True)

@@ -1,0 +1,18 @@
+"""The site table of Staley et al. (2016), USGS Open-File Report 2016-1106: 716 sites of 34 fires."""
+
+TABLE = "ofr20161106_appx-1.xlsx"
+"""In the folder ``staley2016`` of the shared data."""
+SHEET = "Appendix1_ModelData"
+SITES = {
+    "path": TABLE,
+    "sheet": SHEET,
+    "utm": {"datum": "NAD83", "hemisphere": "north"},
+    "columns": {
+        "site_id": "Fire_SegID",
+        "x": "UTM_X",
+        "y": "UTM_Y",
+        "utm_zone": "UTM_Zone",
+        "area": "ContributingArea_km2",
+    },
+}
+"""The section ``sites`` of a configuration."""
