@@ -1,4 +1,4 @@
-"""The site table of Staley et al. (2016), USGS Open-File Report 2016-1106: 716 sites of 34 fires."""
+"""The site table of Staley et al. (2016, USGS OFR 2016-1106): 716 sites of 34 fires."""
 
 TABLE = "ofr20161106_appx-1.xlsx"
 """In the folder ``staley2016`` of the shared data."""
