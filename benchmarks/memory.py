@@ -6,8 +6,8 @@
 Made terrain in metres and in degrees is cut into patches of about so many cells a side; each row is
 two jobs, without Snakemake: one delineates that many sites of one patch, the other extracts their
 features with a raster layer; each says its peak (VmHWM). The estimates are those of
-`snakeshed.delineation.memory`, from the tables that are there before the jobs run. The exit status
-is 1 if one is not within a factor of 1.5.
+`snakeshed.delineation.memory_request`, from the tables that are there before the jobs run. The
+exit status is 1 if one is not within a factor of 1.5.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     """Delineate, and extract features in another process; say what was expected and found."""
     from snakeshed.backends.local import Backend
     from snakeshed.delineation.delineate import delineate
-    from snakeshed.delineation.memory import ShardMemory, features_bytes
-    from snakeshed.delineation.patches import Patch, PatchPyramid
+    from snakeshed.delineation.memory_request import ShardMemory, features_bytes
+    from snakeshed.delineation.pyramid import Patch, PatchPyramid
     from snakeshed.delineation.site import DelineationRule, Site
     from snakeshed.delineation.table import write_catchments
     from snakeshed.grid.snap import SnapRule

@@ -27,7 +27,7 @@ from snakeshed.backends.local import Backend
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site, sites_of
 from snakeshed.grid.snap import SnapRule
 from snakeshed.tables.geoparquet import read_table

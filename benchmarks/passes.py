@@ -151,7 +151,7 @@ def memory_speed(repeats: int) -> dict[str, float]:
     """
     from numba import njit
 
-    from snakeshed.kernels.bands import in_bands, split
+    from snakeshed.kernels.row_bands import in_bands, split
 
     @njit(nogil=True)
     def triad(a, b, c, first, end):

@@ -10,7 +10,7 @@ from record import ROOT
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, split
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments

@@ -11,19 +11,19 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from snakeshed.delineation.memory import ShardMemory, asked_mb, features_bytes
-from snakeshed.delineation.patches import shard_name
+from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
+from snakeshed.delineation.pyramid import shard_name
 from snakeshed.errors import SnakeshedError
 from snakeshed.features.layers import declared_columns
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
-from snakeshed.raster.files import files_behind
+from snakeshed.raster.vrt_sources import files_behind
 from snakeshed.report.page import page_digest
 from snakeshed.sites.file_names import find_site, sites_in_shards
 from snakeshed.study.configuration import complete, without_publication
-from snakeshed.study.inputs import check_inputs
+from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import typed
 from snakeshed.terrain.dem import dem_files
 

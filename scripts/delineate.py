@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from snakeshed.backends.memory import given_bytes
+from snakeshed.backends.given_memory import given_bytes
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.memory import ShardMemory, largest_patch, tile_edge
+from snakeshed.delineation.memory_request import ShardMemory, largest_patch, tile_edge
 from snakeshed.delineation.patch import TileSettings, remove_left_tiles
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.jobs.log import job_log

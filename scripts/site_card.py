@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from snakeshed.atomic import atomic
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakeshed.atomic import atomic
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.jobs.log import job_log
 from snakeshed.tables.geoparquet import read_table, write_table

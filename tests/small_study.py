@@ -13,7 +13,7 @@ from affine import Affine
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import split
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import CATCHMENTS, write_catchments

@@ -109,7 +109,7 @@ def _verify(chosen: argparse.Namespace) -> int:
     if not chosen.rerun:
         return 0
     from snakeshed.archive.environment import python_for
-    from snakeshed.archive.verify import (
+    from snakeshed.archive.rerun import (
         default_targets,
         differences,
         prepare,

@@ -16,7 +16,7 @@ from affine import Affine
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.patch import TileSettings
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.table import write_catchments
 from snakeshed.demo import contributing_areas

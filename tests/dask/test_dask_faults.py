@@ -27,7 +27,7 @@ from snakeshed.backends import dask_worker
 from snakeshed.backends.dask_cluster import KILLS, DaskBackend, _Work
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.errors import ClusterError, TerrainError
 from snakeshed.grid.snap import SnapRule

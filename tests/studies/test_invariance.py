@@ -18,7 +18,7 @@ from snakeshed.backends.local import Backend
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.patch import TileSettings
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.shards import split
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
@@ -30,7 +30,7 @@ from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Raster, ViewFinder
 from snakeshed.grid.snap import SnapRule
 from snakeshed.kernels.downstream import spread_downstream
-from snakeshed.kernels.pools import pools_at_rim
+from snakeshed.kernels.water_at_rim import pools_at_rim
 from snakeshed.tables.gather import concatenate
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain

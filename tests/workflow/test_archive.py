@@ -15,7 +15,7 @@ import yaml
 from tiny_study import CHECKOUT
 
 from snakeshed.archive.bag import open_bag, write_bag
-from snakeshed.archive.verify import prepare
+from snakeshed.archive.rerun import prepare
 from snakeshed.cli import main
 
 ARCHIVE = "results/tiny/archive/tiny.zip"
@@ -120,7 +120,7 @@ def test_a_reader_of_its_own_opens_the_crate(archive, tmp_path):
     [
         ("data/inputs/sites/sites.csv", b"401125", b"401126"),
         ("data/results/tiny/summary.json", b"7", b"8"),
-        ("data/workflow/scripts/snakeshed/features/relief.py", b"mean", b"lean"),
+        ("data/workflow/scripts/snakeshed/features/form_and_relief.py", b"mean", b"lean"),
         ("data/configuration.yaml", b"1500", b"1501"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_re_run_elsewhere_gives_every_value_again(archive, tiles, capsys):
 
 @pytest.mark.slow
 def test_a_change_that_the_manifest_hides_is_found_by_the_re_run(made, archive, tiles, capsys):
-    name = "data/workflow/scripts/snakeshed/features/relief.py"
+    name = "data/workflow/scripts/snakeshed/features/form_and_relief.py"
     other = changed(archive, name, b"mean = total(elevation) / cells", b"mean = low", mend=True)
     shard = made.shard_of("d")
     target = f"results/tiny/shards/{shard}/features.parquet"

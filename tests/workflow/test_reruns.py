@@ -8,7 +8,7 @@ from collections import Counter
 import pandas as pd
 from tiny_study import copy_workflow
 
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.terrain.index import TerrainIndex, tiles_under
 
 ONE_SHARD = {"delineate": 1, "extract_features": 1, "gather": 2, "summarise": 1, "report": 1}
@@ -243,7 +243,7 @@ def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
 
 def test_only_changed_behaviour_of_the_library_re_runs_what_depends_on_it(finished, tmp_path):
     study = finished.copy(tmp_path / "study", copy_workflow(tmp_path, finished.workflow))
-    module = study.workflow / "scripts/snakeshed/features/relief.py"
+    module = study.workflow / "scripts/snakeshed/features/form_and_relief.py"
     text = module.read_text()
     module.write_text(text.replace('"""The catchment group', '# A remark.\n"""Still the group'))
     assert module.read_text() != text

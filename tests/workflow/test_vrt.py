@@ -7,7 +7,7 @@ from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import split
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments

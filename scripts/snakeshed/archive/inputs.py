@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snakeshed.archive.bag import sha256_of
 from snakeshed.errors import ArchiveError
-from snakeshed.raster.files import files_behind, is_remote, relative_vrt
+from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
 from snakeshed.study.configuration import PUBLICATION
 from snakeshed.terrain.dem import dem_files
 

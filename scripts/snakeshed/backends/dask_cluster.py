@@ -23,8 +23,8 @@ from distributed import Client, Future, KilledWorker, LocalCluster, wait
 from distributed.client import ClosedClientError
 
 from snakeshed.backends.dask_worker import sealed, versions
+from snakeshed.backends.given_memory import LEAST_WORKER_BYTES
 from snakeshed.backends.local import Backend, Result, Task
-from snakeshed.backends.memory import LEAST_WORKER_BYTES
 from snakeshed.errors import ClusterError
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from snakeshed.delineation.patch import (
     failed,
     lost_patch,
 )
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.tiled_window import TerrainWindow
 from snakeshed.terrain.elevations import terrain_of

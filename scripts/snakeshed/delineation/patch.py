@@ -14,10 +14,10 @@ import numpy as np
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.delineation.routed_window import Box, Routed
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.tiled_window import TerrainWindow, TiledWindow
-from snakeshed.delineation.window import Box, Routed
 from snakeshed.grid.snap import Snap, snap
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex, near_a_tile, on_a_tile

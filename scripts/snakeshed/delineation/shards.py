@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from snakeshed.delineation.patches import PatchPyramid, shard_name, shard_of
+from snakeshed.delineation.pyramid import PatchPyramid, shard_name, shard_of
 from snakeshed.errors import TerrainError
 from snakeshed.raster.crs import transformer
 from snakeshed.terrain.index import TerrainIndex, near_a_tile, tiles_under

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from snakeshed.delineation.window import POOL
+from snakeshed.delineation.routed_window import POOL
 from snakeshed.kernels.d8 import OUTSIDE
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.tiled.sides import frame_cells

@@ -1,8 +1,8 @@
 """A window of terrain that is routed by tiles, and read in pieces.
 
-What `snakeshed.delineation.window.Routed.of` makes of a window as one array stands here in files of
-tiles, the same in every bit; what a site asks of it is read as a `Routed` of the cells around the
-site, and one of the box around its catchment.
+What `Routed.of` makes of a window as one array stands here in files of tiles, the same in every
+bit; what a site asks of it is read as a `Routed` of the cells around the site, and one of the box
+around its catchment.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 import rasterio
 
+from snakeshed.delineation.routed_window import Routed, box_of
 from snakeshed.delineation.site import Site
 from snakeshed.delineation.tiled_flags import find_flags, mark_water_at_rim
-from snakeshed.delineation.window import Routed, box_of
 from snakeshed.kernels.d8 import NODATA, OUTSIDE
 from snakeshed.kernels.tiled.walks import climb
 from snakeshed.raster.lattice import Lattice, RowGeometry
@@ -90,7 +90,7 @@ class TiledWindow:
     ----------
     store : TileStore
         Its folder has the arrays of `snakeshed.tiled.routing.TiledDrainage`, and ``flags``,
-        those of `snakeshed.delineation.window.Routed`.
+        those of `snakeshed.delineation.routed_window.Routed`.
     lattice : Lattice
     row, column : int
         Absolute cell of the north-western corner.
@@ -120,7 +120,7 @@ class TiledWindow:
             Side of a tile in cells, at most; no result depends on it.
         conditioning : {"fill", "carve"}
         backwater_m : float
-            As in `snakeshed.delineation.patches.PatchPyramid`.
+            As in `snakeshed.delineation.pyramid.PatchPyramid`.
         folder : str
             For the files; all workers see it.
         run : callable

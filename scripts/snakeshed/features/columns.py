@@ -48,7 +48,7 @@ def number(value: float) -> str:
 
 
 def catchment_columns(rule: ReliefRule) -> list[Column]:
-    """List the columns that `snakeshed.features.relief.catchment_features` gives, in order."""
+    """List the columns that `catchment_features` gives, in order."""
     here = "in the CRS of catchments.parquet"
     columns = [
         Column("area_km2", "Area of the catchment, km2."),

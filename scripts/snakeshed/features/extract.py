@@ -10,8 +10,8 @@ import geopandas
 import pandas as pd
 
 from snakeshed.features.columns import TRUST, ReliefRule
+from snakeshed.features.form_and_relief import catchment_features
 from snakeshed.features.layers import Layer, feature_columns
-from snakeshed.features.relief import catchment_features
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.elevations import Terrain
 

@@ -21,8 +21,8 @@ from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layer_index import place_of, problems_of_layer, way_to_layer
 from snakeshed.features.layers import ClassLayer, Layer, NumericLayer
-from snakeshed.raster.files import is_remote
 from snakeshed.raster.header import gdal_faults, read_header
+from snakeshed.raster.vrt_sources import is_remote
 
 # Outlines in a layer's CRS are rounded to this many decimals, so that every CPU agrees.
 _PROJECTED_DECIMALS = 4

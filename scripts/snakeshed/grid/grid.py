@@ -32,7 +32,7 @@ from snakeshed.kernels.filling import fill, flood
 from snakeshed.kernels.height_above_drainage import nearest_drainage
 from snakeshed.kernels.inflation import inflate_flats
 from snakeshed.kernels.pits import fill_pits, find_flats, find_pits
-from snakeshed.kernels.pysheds_walks import (
+from snakeshed.kernels.pysheds_flow_paths import (
     accumulate_with_losses,
     distance_to_outlet,
     distance_to_ridge,

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, index_type, neighbour_offsets
+from snakeshed.kernels.row_bands import in_bands, split
 
 
 def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:

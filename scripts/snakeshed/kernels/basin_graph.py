@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, index_type, neighbour_offsets
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
+from snakeshed.kernels.row_bands import in_bands, split
 
 UNLABELLED = -1
 LEAVES_BAND = -2

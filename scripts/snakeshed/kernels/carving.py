@@ -16,7 +16,7 @@ import numpy as np
 from snakeshed.kernels.basin_graph import label_basins, saddles, spanning_tree
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
 
 
@@ -65,7 +65,7 @@ def carve(
         drain outside.
     """
     directions = steepest_descent(z, border, width_m, height_m, threads)
-    resolve_flats(z, directions)
+    drain_flats(z, directions)
     labels, basins = label_basins(directions, threads)
     first, second, level, saddle = saddles(z, border, labels, basins, threads)
     tree = spanning_tree(basins, first, second, level, saddle)
@@ -74,7 +74,7 @@ def carve(
     del first, second, level, saddle, tree
     _reverse_paths(exits, labels, neighbour_offsets(z.shape[1]), directions)
     del labels
-    resolve_flats(z, directions)
+    drain_flats(z, directions)
     return directions
 
 

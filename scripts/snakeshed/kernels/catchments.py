@@ -6,7 +6,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, neighbour_offsets, opposite
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 
 
 def preorder(

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.basin_graph import label_basins, saddles, spill_levels
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
+from snakeshed.kernels.row_bands import in_bands, split
 from snakeshed.kernels.steepest_descent import steepest_descent
 
 
@@ -68,7 +68,7 @@ def fill(
     out, directions = _flood(z, border, width_m, height_m, threads, out)
     # All anew, in one pass without branches: to find the cells around those that rose takes longer.
     directions = steepest_descent(out, border, width_m, height_m, threads, directions)
-    resolve_flats(out, directions)
+    drain_flats(out, directions)
     return out, directions
 
 
@@ -110,7 +110,7 @@ def _flood(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill the depressions; the second array is no longer of any use, but may be used again."""
     directions = steepest_descent(z, border, width_m, height_m, threads)
-    resolve_flats(z, directions)
+    drain_flats(z, directions)
     labels, basins = label_basins(directions, threads)
     levels = spill_levels(basins, *saddles(z, border, labels, basins, threads))
     if out is None:

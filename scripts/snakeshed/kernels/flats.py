@@ -17,7 +17,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 
 GATHERED = 10
 WITHOUT_EXIT = 11
@@ -28,7 +28,7 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 NEXT_WAVES = (16, 32)
 
 
-def resolve_flats(filled: np.ndarray, directions: np.ndarray) -> None:
+def drain_flats(filled: np.ndarray, directions: np.ndarray) -> None:
     """Give each `FLAT` cell the direction of its first neighbour one step nearer to the exit.
 
     The exits of a flat are its cells with a lower neighbour, and those that drain outside. Steps

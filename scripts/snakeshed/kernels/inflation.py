@@ -13,8 +13,8 @@ import numpy as np
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, OUTSIDE, index_type, neighbour_offsets, open_border, opposite
 from snakeshed.kernels.filling import fill
-from snakeshed.kernels.flats import resolve_flats
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.flats import drain_flats
+from snakeshed.kernels.growing_lists import grown
 from snakeshed.kernels.steepest_descent import steepest_descent
 
 
@@ -51,7 +51,7 @@ def inflate_flats(
     directions = steepest_descent(z, border, width_m, height_m)
     if ((directions == FLAT) & (to_lower == 0)).any():
         # Flats without an exit, or with one that is out of reach.
-        resolve_flats(z, directions)
+        drain_flats(z, directions)
         bottoms = directions == FLAT
     else:
         bottoms = np.zeros(z.shape, dtype=np.bool_)
@@ -59,7 +59,7 @@ def inflate_flats(
     if bottoms.any():
         # A depression stays one: where it is lowest, one cell keeps its water.
         directions = steepest_descent(inflated, border, width_m, height_m)
-        resolve_flats(inflated, directions)
+        drain_flats(inflated, directions)
         bottoms &= directions == FLAT
         _keep_one_of_each(inflated.reshape(z.size), offsets, bottoms.reshape(z.size))
         border[bottoms] = 1

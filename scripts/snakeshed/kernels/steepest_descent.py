@@ -15,9 +15,9 @@ import math
 
 import numpy as np
 
-from snakeshed.kernels.bands import in_bands, split
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, check_padded
+from snakeshed.kernels.row_bands import in_bands, split
 
 
 def steepest_descent(

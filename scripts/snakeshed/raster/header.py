@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from snakeshed.errors import SnakeshedError, TerrainError
 from snakeshed.raster.crs import CrsFacts, crs_facts, short_crs
-from snakeshed.raster.files import files_behind
 from snakeshed.raster.tiff import bytes_needed
+from snakeshed.raster.vrt_sources import files_behind
 
 if TYPE_CHECKING:
     from rasterio import DatasetReader

@@ -17,7 +17,7 @@ import rasterio
 import shapely
 from affine import Affine
 
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer

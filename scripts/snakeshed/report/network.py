@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snakeshed.delineation.window import route_ground
+from snakeshed.delineation.routed_window import route_ground
 from snakeshed.kernels.d8 import COLUMN_STEP, NODATA, OUTSIDE, ROW_STEP
 from snakeshed.terrain.elevations import Terrain
 

@@ -24,15 +24,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 NULL_TEXTS = frozenset(pyarrow.csv.ConvertOptions().null_values)
-FORMATS = {
-    ".xlsx": "XLSX",
-    ".csv": "CSV",
-    ".parquet": "Parquet",
-    ".geoparquet": "Parquet",
-    ".gpkg": "GeoPackage",
-    ".geojson": "GeoJSON",
-    ".json": "GeoJSON",
-}
+
 # What the readers of these formats raise on a damaged file; openpyxl and zipfile have no errors of
 # their own for most of it.
 _READER_FAULTS = (

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from snakeshed.errors import TableError
 from snakeshed.sites.observations import (
-    FORMATS,
     Observations,
     check_column_names,
     choose_one,
@@ -27,6 +26,16 @@ from snakeshed.sites.observations import (
 from snakeshed.sites.xlsx import read_xlsx
 
 _SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
+
+FORMATS = {
+    ".xlsx": "XLSX",
+    ".csv": "CSV",
+    ".parquet": "Parquet",
+    ".geoparquet": "Parquet",
+    ".gpkg": "GeoPackage",
+    ".geojson": "GeoJSON",
+    ".json": "GeoJSON",
+}
 
 
 def read_observations(

@@ -14,16 +14,16 @@ from typing import TypeVar
 
 import pandas as pd
 
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import check_reach, split, within_reach
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns
 from snakeshed.raster.crs import short_crs
-from snakeshed.raster.files import is_remote
+from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.sites.prepare import PreparedSites, prepare_sites
 from snakeshed.study.configuration import complete
-from snakeshed.study.inputs import check_inputs
+from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.index import TerrainIndex

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
 from snakeshed.study.contradictions import check_dem, check_layers, check_sites
-from snakeshed.study.problems import explain, is_within, kinds_of, unusable
+from snakeshed.study.schema_messages import explain, is_within, kinds_of, unusable
 from snakeshed.study.yaml_file import load_schema
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from snakeshed.study.problems import shown
+from snakeshed.study.schema_messages import shown
 
 # Formats whose rows have no geometry: they need columns of coordinates.
 _WITHOUT_GEOMETRY = {".csv", ".xlsx"}

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.study.problems import shortened
+from snakeshed.study.schema_messages import shortened
 
 
 def load_schema(path: str | Path) -> dict:

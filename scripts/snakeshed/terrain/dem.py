@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
-from snakeshed.raster.files import is_remote
 from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
 from snakeshed.raster.lattice import Lattice
+from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from snakeshed.errors import SeveralProblems, SnakeshedError, TerrainError
-from snakeshed.raster.files import is_remote
+from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from snakeshed.kernels.basin_graph import label_basins, saddles, spill_levels
 from snakeshed.kernels.filling import raise_rows
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
 from snakeshed.kernels.tiled.basins import contract, spanning_edges
 from snakeshed.kernels.tiled.sides import frame, frame_cells
@@ -107,7 +107,7 @@ def _gather_basins(store: TileStore, tile: Tile) -> _Basins:
     store.save("ground", tile, z)
     store.save("border", tile, outlets)
     directions = steepest_descent(z, outlets, *sizes_of(store, tile))
-    resolve_flats(z, directions)
+    drain_flats(z, directions)
     labels, basins = label_basins(directions)
     del directions
     first, second, level, saddle = saddles(z, outlets, labels, basins)

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from snakeshed.kernels.d8 import FLAT, OUTSIDE
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
 from snakeshed.kernels.steepest_descent import steepest_descent_inside
 from snakeshed.kernels.tiled.flats import FAR, direct, share_flats, shorten
 from snakeshed.kernels.tiled.sides import frame_cells, lay_ring
@@ -89,7 +89,7 @@ def _descend(
         store.save("pools", tile, pools)
         del pools
     cells, levels, exits = share_flats(filled, directions)
-    resolve_flats(filled, directions)
+    drain_flats(filled, directions)
     store.save("shared", tile, records(cell=cells, level=levels, exit=exits))
     distances = np.where(exits != 0, np.int32(1), FAR)
     store.save("distances", tile, distances)

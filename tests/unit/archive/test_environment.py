@@ -1,104 +1,165 @@
-"""The files that say what snakeshed needs agree with each other."""
+"""An archive is run again here if the packages are right, else in an environment made for it."""
 
 from __future__ import annotations
 
-import itertools
-import re
-import tomllib
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import yaml
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 
-CHECKOUT = Path(__file__).parents[3]
-LOCK = (CHECKOUT / "envs" / "requirements.lock").read_text(encoding="utf-8")
-PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+from snakeshed.archive.environment import pack_wheels, python_for
+from snakeshed.errors import ArchiveError
 
-# Names of conda's packages; most are those without what only a person at a screen needs.
-CONDA_NAMES = {
-    "dask-core": "dask",
-    "geopandas-base": "geopandas",
-    "matplotlib-base": "matplotlib",
-    "python-kubernetes": "kubernetes",
-    "snakemake-minimal": "snakemake",
-}
+pytestmark = pytest.mark.slow
+
+NAME = "snakeshed_probe-1.0-py3-none-any.whl"
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def locked() -> dict[str, str]:
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, flags=re.MULTILINE)
-    versions = dict(pins)
-    assert len(versions) == len(pins), "a package has two versions"
-    return versions
-
-
-def asked_for(*files: str) -> dict[str, Requirement]:
-    lines = []
-    for file in files or ("requirements.in", "development.in"):
-        lines += (CHECKOUT / "envs" / file).read_text(encoding="utf-8").splitlines()
-    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {requirement.name: requirement for requirement in wanted}
-
-
-def conda() -> dict[str, str]:
-    text = (CHECKOUT / "envs" / "environment.yaml").read_text(encoding="utf-8")
-    environment = yaml.safe_load(text)
-    assert environment["channels"] == ["conda-forge", "bioconda", "nodefaults"]
-    *from_conda, from_pip = environment["dependencies"]
-    from_conda.remove("pip")
-    return dict(line.split(" ", 1) for line in [*from_conda, *from_pip["pip"]])
-
-
-def test_conda_has_the_versions_of_the_lock():
-    pins = conda()
-    assert pins.pop("python") == PROJECT["requires-python"]
-    versions = locked()
-    assert pins == {name: f"=={versions[CONDA_NAMES.get(name, name)]}" for name in pins}
-
-
-def test_conda_has_all_that_the_workflow_needs():
-    needed = set(asked_for("requirements.in"))
-    assert {CONDA_NAMES.get(name, name) for name in conda()} == needed | {"python"}
-
-
-def test_lock_satisfies_what_is_asked_for():
-    versions = locked()
-    for name, requirement in asked_for().items():
-        assert requirement.specifier.contains(versions[name]), name
-
-
-def test_package_asks_for_what_the_lock_is_made_from():
-    extras = itertools.chain.from_iterable(PROJECT["optional-dependencies"].values())
-    declared = [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
-    wanted = asked_for()
-    wanted.pop("hatchling")
-    assert {each.name: each.specifier for each in declared} == {
-        name: requirement.specifier for name, requirement in wanted.items()
+@pytest.fixture
+def wheel(tmp_path) -> Path:
+    """A package of one module."""
+    path = tmp_path / "packages" / NAME
+    path.parent.mkdir()
+    info = "snakeshed_probe-1.0.dist-info"
+    contents = {
+        "snakeshed_probe.py": "ANSWER = 42\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: snakeshed-probe\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
     }
+    records = []
+    for name, content in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=")
+        records.append(f"{name},sha256={digest.decode()},{len(content)}\n")
+    contents[f"{info}/RECORD"] = "".join(records) + f"{info}/RECORD,,\n"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in contents.items():
+            file.writestr(zipfile.ZipInfo(name, FIRST_DATE), content)
+    return path
 
 
-def test_every_locked_package_has_hashes_and_no_address():
-    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
-    assert len(entries) == len(locked())
-    assert all("--hash=sha256:" in entry for entry in entries)
-    assert "://" not in LOCK
-    assert "index-url" not in LOCK
-
-
-def test_lock_says_how_to_renew_it():
-    assert re.match(
-        r"# .*\n#    uv pip compile envs/requirements\.in envs/development\.in .*--generate-hashes",
-        LOCK,
+@pytest.fixture
+def lock(wheel) -> str:
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return (
+        f"snakeshed-probe==1.0 \\\n    --hash=sha256:{digest}\n    # via -r envs/requirements.in\n"
+        "snakeshed-tests==1.0 \\\n    --hash=sha256:00\n    # via -r envs/development.in\n"
     )
 
 
-@pytest.mark.parametrize(
-    ("version", "supported"), [("3.10", 0), ("3.11", 1), ("3.13", 1), ("3.14", 0)]
-)
-def test_makefile_accepts_the_supported_pythons(version, supported):
-    assert SpecifierSet(PROJECT["requires-python"]).contains(version) == bool(supported)
-    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-    [bounds] = re.findall(r"\((3), (\d+)\) <= sys.version_info\[:2\] <= \((3), (\d+)\)", makefile)
-    low, high = tuple(map(int, bounds[:2])), tuple(map(int, bounds[2:]))
-    assert (low <= tuple(map(int, version.split("."))) <= high) == bool(supported)
+@pytest.fixture
+def workflow(tmp_path, lock) -> Path:
+    (tmp_path / "workflow/envs").mkdir(parents=True)
+    (tmp_path / "workflow/envs/requirements.lock").write_text(lock)
+    return tmp_path / "workflow"
+
+
+@pytest.fixture(autouse=True)
+def no_index(tmp_path, monkeypatch):
+    """An index without a package, in place of that of this machine."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "nowhere").as_uri())
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def index(tmp_path, wheel, monkeypatch):
+    """An index with the package."""
+    folder = tmp_path / "index/snakeshed-probe"
+    folder.mkdir(parents=True)
+    (folder / "index.html").write_text(f'<a href="{wheel.as_uri()}">{NAME}</a>')
+    monkeypatch.setenv("PIP_INDEX_URL", folder.parent.as_uri())
+
+
+def answer(python: str) -> str:
+    code = "import snakeshed_probe; print(snakeshed_probe.ANSWER)"
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_environment_in_use_if_it_satisfies_the_lock_file(workflow, tmp_path):
+    (workflow / "envs/requirements.lock").write_text(f"numpy=={version('numpy')} \\\n")
+    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto")
+    assert python == sys.executable
+    assert told == f"the one in use, {sys.executable}, which satisfies its lock file"
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_environment_in_use_on_demand_with_what_differs(workflow, tmp_path):
+    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "this")
+    assert python == sys.executable
+    assert told.endswith("which differs from its lock file: snakeshed-probe none instead of 1.0")
+
+
+@pytest.mark.parametrize("choice", ["auto", "wheels"])
+def test_packages_of_the_archive_need_no_index(workflow, wheel, tmp_path, choice):
+    python, told = python_for(workflow, wheel.parent, tmp_path / "new", choice)
+    assert python == str(tmp_path / "new/bin/python")
+    assert answer(python) == "42"
+    why = ", since the one in use differs (snakeshed-probe none instead of 1.0)"
+    assert told == "a new one of the archive's wheels" + (why if choice == "auto" else "")
+
+
+def test_packages_for_another_machine_are_had_from_the_index(workflow, wheel, index, tmp_path):
+    other = tmp_path / "wheels"
+    other.mkdir()
+    (other / NAME.replace("py3-none-any", "cp27-cp27m-win32")).write_bytes(wheel.read_bytes())
+    python, told = python_for(workflow, other, tmp_path / "new", "auto")
+    assert answer(python) == "42"
+    assert told.startswith("a new one of the package index, since the one in use differs")
+    assert "of the archive's wheels: No matching distribution found for snakeshed-probe" in told
+
+
+def test_an_index_with_another_package_of_that_name_is_refused(workflow, wheel, index, tmp_path):
+    with zipfile.ZipFile(wheel, "a") as file:
+        file.writestr("more.py", "1\n")
+    with pytest.raises(ArchiveError, match="THESE PACKAGES DO NOT MATCH THE HASHES"):
+        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "index")
+
+
+def test_no_way_to_an_environment_is_told_with_all_that_was_tried(workflow, tmp_path):
+    with pytest.raises(ArchiveError) as caught:
+        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto")
+    assert str(caught.value) == (
+        "the environment for the re-run (--environment auto): found the one in use differs "
+        "(snakeshed-probe none instead of 1.0); of the archive's wheels: there are "
+        "none; of the package index: No matching distribution found for snakeshed-probe==1.0; "
+        "expected one that satisfies envs/requirements.lock of the archive. Reach a package "
+        "index, take a Python that the archive's wheels are for, or run it in the environment "
+        "in use all the same: --environment this."
+    )
+
+
+def test_a_workflow_without_a_lock_file_is_told(tmp_path):
+    with pytest.raises(ArchiveError, match="found no file envs/requirements.lock"):
+        python_for(tmp_path, tmp_path / "wheels", tmp_path / "new", "auto")
+
+
+def test_wheels_that_a_run_needs_are_packed(lock, wheel, index, tmp_path):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    (packed,) = pack_wheels(lock, folder)
+    assert packed == folder / NAME
+    assert packed.read_bytes() == wheel.read_bytes()
+    assert list(folder.iterdir()) == [packed]
+
+
+def test_wheels_that_cannot_be_had_are_told(lock, tmp_path):
+    folder = tmp_path / "packed"
+    folder.mkdir()
+    with pytest.raises(ArchiveError) as caught:
+        pack_wheels(lock, folder)
+    assert str(caught.value) == (
+        "archive.wheels: found no way to fetch the packages of envs/requirements.lock (No "
+        "matching distribution found for snakeshed-probe==1.0); expected a Python with venv and "
+        "ensurepip, and a package index that pip reaches. Make the archive where both are, or "
+        "without packages: --config 'archive={wheels: false}'."
+    )

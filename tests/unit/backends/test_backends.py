@@ -14,7 +14,7 @@ from rasters import write_raster
 from snakeshed.backends.local import BACKENDS, Backend, choose
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.errors import TerrainError
 from snakeshed.grid.snap import SnapRule

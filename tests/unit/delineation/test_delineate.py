@@ -21,7 +21,7 @@ from snakeshed.delineation.catchment import STATUSES, Catchment
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.outlines import cells_within
 from snakeshed.delineation.patch import TileSettings
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.errors import TerrainError
 from snakeshed.grid.snap import SnapRule

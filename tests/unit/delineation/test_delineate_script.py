@@ -12,7 +12,7 @@ import pytest
 from rasters import write_raster
 
 from snakeshed.delineation.patch import TILES_PREFIX
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, split
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.grid.snap import SnapRule

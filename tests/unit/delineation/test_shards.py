@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rasters import write_raster, write_tiles
 
 import split_shards
-from snakeshed.delineation.patches import PatchPyramid, shard_of
+from snakeshed.delineation.pyramid import PatchPyramid, shard_of
 from snakeshed.delineation.shards import COLUMNS, Shard, check_reach, split, within_reach
 from snakeshed.delineation.site import Site, sites_of
 from snakeshed.errors import TerrainError

@@ -12,7 +12,7 @@ from rasters import write_raster
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.table import write_catchments
 from snakeshed.errors import ConfigurationError

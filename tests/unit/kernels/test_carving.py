@@ -15,8 +15,8 @@ from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.carving import carve
 from snakeshed.kernels.d8 import FLAT, NODATA, neighbour_offsets, open_border
 from snakeshed.kernels.filling import fill
-from snakeshed.kernels.pools import pools_at_rim
 from snakeshed.kernels.steepest_descent import steepest_descent
+from snakeshed.kernels.water_at_rim import pools_at_rim
 
 
 def carved(z: list | np.ndarray, dtype: type = np.float32) -> np.ndarray:

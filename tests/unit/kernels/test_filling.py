@@ -20,7 +20,7 @@ from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.d8 import FLAT, NODATA, open_border
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill, flood
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
 
 
@@ -138,7 +138,7 @@ def test_filled_as_a_priority_flood_fills_and_routed_as_the_reference_routes(ter
 def test_basins_are_those_of_the_pits(terrain):
     z, border, width, height = terrain
     directions = steepest_descent(z, border, width, height)
-    resolve_flats(z, directions)
+    drain_flats(z, directions)
     in_pit = np.zeros(z.shape, dtype=bool)
     pits = []
     for cell in reference.data_cells(z):

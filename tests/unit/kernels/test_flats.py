@@ -1,4 +1,4 @@
-"""Directions in flats, worked by hand; random ones are in the tests of conditioning."""
+"""Directions in flats, worked by hand; random ones are in test_filling.py."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 import reference
 
 from snakeshed.kernels.d8 import FLAT, NODATA
-from snakeshed.kernels.flats import resolve_flats
+from snakeshed.kernels.flats import drain_flats
 
 
 def resolved(z: list, directions: list) -> list:
     codes = np.pad(np.array(directions, dtype=np.uint8), 1, constant_values=NODATA)
-    resolve_flats(reference.pad(np.array(z, dtype=np.float32)), codes)
+    drain_flats(reference.pad(np.array(z, dtype=np.float32)), codes)
     return codes[1:-1, 1:-1].tolist()
 
 

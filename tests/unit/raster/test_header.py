@@ -13,9 +13,9 @@ from affine import Affine
 from rasters import write_raster, write_vrt
 
 from snakeshed.errors import LayerError, TerrainError
-from snakeshed.raster.files import files_behind
 from snakeshed.raster.header import problems_of_header, read_header
 from snakeshed.raster.tiff import bytes_needed
+from snakeshed.raster.vrt_sources import files_behind
 
 Z = np.random.default_rng(0).random((200, 300)).astype(np.float32)
 

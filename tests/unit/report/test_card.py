@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from small_study import small_study
 
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.errors import LayerError
 from snakeshed.features.layers import layer_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_study import small_study
 
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.report.network import network_of
 
 

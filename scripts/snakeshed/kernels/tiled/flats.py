@@ -12,7 +12,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, neighbour_offsets
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 from snakeshed.kernels.tiled.sides import ring_cells
 
 SHARED = 254

@@ -16,7 +16,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 
 NO_EXIT = -1
 

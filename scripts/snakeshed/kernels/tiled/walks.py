@@ -10,7 +10,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets, opposite
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 
 MARKED = 1
 FLOODED = 2
@@ -21,7 +21,7 @@ def flood_pools(
 ) -> np.ndarray:
     """Mark the pools that reach some cells, and the cells beside them.
 
-    See `snakeshed.kernels.pools.pools_at_rim`.
+    See `snakeshed.kernels.water_at_rim.pools_at_rim`.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def back_up(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mark the cells that water would cover, or spill into, upstream from some cells.
 
-    See `snakeshed.kernels.pools.backwater`.
+    See `snakeshed.kernels.water_at_rim.backwater`.
 
     Parameters
     ----------

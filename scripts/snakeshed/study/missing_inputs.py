@@ -13,7 +13,7 @@ from snakeshed.errors import (
     TableError,
     TerrainError,
 )
-from snakeshed.raster.files import is_remote
+from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.dem import dem_files
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.raster.lattice import Lattice
 
 BASE_BYTES = 320_000_000
@@ -124,7 +124,10 @@ def cell_bytes(geographic: bool) -> int:
 
 
 def asked_mb(needed_bytes: int, attempt: int) -> int:
-    """Memory to ask for, in MB: what is needed, and at least three times more on each attempt."""
+    """Memory to ask for, in MB: what is needed, and at least three times more on each attempt.
+
+    Jobs of other rules get the same in ``profiles/nautilus/config.yaml``.
+    """
     return max(LEAST_MB * 3 ** (attempt - 1), math.ceil(needed_bytes / 1e6))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, neighbour_offsets, opposite
-from snakeshed.kernels.growth import grown
+from snakeshed.kernels.growing_lists import grown
 
 
 def drops(z: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from snakeshed.errors import SeveralProblems
-from snakeshed.study.inputs import check_inputs
+from snakeshed.study.missing_inputs import check_inputs
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from snakeshed.archive.verify import compare_tables, prepare, told_differences
+from snakeshed.archive.rerun import compare_tables, prepare, told_differences
 from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS
 from snakeshed.errors import ArchiveError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakeshed.delineation.patches import Patch, PatchPyramid, shard_name, shard_of
+from snakeshed.delineation.pyramid import Patch, PatchPyramid, shard_name, shard_of
 from snakeshed.raster.crs import crs_facts
 from snakeshed.raster.lattice import Lattice
 
@@ -180,7 +180,7 @@ def test_cells_larger_than_a_core_are_patches_of_one_cell():
 def test_the_shard_of_a_patch_is_the_same_in_every_process():
     """Python's own hash of a text differs from process to process."""
     code = (
-        "from snakeshed.delineation.patches import shard_of; print(shard_of('L0_R-152_C87', 1000))"
+        "from snakeshed.delineation.pyramid import shard_of; print(shard_of('L0_R-152_C87', 1000))"
     )
     source = str(Path(__file__).parents[3] / "scripts")
     elsewhere = [

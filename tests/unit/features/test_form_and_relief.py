@@ -14,7 +14,7 @@ from rasters import write_raster
 
 from snakeshed.delineation.outlines import outline
 from snakeshed.features.columns import ReliefRule, catchment_columns
-from snakeshed.features.relief import catchment_features
+from snakeshed.features.form_and_relief import catchment_features
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from rasters import write_raster
 
-from snakeshed.backends import memory as backend_memory
-from snakeshed.backends.memory import given_bytes
-from snakeshed.delineation import memory
-from snakeshed.delineation.memory import ShardMemory, asked_mb, largest_patch, tile_edge
-from snakeshed.delineation.patches import Patch, PatchPyramid
+from snakeshed.backends import given_memory
+from snakeshed.backends.given_memory import given_bytes
+from snakeshed.delineation import memory_request
+from snakeshed.delineation.memory_request import ShardMemory, asked_mb, largest_patch, tile_edge
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.terrain.dem import index_terrain
 
 PYRAMID = {"core_m": 500.0, "buffer_m": 500.0, "levels": 3, "radius_factor": 1.0}
@@ -26,7 +26,7 @@ from snakeshed.backends.local import Backend
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.delineate import delineate
 from snakeshed.terrain.dem import index_terrain
-from snakeshed.delineation.patches import PatchPyramid
+from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.grid.snap import SnapRule
 
 def sites_of(index):
@@ -90,7 +90,7 @@ def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path
     pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
     shard = ShardMemory.of_patches([Patch(0, 0, 0), Patch(1, 5, 5), Patch(0, 9, 9)], pyramid)
     assert (shard.cells, shard.larger, shard.geographic) == (300**2, (600**2,), False)
-    more = [shard.delineation_bytes(up) - memory.BASE_BYTES for up in range(4)]
+    more = [shard.delineation_bytes(up) - memory_request.BASE_BYTES for up in range(4)]
     assert more == [25 * 300**2, 25 * 600**2, 25 * 600**2, 25 * 600**2]
 
 
@@ -98,13 +98,13 @@ def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path
 def test_features_take_memory_for_the_largest_catchment(tmp_path, cells, most):
     table = pd.DataFrame({"cells": pd.Series(cells, dtype="Int64")})
     table.to_parquet(tmp_path / "catchments.parquet")
-    expected = memory.BASE_BYTES + 160 * most
-    assert memory.features_bytes(tmp_path / "catchments.parquet") == expected
+    expected = memory_request.BASE_BYTES + 160 * most
+    assert memory_request.features_bytes(tmp_path / "catchments.parquet") == expected
 
 
 def test_a_shard_without_sites_needs_a_process(tmp_path):
     pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
-    assert ShardMemory.of_patches([], pyramid).delineation_bytes(2) == memory.BASE_BYTES
+    assert ShardMemory.of_patches([], pyramid).delineation_bytes(2) == memory_request.BASE_BYTES
 
 
 def test_each_attempt_asks_for_more():
@@ -113,17 +113,17 @@ def test_each_attempt_asks_for_more():
 
 
 def test_what_a_worker_has_room_for():
-    assert largest_patch(memory.BASE_BYTES + 25 * 10**6, geographic=False) == 10**6
-    assert largest_patch(memory.BASE_BYTES + 34 * 10**6, geographic=True) == 10**6
+    assert largest_patch(memory_request.BASE_BYTES + 25 * 10**6, geographic=False) == 10**6
+    assert largest_patch(memory_request.BASE_BYTES + 34 * 10**6, geographic=True) == 10**6
     assert largest_patch(10**6, geographic=False) == 0
-    assert tile_edge(memory.BASE_BYTES + 40 * 1000**2) == 1000
+    assert tile_edge(memory_request.BASE_BYTES + 40 * 1000**2) == 1000
     assert tile_edge(10**12) == 4096
     assert tile_edge(0) == 64
 
 
 def test_a_job_has_what_it_asked_for_or_its_container_if_that_is_less(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(backend_memory, "_CGROUP_LIMITS", (str(tmp_path / "none"), str(limit)))
+    monkeypatch.setattr(given_memory, "_CGROUP_LIMITS", (str(tmp_path / "none"), str(limit)))
     assert given_bytes(100) == 100_000_000
     assert given_bytes() > 10**8
     limit.write_text("50000000\n", encoding="ascii")

@@ -12,7 +12,7 @@ from rasters import write_raster, write_tiles, write_vrt
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, TerrainError
 from snakeshed.raster.crs import US_SURVEY_FOOT_M
-from snakeshed.raster.files import files_behind
+from snakeshed.raster.vrt_sources import files_behind
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.index import TerrainIndex, overlap, tiles_under
 
@@ -71,8 +71,8 @@ def test_no_pattern_is_no_dem():
 def test_listing_files_imports_nothing_heavy(folder):
     """The Snakefile lists the files at every start, also of a run that has nothing to do."""
     code = (
-        "import sys; from snakeshed.terrain.dem import dem_files; from snakeshed.raster.files "
-        "import files_behind; dem_files(sys.argv[1]); "
+        "import sys; from snakeshed.terrain.dem import dem_files; "
+        "from snakeshed.raster.vrt_sources import files_behind; dem_files(sys.argv[1]); "
         "heavy = {'rasterio', 'rioxarray', 'xarray', 'pyproj', 'numba', 'scipy', 'pandas'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from snakeshed.kernels.d8 import neighbour_offsets
-from snakeshed.kernels.pools import backwater, pools_at_rim
+from snakeshed.kernels.water_at_rim import backwater, pools_at_rim
 
 
 def is_pool(z, filled, directions, cell) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from random_flow import below, cells, flow_directions
 
-from snakeshed.kernels.pysheds_walks import drops, lengths
+from snakeshed.kernels.pysheds_flow_paths import drops, lengths
 
 
 @given(flow_directions(cycles=True), st.data())

@@ -16,7 +16,7 @@ from random_flow import below, cells, donors, flow_directions
 
 from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.d8 import NODATA
-from snakeshed.kernels.pysheds_walks import (
+from snakeshed.kernels.pysheds_flow_paths import (
     accumulate_with_losses,
     distance_to_outlet,
     distance_to_ridge,

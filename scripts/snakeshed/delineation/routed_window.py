@@ -9,7 +9,7 @@ import numpy as np
 
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.outlines import outline
-from snakeshed.delineation.patches import Patch
+from snakeshed.delineation.pyramid import Patch
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.grid.drainage import Drainage
 from snakeshed.grid.grid import Grid
@@ -20,7 +20,7 @@ from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill
-from snakeshed.kernels.pools import backwater, pools_at_rim
+from snakeshed.kernels.water_at_rim import backwater, pools_at_rim
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.lattice import Lattice, RowGeometry
 from snakeshed.terrain.border import BESIDE_NODATA, CUT, EDGE

@@ -1,0 +1,104 @@
+"""The files that say what snakeshed needs agree with each other."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+CHECKOUT = Path(__file__).parents[3]
+LOCK = (CHECKOUT / "envs" / "requirements.lock").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# Names of conda's packages; most are those without what only a person at a screen needs.
+CONDA_NAMES = {
+    "dask-core": "dask",
+    "geopandas-base": "geopandas",
+    "matplotlib-base": "matplotlib",
+    "python-kubernetes": "kubernetes",
+    "snakemake-minimal": "snakemake",
+}
+
+
+def locked() -> dict[str, str]:
+    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, flags=re.MULTILINE)
+    versions = dict(pins)
+    assert len(versions) == len(pins), "a package has two versions"
+    return versions
+
+
+def asked_for(*files: str) -> dict[str, Requirement]:
+    lines = []
+    for file in files or ("requirements.in", "development.in"):
+        lines += (CHECKOUT / "envs" / file).read_text(encoding="utf-8").splitlines()
+    wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {requirement.name: requirement for requirement in wanted}
+
+
+def conda() -> dict[str, str]:
+    text = (CHECKOUT / "envs" / "environment.yaml").read_text(encoding="utf-8")
+    environment = yaml.safe_load(text)
+    assert environment["channels"] == ["conda-forge", "bioconda", "nodefaults"]
+    *from_conda, from_pip = environment["dependencies"]
+    from_conda.remove("pip")
+    return dict(line.split(" ", 1) for line in [*from_conda, *from_pip["pip"]])
+
+
+def test_conda_has_the_versions_of_the_lock():
+    pins = conda()
+    assert pins.pop("python") == PROJECT["requires-python"]
+    versions = locked()
+    assert pins == {name: f"=={versions[CONDA_NAMES.get(name, name)]}" for name in pins}
+
+
+def test_conda_has_all_that_the_workflow_needs():
+    needed = set(asked_for("requirements.in"))
+    assert {CONDA_NAMES.get(name, name) for name in conda()} == needed | {"python"}
+
+
+def test_lock_satisfies_what_is_asked_for():
+    versions = locked()
+    for name, requirement in asked_for().items():
+        assert requirement.specifier.contains(versions[name]), name
+
+
+def test_package_asks_for_what_the_lock_is_made_from():
+    extras = itertools.chain.from_iterable(PROJECT["optional-dependencies"].values())
+    declared = [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
+    wanted = asked_for()
+    wanted.pop("hatchling")
+    assert {each.name: each.specifier for each in declared} == {
+        name: requirement.specifier for name, requirement in wanted.items()
+    }
+
+
+def test_every_locked_package_has_hashes_and_no_address():
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(locked())
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in LOCK
+    assert "index-url" not in LOCK
+
+
+def test_lock_says_how_to_renew_it():
+    assert re.match(
+        r"# .*\n#    uv pip compile envs/requirements\.in envs/development\.in .*--generate-hashes",
+        LOCK,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"), [("3.10", 0), ("3.11", 1), ("3.13", 1), ("3.14", 0)]
+)
+def test_makefile_accepts_the_supported_pythons(version, supported):
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version) == bool(supported)
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    [bounds] = re.findall(r"\((3), (\d+)\) <= sys.version_info\[:2\] <= \((3), (\d+)\)", makefile)
+    low, high = tuple(map(int, bounds[:2])), tuple(map(int, bounds[2:]))
+    assert (low <= tuple(map(int, version.split("."))) <= high) == bool(supported)
