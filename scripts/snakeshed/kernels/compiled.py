@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from numba.core.caching import IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
 if numba.config.CACHE_DIR:
@@ -78,8 +79,28 @@ def keep(function: Callable) -> Callable:
         )
         return function
     # Numba has no public way to say what kept code depends on.
-    function._cache._cache_file._source_stamp = _digest(Path(function.py_func.__code__.co_filename))
+    numbas = function._cache._cache_file
+    function._cache._cache_file = _KeptCode(
+        numbas._cache_path,
+        numbas._index_name.removesuffix(".nbi"),
+        _digest(Path(function.py_func.__code__.co_filename)),
+    )
     return function
+
+
+class _KeptCode(IndexDataCacheFile):
+    """Files of kept code that are named after what they hold.
+
+    Numba numbers them. Two processes that compile a function for other types at the same time
+    write to the same number, and one of them, or a third, then runs code for other types.
+    """
+
+    def save(self, key: tuple, data: object) -> None:
+        overloads = self._load_index()
+        holds = hashlib.sha256(f"{key!r} {self._source_stamp}".encode()).hexdigest()[:16]
+        overloads[key] = f"{self._index_name.removesuffix('.nbi')}.{holds}.nbc"
+        self._save_data(overloads[key], data)
+        self._save_index(overloads)
 
 
 # How one kernel file imports from another; a test sees to it that there is no other way.

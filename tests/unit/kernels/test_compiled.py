@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -61,6 +62,32 @@ def test_a_folder_for_several_environments_keeps_their_code_apart(tmp_path):
         text=True,
     ).stdout.strip()
     assert folder == str(tmp_path / f"numba-{numba.__version__}-numpy-{np.__version__}")
+
+
+@needs_compilation
+def test_processes_that_compile_at_the_same_time_never_get_each_others_code(tmp_path, monkeypatch):
+    """Each has read the list of kept code before the other one has written to it."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    one, other = compiled(double), compiled(double)
+    first, second = one._cache._cache_file, other._cache._cache_file
+    for file in (first, second):
+        file.save = partial(_save_from_empty, file)
+    assert one(4) == 8
+    listed = first._load_index()
+    assert other(2.5) == 5.0
+    (key,) = listed
+    assert second._load_index().keys().isdisjoint(listed)
+    first._save_index(listed)  # whoever writes last
+    third = compiled(double)
+    assert third._cache._cache_file.load(key) is not None
+    assert isinstance(third(5), int)
+
+
+def _save_from_empty(file, key, data):
+    known = file._load_index
+    file._load_index = dict
+    type(file).save(file, key, data)
+    file._load_index = known
 
 
 KERNELS = Path(compiled_module.__file__).parent

@@ -21,7 +21,7 @@ ONLY_OF_GRID = [
     "height_above_drainage",
     "inflation",
     "pits",
-    "pysheds_walks",
+    "pysheds_flow_paths",
 ]
 
 
