@@ -21,7 +21,7 @@ from small_workflow import Ran, SmallWorkflow, ended, until
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 from snakemake_executor_plugin_kubernetes_pvc.status import active, finished
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 RESET, HANG = 0, -1
 # As the executor's README has them.

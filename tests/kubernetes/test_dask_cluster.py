@@ -17,7 +17,7 @@ from small_workflow import until
 from test_nautilus import CHECKOUT, TABLES, Project, project, run_here  # noqa: F401
 from test_nautilus import commands as commands_of_nautilus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 END_OF_SCHEDULER = "import os, signal; os.kill(1, signal.SIGTERM)"
 

@@ -17,10 +17,7 @@ import yaml
 from fake_api import FakeApi, Fault, task
 from small_workflow import SmallWorkflow, at_once, ended, until
 
-pytestmark = pytest.mark.skipif(
-    "SNAKESHED_TEST_EXECUTOR" not in os.environ,
-    reason="takes four minutes of a quiet machine: set SNAKESHED_TEST_EXECUTOR=1",
-)
+pytestmark = pytest.mark.workflow
 
 CHECKOUT = Path(__file__).parents[2]
 RESET, HANG = 0, -1
@@ -224,7 +221,6 @@ def test_a_missing_right_ends_the_run_and_is_named(fake, workflow, fault, said):
     assert fake.jobs == {}
 
 
-@pytest.mark.slow
 def test_an_api_that_stays_away_ends_the_run_and_says_how_to_clean_up(fake, workflow):
     def disappear(api: FakeApi, job: dict) -> None:
         api.faults = [Fault(503, times=9999)]

@@ -25,7 +25,7 @@ import yaml
 from cluster import IMAGE, leave_out
 from small_workflow import until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 CHECKOUT = Path(__file__).parents[2]
 MANIFESTS = CHECKOUT / "profiles" / "nautilus"
