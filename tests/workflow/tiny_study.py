@@ -52,7 +52,10 @@ def copy_workflow(folder: Path, origin: Path = CHECKOUT) -> Path:
 
 @dataclass
 class Run:
-    """What one call of Snakemake showed, what it wrote into its own log, and so which jobs ran."""
+    """What one call of Snakemake showed, what it wrote into its own log, and so which jobs ran.
+
+    The log of a dry run is what it showed: its jobs are those that a run would start with.
+    """
 
     code: int
     text: str
@@ -199,9 +202,22 @@ class TinyStudy:
             env=os.environ | {"NUMBA_NUM_THREADS": "1"} | environment,
         )
         seconds = time.monotonic() - started
+        text = done.stdout + done.stderr
         new = sorted(set(logs.glob("*")) - before)
-        log = "".join(path.read_text() for path in new)
-        return Run(done.returncode, done.stdout + done.stderr, log, seconds)
+        log = text if "--dry-run" in arguments else "".join(path.read_text() for path in new)
+        return Run(done.returncode, text, log, seconds)
+
+    def plan(self, *arguments: str) -> Counter:
+        """Jobs that a run would start with, by rule; what follows from a checkpoint is not known."""
+        done = self.run("--dry-run", *arguments)
+        assert done.code == 0, done.text
+        return done.jobs
+
+    def split(self) -> Run:
+        """Run up to the checkpoint, after which all jobs can be planned."""
+        done = self.run("--until", "split_shards")
+        assert done.code == 0, done.text
+        return done
 
     def contents(self) -> dict[str, tuple[bytes, int]]:
         """Bytes and time of change of all result files, logs left out, and what jobs took."""
