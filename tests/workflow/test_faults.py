@@ -1,4 +1,4 @@
-"""What a machine does to a run: what the user is told, and that the next run mends it.
+"""What a machine does to a run: what the user reads, and that the next run completes it.
 
 After each fault no file looks complete that is not, and when the fault is gone, the same command
 ends with the tables of a run that nothing disturbed, byte for byte.
@@ -54,32 +54,24 @@ def completes(study, undisturbed: dict[str, bytes]) -> None:
     assert not parts_of(study)
 
 
-@pytest.mark.parametrize(
-    ("rule", "missing"),
-    [
-        ("prepare_sites", ["sites.parquet", "observations.parquet", "catchments.parquet"]),
-        ("split_shards", ["shards/*/sites.parquet", "catchments.parquet"]),
-        ("delineate", ["shards/01/catchments.parquet", "catchments.parquet"]),
-        ("extract_features", ["shards/01/features.parquet", "features.parquet"]),
-        ("gather", ["catchments.parquet", "features.parquet", "summary.json"]),
-    ],
-)
-def test_a_run_that_was_killed_is_completed_by_the_next(study, rule, missing):
+def test_each_run_that_was_killed_is_continued_by_the_next(study):
     undisturbed = bytes_of(study)
-    remove(study, *missing)
-    run = run_with_fault(study, rule, "whole-run-killed")
-    assert run.code == -signal.SIGKILL
-    assert run.jobs[rule] >= 1
-    # Killed between the writing of a file and its naming.
-    assert parts_of(study)
-    left = bytes_of(study)
-    assert left.items() < undisturbed.items()
+    remove(study, "sites.parquet", "observations.parquet", "shards/*/sites.parquet")
+    remove(study, "shards/01/catchments.parquet", "shards/01/features.parquet")
+    remove(study, "catchments.parquet", "features.parquet", "summary.json")
+    for rule in ("prepare_sites", "split_shards", "delineate", "extract_features", "gather"):
+        run = run_with_fault(study, rule, "whole-run-killed")
+        assert run.code == -signal.SIGKILL
+        assert run.jobs[rule] >= 1
+        # Killed between the writing of a file and its naming.
+        assert parts_of(study)
+        assert bytes_of(study).items() < undisturbed.items()
     completes(study, undisturbed)
 
 
-def test_a_run_that_is_interrupted_stops_in_a_few_words(study):
+def test_what_stops_a_run_or_a_job_is_named_and_the_next_run_completes_it(study):
     undisturbed = bytes_of(study)
-    remove(study, "shards/01/features.parquet", "features.parquet")
+    remove(study, "shards/0[12]/features.parquet", "features.parquet", "catchments.parquet")
     run = run_with_fault(study, "extract_features", "interrupted")
     assert run.code == 1
     *_, before, last = run.text.splitlines()
@@ -88,48 +80,41 @@ def test_a_run_that_is_interrupted_stops_in_a_few_words(study):
     assert "Traceback" not in run.text
     assert "failed" not in run.text
     assert not parts_of(study)
-    completes(study, undisturbed)
 
-
-def test_jobs_that_were_killed_are_told_and_the_others_go_on(study):
-    undisturbed = bytes_of(study)
-    remove(study, "shards/0[12]/features.parquet", "features.parquet", "catchments.parquet")
+    # Jobs that were killed are named, and the others go on.
     run = run_with_fault(study, "extract_features", "killed")
     assert run.code == 1
     for shard in ("01", "02"):
-        told = (
+        message = (
             f"extract_features shard {shard} failed: its process was ended from outside (SIGKILL), "
             "most likely for want of memory: run with fewer --cores, or where there is more."
         )
-        assert run.text.count(told) == 1
+        assert run.text.count(message) == 1
     assert "Traceback" not in run.text
     assert set(undisturbed) - set(bytes_of(study)) == {
         "shards/01/features.parquet",
         "shards/02/features.parquet",
         "features.parquet",
     }
-    completes(study, undisturbed)
 
-
-def test_a_job_without_memory_says_so(study):
-    undisturbed = bytes_of(study)
     shard = study.shard_of("a")
-    remove(study, f"shards/{shard}/catchments.parquet", "catchments.parquet")
-    run = run_with_fault(study, "delineate", "no-memory")
+    remove(study, f"shards/{shard}/catchments.parquet")
+    target = f"results/tiny/shards/{shard}/catchments.parquet"
+    run = run_with_fault(study, "delineate", "no-memory", target)
     assert run.code == 1
-    told = (
+    message = (
         f"delineate shard {shard} failed: delineating results/tiny/shards/{shard}/sites.parquet: "
         "found no memory left; expected enough for it. Run with fewer --cores or where there is "
         "more memory: run the same command again."
     )
-    assert run.text.count(told) == 1, run.text
+    assert run.text.count(message) == 1, run.text
     assert "Traceback" not in run.text
     completes(study, undisturbed)
 
 
 def test_a_second_run_is_turned_away_and_the_first_goes_on(study):
     undisturbed = bytes_of(study)
-    remove(study, "shards/01/features.parquet", "features.parquet", "summary.json")
+    remove(study, "summary.json")
     lock = study.folder / ".snakemake/snakeshed/tiny.lock"
     before = lock.read_text()
     first = subprocess.Popen(
@@ -140,16 +125,16 @@ def test_a_second_run_is_turned_away_and_the_first_goes_on(study):
         wait_until(lambda: lock.read_text() not in {"", before}, first)
         first.send_signal(signal.SIGSTOP)
         second = study.run()
-        looks = study.run("--dry-run")
+        looks = study.plan()
     finally:
         first.send_signal(signal.SIGCONT)
         text = first.communicate()[0].decode()
     assert second.code == 1
     assert not second.jobs
-    told = f"study tiny: found another run of it at work (process {first.pid} of "
-    assert second.text.count(told) == 1
+    message = f"study tiny: found another run of it at work (process {first.pid} of "
+    assert second.text.count(message) == 1
     assert "Traceback" not in second.text
-    assert looks.code == 0
+    assert looks == {"summarise": 1, "report": 1}
     assert first.returncode == 0, text
     assert bytes_of(study) == undisturbed
 
@@ -222,26 +207,25 @@ def surroundings() -> Iterator[Surroundings]:
 
 def test_a_read_only_output_folder_is_named_before_any_job(study, surroundings):
     undisturbed = bytes_of(study)
-    remove(study, "shards/01/features.parquet", "features.parquet")
+    remove(study, "summary.json")
     left = bytes_of(study)
     surroundings.do("mount", "--bind", study.results, study.results)
     surroundings.do("mount", "-o", "remount,bind,ro", study.results)
     run = study.run(within=surroundings.within(study.folder))
     assert run.code == 1
     assert not run.jobs
-    told = (
+    message = (
         "results/tiny: found a read-only file system; expected one that can be written to. "
         "Mount it for writing or work in another folder, and run the same command again."
     )
-    assert run.text.count(told) == 1
+    assert run.text.count(message) == 1
     assert "Traceback" not in run.text
     assert bytes_of(study) == left
     completes(study, undisturbed)
 
 
-def test_a_full_disk_is_told_once_a_file(study, surroundings):
-    exports = ["results/tiny/catchments.gpkg", "results/tiny/features.csv"]
-    assert study.run(*exports).code == 0
+def test_a_full_disk_is_named_once_a_file(exported, tmp_path, surroundings):
+    study = exported.copy(tmp_path / "study")
     undisturbed = bytes_of(study)
     # The results move to a small disk.
     results, aside = study.folder / "results", study.folder / "aside"
@@ -250,33 +234,33 @@ def test_a_full_disk_is_told_once_a_file(study, surroundings):
     surroundings.do("cp", "-a", f"{results}/.", aside)
     surroundings.do("mount", "--bind", aside, results)
     disk, within = surroundings.seen(aside), surroundings.within(study.folder)
-    told = "found no space left on its disk; expected room for it. Make room or move the study's "
+    message = (
+        "found no space left on its disk; expected room for it. Make room or move the study's "
+    )
 
-    # It fills while a job is at work that writes Parquet, JSON, GeoPackage or CSV: one at a time,
-    # since what one leaves may be room enough for another.
-    last = "features.csv"
-    for missing in ("shards/01/features.parquet", "summary.json", "catchments.gpkg", last):
-        (disk / "tiny" / missing).unlink()
-        target = f"results/tiny/{missing}"
+    # It fills while a job runs that writes GeoPackage, CSV, JSON or Parquet: one at a time, since
+    # what one leaves may be room enough for another.
+    written = ("catchments.gpkg", "features.csv", "summary.json", "shards/01/features.parquet")
+    targets = [f"results/tiny/{name}" for name in written]
+    for name, target in zip(written, targets, strict=True):
+        (disk / "filler").unlink(missing_ok=True)
+        (disk / "tiny" / name).unlink()
         run = run_with_fault(study, "any", "full-disk", target, within=within)
         assert run.code == 1
-        assert run.text.count(f"{target}: {told}") == 1, run.text
+        assert run.text.count(f"{target}: {message}") == 1, run.text
         assert "Traceback" not in run.text
         left = {path.relative_to(disk / "tiny").as_posix() for path in disk.rglob("tiny/**/*")}
-        assert missing not in left
-        assert not any(".part" in name for name in left)
-        if missing != last:
-            (disk / "filler").unlink()
-            assert study.run(target, within=within).code == 0
+        assert name not in left
+        assert not any(".part" in other for other in left)
 
-    # It is still full: no job is begun.
-    run = study.run(target, within=within)
+    # It is still full: no job begins.
+    run = study.run(*targets, within=within)
     assert run.code == 1
     assert not run.jobs
-    assert run.text.count(f"results/tiny: {told}") == 1
+    assert run.text.count(f"results/tiny: {message}") == 1
 
     (disk / "filler").unlink()
-    run = study.run(target, within=within)
+    run = study.run(*targets, within=within)
     assert run.code == 0, run.text
     for name, content in undisturbed.items():
         assert content_of(disk / "tiny" / name) == content, name
@@ -298,8 +282,8 @@ def test_a_study_folder_where_nothing_can_be_written(study, surroundings, fault)
         surroundings.do("mount", "-o", "remount,ro", study.folder.parent)
     run = study.run(within=surroundings.within(study.folder))
     assert run.code == 1
-    told = {"full": "no space left on its disk", "read-only": "a read-only file system"}[fault]
-    assert run.text.count(f".snakemake: found {told}; expected ") == 1, run.text
+    found = {"full": "no space left on its disk", "read-only": "a read-only file system"}[fault]
+    assert run.text.count(f".snakemake: found {found}; expected ") == 1, run.text
     assert "Traceback" not in run.text
     seen = disk / study.results.relative_to(study.folder.parent)
     for name, content in left.items():

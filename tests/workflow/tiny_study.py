@@ -208,7 +208,7 @@ class TinyStudy:
         return Run(done.returncode, text, log, seconds)
 
     def plan(self, *arguments: str) -> Counter:
-        """Jobs that a run would start with, by rule; what follows from a checkpoint is not known."""
+        """Jobs that a run would start with, by rule, as far as a checkpoint among them."""
         done = self.run("--dry-run", *arguments)
         assert done.code == 0, done.text
         return done.jobs
