@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import pytest
-
-PREPARATION = {"prepare_sites": 1, "index_terrain": 1, "index_layers": 1, "split_shards": 1}
 
 
-@pytest.fixture
-def fresh(finished, tmp_path):
-    """The study as it is before its first run."""
-    study = finished.copy(tmp_path / "study")
-    shutil.rmtree(study.results)
-    shutil.rmtree(study.folder / ".snakemake")
-    return study
-
-
-def test_features_of_one_site_alone_are_its_row_of_the_gathered_table(finished, fresh):
-    run = fresh.run("results/tiny/sites/c/features.parquet")
+def test_features_and_card_of_one_site_in_a_fresh_checkout_run_one_shard(finished, fresh):
+    shard = f"shards/{finished.shard_of('d')}/features.parquet"
+    names = ("sites/d/features.parquet", "cards/d.html", shard)
+    run = fresh.run(*(f"results/tiny/{name}" for name in names))
     assert run.code == 0, run.text
-    assert run.jobs == PREPARATION | {
+    assert run.jobs == {
+        "prepare_sites": 1,
+        "index_terrain": 1,
+        "index_layers": 1,
+        "split_shards": 1,
         "delineate": 1,
         "extract_features": 1,
         "site_features": 1,
+        "site_card": 1,
     }
-    assert run.shards("delineate") == run.shards("extract_features") == {finished.shard_of("c")}
-    alone = pq.read_table(fresh.results / "sites/c/features.parquet")
+    assert run.shards("delineate") == run.shards("extract_features") == {finished.shard_of("d")}
+    assert (fresh.results / shard).read_bytes() == (finished.results / shard).read_bytes()
+
+    alone = pq.read_table(fresh.results / "sites/d/features.parquet")
     gathered = pq.read_table(finished.results / "features.parquet")
     assert alone.schema.equals(gathered.schema, check_metadata=True)
-    assert alone.equals(gathered.filter(pc.equal(gathered["site_id"], "c")))
+    assert alone.equals(gathered.filter(pc.equal(gathered["site_id"], "d")))
 
-
-def test_a_card_of_a_fresh_checkout_runs_one_shard(finished, fresh):
-    run = fresh.run("results/tiny/cards/d.html")
-    assert run.code == 0, run.text
-    assert run.jobs == PREPARATION | {"delineate": 1, "extract_features": 1, "site_card": 1}
-    assert run.shards("delineate") == run.shards("extract_features") == {finished.shard_of("d")}
     assert {path.name for path in (fresh.results / "cards").iterdir()} == {"d.html", "d.png"}
     text = (fresh.results / "cards/d.html").read_text()
-    area = (
-        pd.read_parquet(finished.results / "catchments.parquet").set_index("site_id").area_km2["d"]
-    )
+    catchments = pd.read_parquet(finished.results / "catchments.parquet").set_index("site_id")
+    area = catchments.loc["d", "area_km2"]
     assert f'<span class="name">area_km2</span><b>{area:.5g}</b>' in text
 
 
@@ -53,20 +41,20 @@ def test_cards_of_failed_and_oddly_named_sites_follow_a_finished_study(study):
     # Site c was promoted, g is beside the DEM; the new one has a name that is no file name.
     study.rows.append(("a/b <x>", 401_225, 3_799_100, 0.3, "2006-01-01"))
     study.write()
-    assert study.run().code == 0
     names = ["a%2Fb%20%3Cx%3E", "c", "g"]
-    run = study.run(*(f"results/tiny/cards/{name}.png" for name in names))
+    run = study.run("all", *(f"results/tiny/cards/{name}.png" for name in names))
     assert run.code == 0, run.text
-    assert run.jobs == {"site_card": 3}
+    assert run.jobs["delineate"] == run.jobs["extract_features"] == run.jobs["report"] == 1
+    assert run.jobs["site_card"] == 3
     texts = [(study.results / f"cards/{name}.html").read_text() for name in names]
     assert "<h1>a/b &lt;x&gt;</h1>" in texts[0]
     assert "Not delineated, outside DEM: no tile of the DEM lies within 100 m" in texts[2]
+    table = pd.read_parquet(study.results / "catchments.parquet")
+    assert len(table) == 8
 
     # A card depends on its own shard, and a run without targets leaves it as it is.
-    before = study.contents()
-    assert not study.run(f"results/tiny/cards/{names[1]}.html").jobs
-    assert not study.run().jobs
-    assert study.contents() == before
+    assert not study.plan(f"results/tiny/cards/{names[1]}.html")
+    assert not study.plan()
 
 
 def test_the_report_is_part_of_snakemakes_own(study):
@@ -77,10 +65,12 @@ def test_the_report_is_part_of_snakemakes_own(study):
     assert "report.html" in text
 
 
-def test_unknown_site_is_told_and_nothing_runs(study):
+def test_unknown_site_is_named_and_nothing_runs(study):
     run = study.run("results/tiny/sites/z/features.parquet")
     assert run.code != 0
     assert not run.jobs
-    told = "a target in results/tiny: found 'z', which is no site; expected the file name of one of"
-    assert run.text.count(told) == 1
+    message = (
+        "a target in results/tiny: found 'z', which is no site; expected the file name of one of"
+    )
+    assert run.text.count(message) == 1
     assert "Traceback" not in run.text

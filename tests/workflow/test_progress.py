@@ -8,6 +8,8 @@ import re
 import subprocess
 import threading
 
+import pandas as pd
+
 PLACE = "Study tiny: results go to results/tiny/."
 DONE = "jobs of shards: 8 of 8; sites: 6 delineated, 1 outside_dem"
 
@@ -37,14 +39,23 @@ def test_a_first_run_in_a_few_lines(finished):
     assert "Finished jobid" in finished.first.log
 
 
-def test_a_run_with_nothing_to_do_says_so_and_where_the_results_are(study):
-    assert lines_of(study.run().text) == [PLACE, "Nothing to be done: all files are up to date."]
+def test_a_second_run_does_nothing_and_says_so_and_where_the_results_are(study):
+    before = study.contents()
+    run = study.run()
+    assert run.code == 0
+    assert not run.jobs
+    assert lines_of(run.text) == [PLACE, "Nothing to be done: all files are up to date."]
+    assert study.contents() == before
 
 
 def test_a_terminal_has_a_status_that_is_renewed(study):
-    for table in study.results.glob("shards/*/catchments.parquet"):
-        table.unlink()
-    (study.results / "catchments.parquet").unlink()
+    shards = {study.shard_of("a"), study.shard_of("d")}
+    folders = [study.results / "shards" / shard for shard in shards]
+    sites = sum(len(pd.read_parquet(folder / "sites.parquet")) for folder in folders)
+    for folder in folders:
+        (folder / "catchments.parquet").unlink()
+        (folder / "features.parquet").unlink()
+    targets = [f"results/tiny/shards/{shard}/features.parquet" for shard in shards]
     here, there = pty.openpty()
     shown = bytearray()
 
@@ -62,7 +73,7 @@ def test_a_terminal_has_a_status_that_is_renewed(study):
     reader.start()
     try:
         done = subprocess.run(
-            study.command(),
+            study.command(*targets),
             cwd=study.folder,
             stdout=there,
             stderr=there,
@@ -77,11 +88,11 @@ def test_a_terminal_has_a_status_that_is_renewed(study):
         os.close(here)
     text = shown.decode()
     assert done.returncode == 0, text
-    renewed = re.findall(r"\r\x1b\[2Kjobs of shards: (\d) of 8", text)
-    assert set(renewed) >= {"1", "4", "7"}
+    renewed = re.findall(r"\r\x1b\[2Kjobs of shards: (\d) of 4", text)
+    assert set(renewed) >= {"1", "2", "3"}
     # What stays on the screen.
     kept = [line.rpartition("\x1b[2K")[2].strip() for line in text.splitlines()]
-    assert DONE in kept
+    assert f"jobs of shards: 4 of 4; sites: {sites} delineated" in kept
 
 
 def test_another_logger_takes_its_place(study):
@@ -90,7 +101,7 @@ def test_another_logger_takes_its_place(study):
     place = command.index("--workflow-profile")
     command[place : place + 2] = ["--workflow-profile", "none"]
     done = subprocess.run(
-        [*command, "--forcerun", "summarise"],
+        [*command, "results/tiny/summary.json", "--forcerun", "summarise"],
         cwd=study.folder,
         capture_output=True,
         text=True,

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import geopandas
 import pandas as pd
-import pytest
 
 
-def test_features_of_one_shard_alone(finished, tmp_path):
-    study = finished.copy(tmp_path / "study")
-    shutil.rmtree(study.results)
-    shutil.rmtree(study.folder / ".snakemake")
-    shard = finished.shard_of("c")
-    target = f"shards/{shard}/features.parquet"
-    run = study.run(f"results/tiny/{target}")
-    assert run.code == 0, run.text
-    assert run.jobs == {
-        "prepare_sites": 1,
-        "index_terrain": 1,
-        "index_layers": 1,
-        "split_shards": 1,
-        "delineate": 1,
-        "extract_features": 1,
-    }
-    assert run.shards("delineate") == run.shards("extract_features") == {shard}
-    assert (study.results / target).read_bytes() == (finished.results / target).read_bytes()
-
-
-def test_exports_by_name(study):
-    run = study.run("results/tiny/catchments.gpkg", "results/tiny/features.csv")
-    assert run.code == 0, run.text
-    assert run.jobs == {"export_geopackage": 1, "export_csv": 1}
+def test_exports_by_name(exported):
+    study = exported
+    assert study.export.jobs == {"export_geopackage": 1, "export_csv": 1}
 
     kept = geopandas.read_parquet(study.results / "catchments.parquet")
     exported = geopandas.read_file(study.results / "catchments.gpkg")
@@ -114,30 +90,28 @@ def test_truncated_tile_and_bad_layer_stop_the_run_before_any_shard(study):
     }
 
 
-def refused(study) -> list[str]:
-    """Run a study that cannot start, and return the lines of what its user is told."""
+def test_unknown_keys_and_a_missing_table_are_named_before_any_job(study):
     before = study.contents()
+    study.config["sitse"] = study.config.pop("sites")
+    study.config["snap"] = {"radius": 100}
+    study.write()
+    lines = refused(study, before)
+    for wrong, meant in (("sitse", "sites"), ("snap.radius", "snap.radius_m")):
+        (line,) = [line for line in lines if f"{wrong}: found an unknown key" in line]
+        assert f"study.yaml: {wrong}: found an unknown key; expected one of" in line
+        assert line.endswith(f"Did you mean {meant}?")
+
+    study.config = {"sites": study.config.pop("sitse"), **study.config} | {"snap": {}}
+    study.write()
+    (study.folder / "sites.csv").rename(study.folder / "sites_2005.csv")
+    assert any("sites.csv" in line and "found no file" in line for line in refused(study, before))
+
+
+def refused(study, before: dict) -> list[str]:
+    """Run a study that cannot start, and return the lines that its user reads."""
     run = study.run()
     assert run.code != 0
     assert not run.jobs
     assert "Traceback" not in run.text
     assert study.contents() == before
     return run.text.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("misspelt", "meant"), [("sitse", "sites"), ("snap.radius", "snap.radius_m")]
-)
-def test_unknown_key_is_named_with_the_nearest_known_one(study, misspelt, meant):
-    *section, wrong = misspelt.split(".")
-    part = study.config.setdefault(section[0], {}) if section else study.config
-    part[wrong] = part.pop(meant, 100)
-    study.write()
-    (told,) = [line for line in refused(study) if "an unknown key" in line]
-    assert f"study.yaml: {misspelt}: found an unknown key; expected one of" in told
-    assert told.endswith(f"Did you mean {meant}?")
-
-
-def test_missing_site_table_is_named(study):
-    (study.folder / "sites.csv").rename(study.folder / "sites_2005.csv")
-    assert any("sites.csv" in line and "found no file" in line for line in refused(study))
