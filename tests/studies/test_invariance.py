@@ -148,12 +148,29 @@ def test_other_sites(ground, reference, tmp_path):
         )
 
 
-@pytest.mark.parametrize(("name", "workers"), [("serial", 3), ("process", 2), ("dask", 2)])
-def test_backend(ground, reference, tmp_path, name, workers, monkeypatch):
+@pytest.fixture(scope="module")
+def few(ground, tmp_path_factory) -> tuple[pd.DataFrame, tuple[Path, Path]]:
+    """Every eighth site, and their tables without tiles."""
+    dem, sites = ground
+    kept = sites[::8]
+    whole = tables([dem], kept, tmp_path_factory.mktemp("few"))
+    # The largest windows, of level 2 and above, have several tiles of 150 or 400 cells.
+    assert read_table(whole[0])["patch_level"].max() >= 2
+    return kept, whole
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "edge"), [("serial", 3, 150), ("process", 2, 150), ("dask", 2, 400)]
+)
+def test_backend_and_tiles(ground, reference, few, tmp_path, name, workers, edge, monkeypatch):
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     dem, sites = ground
+    kept, whole = few
+    tiles = Tiles(0, edge, str(tmp_path))  # all patches
     with open_backend(name, workers) as backend:
-        assert_equal_bytes(reference, tables([dem], sites, tmp_path, backend=backend))
+        assert_equal_bytes(reference, tables([dem], sites, tmp_path / "whole", backend=backend))
+        assert_equal_bytes(whole, tables([dem], kept, tmp_path / "tiled", 2, backend, tiles))
+    assert not list(tmp_path.glob(".tiles-*"))
 
 
 def test_tiles_of_the_dem(ground, tmp_path):
@@ -200,19 +217,6 @@ def test_cpu_without_avx512(ground, reference, tmp_path):
         | {"NPY_DISABLE_CPU_FEATURES": features, "PYTHONPATH": os.pathsep.join(folders)},
     )
     assert_equal_bytes(reference, (tmp_path / "catchments.parquet", tmp_path / "features.parquet"))
-
-
-@pytest.mark.parametrize(("name", "edge"), [("process", 150), ("dask", 400)])
-def test_tiles(ground, tmp_path, name, edge):
-    dem, sites = ground
-    kept = sites[::8]
-    whole = tables([dem], kept, tmp_path / "whole")
-    # The largest windows, of level 2 and above, have several tiles of either size.
-    assert read_table(whole[0])["patch_level"].max() >= 2
-    tiles = Tiles(0, edge, str(tmp_path))  # all patches
-    with open_backend(name, 2) as backend:
-        assert_equal_bytes(whole, tables([dem], kept, tmp_path / "tiled", 2, backend, tiles))
-    assert not list(tmp_path.glob(".tiles-*"))
 
 
 def pool_crosses_rim(dem: Path, catchment, smaller: PatchPyramid, larger: PatchPyramid, patches):

@@ -166,7 +166,7 @@ def test_layer_changed_together_with_snapping_re_runs_both(study):
     assert study.plan() == THREE_SHARDS
 
 
-def test_layer_added_and_its_table_changed_re_run_features_and_no_delineation(study):
+def test_layer_and_threshold_added_and_a_table_changed_re_run_features_and_no_delineation(study):
     shard = f"results/tiny/shards/{study.shard_of('d')}/features.parquet"
     rest = FEATURES | {"extract_features": 3}
 
@@ -178,9 +178,12 @@ def test_layer_added_and_its_table_changed_re_run_features_and_no_delineation(st
     shutil.copy(study.workflow / "config/fbfm40.csv", table)
     fuel = {"name": "fuel", "path": "fuel.tif", "type": "fbfm40", "table": "models.csv"}
     study.config["layers"].append(fuel)
+    study.config["features"] = {"steep_degrees": [10]}
     study.write()
     assert study.run(shard).jobs == LAYERS_READ | {"extract_features": 1}
     assert study.plan() == rest
+
+    assert "share_steeper_10deg" in pd.read_parquet(study.folder / shard)
 
     # A code of the raster that is no fuel model becomes one.
     first, *others = unmapped()
@@ -194,9 +197,6 @@ def test_thresholds_of_features_re_run_features_only(study):
     study.config["features"] = {"steep_degrees": [10]}
     study.write()
     assert study.plan() == FEATURES
-    target = f"shards/{study.shard_of('d')}/features.parquet"
-    assert study.run(f"results/tiny/{target}").jobs == {"extract_features": 1}
-    assert "share_steeper_10deg" in pd.read_parquet(study.results / target)
 
 
 def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
