@@ -21,7 +21,6 @@ from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
-from snakeshed.grid.snap import SnapRule
 from snakeshed.report.study_page import StudyResults
 from snakeshed.report.summary import Finished, summarise
 from snakeshed.study.configuration import complete
@@ -97,11 +96,7 @@ def small_study(folder: Path, names: Sequence[str], copies: int = 1) -> SmallStu
     index = index_terrain([str(folder / "dem.tif")])
     pyramid = PatchPyramid(index.lattice, **configuration["patches"])
     (shard,) = split(sites, index, pyramid, 1)
-    rule = DelineationRule(
-        SnapRule(**configuration["snap"]),
-        configuration["dem"]["max_void_cells"],
-        configuration["network"]["min_area_km2"],
-    )
+    rule = DelineationRule.of(configuration)
     done = delineate(sites_of(shard.sites), index, pyramid, rule, Backend("serial"))
     write_catchments(done, folder / "catchments.parquet", index.lattice.crs)
     catchments = read_table(folder / "catchments.parquet")

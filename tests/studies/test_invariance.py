@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def tables(
     shards: int = 1,
     backend: Backend | None = None,
     tiles: TileSettings | None = None,
+    rule: DelineationRule = RULE,
 ) -> tuple[Path, Path]:
     """Run all stages as the workflow does; paths of the gathered tables."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,7 @@ def tables(
     parts = {"catchments": [], "features": []}
     for shard in split(sites, index, pyramid, shards):
         where = backend or Backend("serial")
-        done = delineate(sites_of(shard.sites), shard.terrain, pyramid, RULE, where, tiles)
+        done = delineate(sites_of(shard.sites), shard.terrain, pyramid, rule, where, tiles)
         catchments = folder / f"{shard.name}_catchments.parquet"
         write_catchments(done, catchments, index.lattice.crs)
         features = folder / f"{shard.name}_features.parquet"
@@ -166,11 +168,26 @@ def test_backend_and_tiles(ground, reference, few, tmp_path, name, workers, edge
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     dem, sites = ground
     kept, whole = few
-    tiles = Tiles(0, edge, str(tmp_path))  # all patches
+    tiles = TileSettings(0, edge, str(tmp_path))  # all patches
     with open_backend(name, workers) as backend:
         assert_equal_bytes(reference, tables([dem], sites, tmp_path / "whole", backend=backend))
         assert_equal_bytes(whole, tables([dem], kept, tmp_path / "tiled", 2, backend, tiles))
     assert not list(tmp_path.glob(".tiles-*"))
+
+
+def test_carving(ground, few, tmp_path):
+    """Carved depressions change the catchments, but shards, processes, and tiles do not."""
+    dem, _ = ground
+    rule = replace(RULE, conditioning="carve")
+    kept, filled = few
+    whole = tables([dem], kept, tmp_path / "whole", rule=rule)
+    assert whole[0].read_bytes() != filled[0].read_bytes()
+    tiles = TileSettings(0, 150, str(tmp_path))
+    with open_backend("process", 2) as backend:
+        again = tables([dem], kept, tmp_path / "shards", 5, backend, rule=rule)
+        assert_equal_bytes(whole, again)
+        again = tables([dem], kept, tmp_path / "tiles", 2, backend, tiles, rule)
+        assert_equal_bytes(whole, again)
 
 
 def test_tiles_of_the_dem(ground, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from staley import SITES
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
@@ -19,7 +20,6 @@ from snakeshed.features.extract import extract_features
 from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layers import feature_columns
 from snakeshed.features.table import write_features
-from snakeshed.grid.snap import SnapRule
 from snakeshed.report.study_page import StudyResults, report
 from snakeshed.report.summary import Finished, summarise
 from snakeshed.sites.prepare import prepare_sites
@@ -29,27 +29,12 @@ from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 
 STUDY = complete(
-    {
-        "study": "staley",
-        "sites": {
-            "path": "ofr20161106_appx-1.xlsx",
-            "sheet": "Appendix1_ModelData",
-            "utm": {"datum": "NAD83", "hemisphere": "north"},
-            "columns": {
-                "site_id": "Fire_SegID",
-                "x": "UTM_X",
-                "y": "UTM_Y",
-                "utm_zone": "UTM_Zone",
-                "area": "ContributingArea_km2",
-            },
-        },
-        "dem": {"path": "dem.tif"},
-    },
+    {"study": "staley", "sites": SITES, "dem": {"path": "dem.tif"}},
     Path(__file__).parents[2] / "config/schema/study.schema.yaml",
     "these tests",
 )
 VOID_CELLS = STUDY["dem"]["max_void_cells"]
-RULE = DelineationRule(SnapRule(**STUDY["snap"]), VOID_CELLS, STUDY["network"]["min_area_km2"])
+RULE = DelineationRule.of(STUDY)
 
 
 @pytest.fixture(scope="module")

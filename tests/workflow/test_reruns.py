@@ -53,7 +53,7 @@ def test_same_content_other_profile_and_a_remark_in_the_library_re_run_nothing(f
     study.write()
     study.write_tile(0, 3)
     study.write_layer(1.0)
-    relief = study.workflow / "scripts/snakeshed/features/relief.py"
+    relief = study.workflow / "scripts/snakeshed/features/form_and_relief.py"
     change(relief, '"""The catchment group', '# A remark.\n"""Still the group')
     profile = tmp_path / "other"
     profile.mkdir()
