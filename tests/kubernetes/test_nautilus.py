@@ -282,27 +282,23 @@ def project(tmp_path, kernels) -> Iterator[Project]:
     made.remove()
 
 
-def take_own_kernels(folder: Path) -> None:
-    """Give a copy of the checkout what this environment has compiled for its sources."""
-    for kept in (CHECKOUT / "scripts").rglob("__pycache__"):
-        shutil.copytree(kept, folder / kept.relative_to(CHECKOUT))
-
-
 @pytest.fixture(scope="session")
 def demo_here(tmp_path_factory) -> Path:
     """The demo's tables as this machine makes them."""
     folder = tmp_path_factory.mktemp("here") / "checkout"
     copy_checkout(folder)
-    take_own_kernels(folder)
     return run_here(folder) / "demo"
 
 
 def run_here(folder: Path, *options: str) -> Path:
-    """Run the workflow of a folder on this machine, and return where its results are."""
+    """Run the workflow of a folder on this machine, and return where its results are.
+
+    The library is that of the checkout, of which the folder has a copy: it is compiled already.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *options],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "scripts")},
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "scripts")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -417,7 +413,6 @@ def station(project, kernels, shared_data) -> Project:
 def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path):
     here = tmp_path / "here"
     shutil.copytree(station.folder, here, symlinks=True)
-    take_own_kernels(here)
     options = ("--configfile", "config/station.yaml")
     expected = run_here(here, *options) / "station"
 
