@@ -161,15 +161,19 @@ def few(ground, tmp_path_factory) -> tuple[pd.DataFrame, tuple[Path, Path]]:
     return kept, whole
 
 
-@pytest.mark.parametrize(
-    ("name", "workers", "edge"), [("serial", 3, 150), ("process", 2, 150), ("dask", 2, 400)]
-)
-def test_backend_and_tiles(ground, reference, few, tmp_path, name, workers, edge, monkeypatch):
+def test_threads_of_one_process(ground, reference, tmp_path):
+    dem, sites = ground
+    with open_backend("serial", 3) as backend:
+        assert_equal_bytes(reference, tables([dem], sites, tmp_path, backend=backend))
+
+
+@pytest.mark.parametrize(("name", "edge"), [("process", 150), ("dask", 400)])
+def test_backend_and_tiles(ground, reference, few, tmp_path, name, edge, monkeypatch):
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     dem, sites = ground
     kept, whole = few
-    tiles = TileSettings(0, edge, str(tmp_path))  # all patches
-    with open_backend(name, workers) as backend:
+    tiles = Tiles(0, edge, str(tmp_path))  # all patches
+    with open_backend(name, 2) as backend:
         assert_equal_bytes(reference, tables([dem], sites, tmp_path / "whole", backend=backend))
         assert_equal_bytes(whole, tables([dem], kept, tmp_path / "tiled", 2, backend, tiles))
     assert not list(tmp_path.glob(".tiles-*"))
