@@ -172,7 +172,7 @@ def test_backend_and_tiles(ground, reference, few, tmp_path, name, edge, monkeyp
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     dem, sites = ground
     kept, whole = few
-    tiles = Tiles(0, edge, str(tmp_path))  # all patches
+    tiles = TileSettings(0, edge, str(tmp_path))  # all patches
     with open_backend(name, 2) as backend:
         assert_equal_bytes(reference, tables([dem], sites, tmp_path / "whole", backend=backend))
         assert_equal_bytes(whole, tables([dem], kept, tmp_path / "tiled", 2, backend, tiles))
