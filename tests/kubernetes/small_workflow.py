@@ -94,7 +94,7 @@ class SmallWorkflow:
             umask=0,  # pods write there as another user
         )
 
-    def run(self, *options: str, timeout_s: float = 300) -> Ran:
+    def run(self, *options: str, timeout_s: float = 120) -> Ran:
         """Run Snakemake to its end."""
         return ended(self.start(*options), timeout_s)
 
@@ -111,7 +111,7 @@ def at_once(api: FakeApi, job: dict) -> None:
     api.end(job, api.add_pod(job), "Succeeded")
 
 
-def ended(process: subprocess.Popen, timeout_s: float = 300) -> Ran:
+def ended(process: subprocess.Popen, timeout_s: float = 60) -> Ran:
     """Wait for the end of a run; one that takes too long is killed."""
     try:
         text, _ = process.communicate(timeout=timeout_s)
@@ -122,9 +122,9 @@ def ended(process: subprocess.Popen, timeout_s: float = 300) -> Ran:
     return Ran(process.returncode, text)
 
 
-def until(condition: Callable[[], object], seconds: float = 180, every_s: float = 0.1) -> None:
-    """Wait until something holds; how often that is asked hangs on what the question costs."""
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to hold"
-        time.sleep(every_s)
+        time.sleep(0.1)

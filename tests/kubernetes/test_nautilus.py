@@ -25,8 +25,7 @@ import yaml
 from cluster import IMAGE, leave_out
 from small_workflow import until
 
-# In one process, one after the other: they have common results, and fill the node by themselves.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("readme")]
+pytestmark = pytest.mark.cluster
 
 CHECKOUT = Path(__file__).parents[2]
 MANIFESTS = CHECKOUT / "profiles" / "nautilus"
@@ -48,7 +47,6 @@ from importlib.metadata import distributions
 for one in distributions():
     print(re.sub(r"[-_.]+", "-", one.name).lower(), one.version)
 """
-KERNELS = ".cache/numba"
 TABLES = ["catchments", "features", "observations", "sites"]
 SITE_COLUMNS = {"site_id": "Fire_SegID", "x": "UTM_X", "y": "UTM_Y", "area": "ContributingArea_km2"}
 # What NumPy chooses other code by where a CPU has it.
@@ -57,7 +55,7 @@ STUDY = {
     "study": "station",
     "sites": {"path": "data/sites.csv", "crs": "EPSG:26911", "columns": SITE_COLUMNS},
     "dem": {"path": "data/dem.tif"},
-    "shards": 2,
+    "shards": 4,
 }
 
 
@@ -67,17 +65,6 @@ def commands() -> list[str]:
     section = readme.split("\n## On a Kubernetes cluster\n")[1].split("\n## ")[0]
     blocks = re.findall(r"^```\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
     return "".join(blocks).splitlines()
-
-
-def copy_checkout(folder: Path) -> None:
-    """Copy what is tracked of the checkout."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE
-    ).stdout.decode()
-    for name in filter(None, tracked.split("\0")):
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(CHECKOUT / name, target, follow_symlinks=False)
 
 
 class Project:
@@ -94,7 +81,13 @@ class Project:
         self.volume = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="nautilus-"))
         self.volume.chmod(0o777)
         self.folder = folder / "checkout"
-        copy_checkout(self.folder)
+        tracked = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE
+        ).stdout.decode()
+        for name in filter(None, tracked.split("\0")):
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, target, follow_symlinks=False)
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(self.kubectl("config", "view", "--raw"), encoding="utf-8")
         self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
@@ -163,9 +156,6 @@ class Project:
             ("Deployment", "/spec/template/spec/containers/0"),
         ):
             self.patch("nautilus", {"kind": kind}, f"{container}/resources/requests/cpu", "0")
-        # Half a core would do, but not soon: all kernels are loaded there.
-        limit = "/spec/template/spec/containers/0/resources/limits/cpu"
-        self.patch("nautilus", {"kind": "Deployment"}, limit, "2")
 
     def fill_in(self, profile: str, *more: tuple[str, str]) -> None:
         """Set the values that are marked in a profile's kustomization, each there once."""
@@ -212,7 +202,7 @@ class Project:
             (job,) = [one for one in self.items("jobs") if one["metadata"]["name"] == run]
             return {one["type"] for one in job["status"].get("conditions", [])}
 
-        until(lambda: {"Complete", "Failed"} & ends(), 600, every_s=1)
+        until(lambda: {"Complete", "Failed"} & ends(), 600)
         said = self.kubectl("logs", f"job/{run}")
         assert end in ends(), said
         return said
@@ -235,18 +225,6 @@ class Project:
         """A table as it is on the volume."""
         return (self.volume / f"results/{study}/{table}.parquet").read_bytes()
 
-    def take_kernels(self, kept: Path) -> None:
-        """Put compiled kernels on the volume that pods of an earlier project have left, if any."""
-        if kept.exists():
-            shutil.copytree(kept, self.volume / KERNELS)
-            for path in (self.volume / ".cache", *(self.volume / ".cache").rglob("*")):
-                os.chown(path, 1000, 1000)
-
-    def leave_kernels(self, kept: Path) -> None:
-        """Keep what pods have compiled for later projects, whose checkout is the same."""
-        if not kept.exists() and (self.volume / KERNELS).exists():
-            shutil.copytree(self.volume / KERNELS, kept)
-
     def remove(self) -> None:
         """Remove the namespace and the volume."""
         self.kubectl("delete", "namespace", self.namespace)
@@ -254,14 +232,8 @@ class Project:
         shutil.rmtree(self.volume)
 
 
-@pytest.fixture(scope="session")
-def kernels(tmp_path_factory) -> Path:
-    """Where compiled kernels are kept between projects."""
-    return tmp_path_factory.mktemp("kernels") / "kept"
-
-
 @pytest.fixture
-def project(tmp_path, kernels) -> Iterator[Project]:
+def project(tmp_path) -> Iterator[Project]:
     if shutil.which("kubectl") is None:
         leave_out("no kubectl on this machine")
     try:
@@ -278,27 +250,15 @@ def project(tmp_path, kernels) -> Iterator[Project]:
         leave_out(f"the cluster has no image {IMAGE}: build one from envs/Dockerfile")
     made = Project(tmp_path)
     yield made
-    made.leave_kernels(kernels)
     made.remove()
 
 
-@pytest.fixture(scope="session")
-def demo_here(tmp_path_factory) -> Path:
-    """The demo's tables as this machine makes them."""
-    folder = tmp_path_factory.mktemp("here") / "checkout"
-    copy_checkout(folder)
-    return run_here(folder) / "demo"
-
-
 def run_here(folder: Path, *options: str) -> Path:
-    """Run the workflow of a folder on this machine, and return where its results are.
-
-    The library is that of the checkout, of which the folder has a copy: it is compiled already.
-    """
+    """Run the workflow of a folder on this machine, and return where its results are."""
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *options],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "scripts")},
+        env={**os.environ, "PYTHONPATH": str(folder / "scripts")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -332,37 +292,13 @@ def check_image(project: Project) -> None:
     assert {path.stat().st_uid for path in kept} == {1000}
 
 
-def check_rights(project: Project) -> None:
-    """The driver may do no more than it has to."""
-    account = f"system:serviceaccount:{project.namespace}:snakeshed-driver"
-
-    def may(verb: str, what: str, *options: str) -> bool:
-        done = subprocess.run(
-            ["kubectl", "auth", "can-i", verb, what, "--as", account, *options],
-            env=project.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip() == "yes"
-
-    for verb in ("create", "list", "delete", "deletecollection"):
-        assert may(verb, "jobs.batch"), verb
-        assert not may(verb, "jobs.batch", "--namespace", "default"), verb
-    for verb, what in (("get", "secrets"), ("list", "secrets"), ("create", "secrets")):
-        assert not may(verb, what), what
-    for what in ("pods", "pods/exec", "pods/attach", "serviceaccounts/token", "roles"):
-        assert not may("create", what), what
-    assert not may("get", "nodes")
-
-
-def test_the_readme_is_all_there_is_to_do(project, demo_here):
+def test_the_readme_is_all_there_is_to_do(project, tmp_path):
     apply, ready, copy_in, start, watch, copy_out, remove = commands()
-    said = project.shell(f"{apply} --dry-run=server")
-    assert said.count("created (server dry run)") == 6
+    here = tmp_path / "here"
+    shutil.copytree(project.folder, here, symlinks=True)
+    expected = run_here(here) / "demo"
 
     project.shell(apply)
-    check_rights(project)
     project.shell(ready)
     project.shell(copy_in)
     assert "run-1 created" in project.shell(start)
@@ -380,18 +316,18 @@ def test_the_readme_is_all_there_is_to_do(project, demo_here):
     project.shell(copy_out)
     for table in TABLES:
         got = project.folder / f"results/demo/{table}.parquet"
-        assert got.read_bytes() == (demo_here / f"{table}.parquet").read_bytes(), table
+        assert got.read_bytes() == (expected / f"{table}.parquet").read_bytes(), table
 
     check_image(project)
 
     project.shell(remove)
-    until(lambda: not project.items("jobs") and not project.items("pods"), 60, every_s=1)
+    until(lambda: not project.items("jobs") and not project.items("pods"), 60)
     for kind in ("persistentvolumeclaims", "cronjobs", "deployments", "roles", "rolebindings"):
         assert project.items(kind) == [], kind
 
 
 @pytest.fixture
-def station(project, kernels, shared_data) -> Project:
+def station(project, shared_data) -> Project:
     """A project with the sites of the Station fire and their DEM."""
     table = pd.read_excel(
         next(shared_data("staley2016").glob("*.xlsx")), sheet_name="Appendix1_ModelData"
@@ -406,7 +342,6 @@ def station(project, kernels, shared_data) -> Project:
     project.shell(apply)
     project.shell(ready)
     project.shell(copy_in)
-    project.take_kernels(kernels)
     return project
 
 
@@ -464,9 +399,9 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     # The driver's pod is deleted in the midst of it: another one takes the run up. Last, as a job
     # that ends while no driver lives leaves no record of its inputs, and may be done once more.
     station.forget_jobs()
-    station.give(*options, "--forcerun", "delineate")
+    station.give(*options, "--forceall")
     station.start("run-4")
-    until(lambda: station.runs("delineate"), 300, every_s=0.5)
+    until(lambda: station.runs("delineate"), 300)
     (driver,) = station.items("pods", "job-name=run-4")
     station.kubectl("delete", "pod", driver["metadata"]["name"])
     station.finish("run-4")
@@ -477,3 +412,32 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
         assert station.table("station", table) == (expected / f"{table}.parquet").read_bytes(), (
             table
         )
+
+
+def test_the_driver_may_do_no_more_than_it_has_to(project):
+    project.shell(commands()[0])
+    account = f"system:serviceaccount:{project.namespace}:snakeshed-driver"
+
+    def may(verb: str, what: str, *options: str) -> bool:
+        done = subprocess.run(
+            ["kubectl", "auth", "can-i", verb, what, "--as", account, *options],
+            env=project.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip() == "yes"
+
+    for verb in ("create", "list", "delete", "deletecollection"):
+        assert may(verb, "jobs.batch"), verb
+        assert not may(verb, "jobs.batch", "--namespace", "default"), verb
+    for verb, what in (("get", "secrets"), ("list", "secrets"), ("create", "secrets")):
+        assert not may(verb, what), what
+    for what in ("pods", "pods/exec", "pods/attach", "serviceaccounts/token", "roles"):
+        assert not may("create", what), what
+    assert not may("get", "nodes")
+
+
+def test_the_cluster_would_take_the_manifests(project):
+    said = project.shell("kubectl apply -k profiles/nautilus --dry-run=server")
+    assert said.count("created (server dry run)") == 6

@@ -7,17 +7,17 @@ here the scheduler is addressed by its pod's, which stays as long as the pod.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import urllib.request
 
 import pytest
 import yaml
 from small_workflow import until
-from test_nautilus import CHECKOUT, TABLES, Project, demo_here, kernels, project  # noqa: F401
+from test_nautilus import CHECKOUT, TABLES, Project, project, run_here  # noqa: F401
 from test_nautilus import commands as commands_of_nautilus
 
-# In the process of test_nautilus.py, and after it.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("readme")]
+pytestmark = pytest.mark.cluster
 
 END_OF_SCHEDULER = "import os, signal; os.kill(1, signal.SIGTERM)"
 
@@ -31,7 +31,7 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def dask_project(project, kernels) -> Project:  # noqa: F811
+def dask_project(project) -> Project:  # noqa: F811
     """The project with its volume and data, and the values of the Dask profile set."""
     project.fill_in("dask")
     for kind, pod in (
@@ -46,7 +46,6 @@ def dask_project(project, kernels) -> Project:  # noqa: F811
     project.shell(apply)
     project.shell(ready)
     project.shell(copy_in)
-    project.take_kernels(kernels)
     return project
 
 
@@ -57,11 +56,7 @@ def pods(project: Project, part: str) -> list[dict]:  # noqa: F811
 
 def address_by_pod(project: Project) -> None:  # noqa: F811
     """Have workers and driver take the address of the scheduler's pod for that of its service."""
-    until(
-        lambda: [one for one in pods(project, "scheduler") if one["status"].get("podIP")],
-        120,
-        every_s=0.5,
-    )
+    until(lambda: [one for one in pods(project, "scheduler") if one["status"].get("podIP")], 120)
     address = f"tcp://{pods(project, 'scheduler')[0]['status']['podIP']}:8786"
     for target, at, container in (
         ({"kind": "Deployment", "name": "snakeshed-dask-worker"}, "/spec/template", "worker"),
@@ -76,11 +71,12 @@ def address_by_pod(project: Project) -> None:  # noqa: F811
         project.patch("dask", target, f"{at}/spec/containers/0/env/{place}/value", address)
 
 
-def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):  # noqa: F811
+def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, tmp_path):
     project = dask_project  # noqa: F811
     apply, ready, start, scale, watch, forward, remove = commands()
-    said = project.shell(f"{apply} --dry-run=server")
-    assert said.count("created (server dry run)") == 4
+    here = tmp_path / "here"
+    shutil.copytree(project.folder, here, symlinks=True)
+    expected = run_here(here) / "demo"
 
     project.shell(apply)
     address_by_pod(project)
@@ -89,7 +85,7 @@ def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):  # 
     assert len(pods(project, "worker")) >= 3
     assert "dask-1 created" in project.shell(start)
     assert "scaled" in project.shell(scale)
-    until(lambda: len(pods(project, "worker")) >= 4, 60, every_s=0.5)
+    until(lambda: len(pods(project, "worker")) >= 4, 60)
 
     # In the midst of it a worker is killed, and the scheduler starts again.
     logs = project.volume / "results/demo/logs/delineate"
@@ -106,7 +102,7 @@ def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):  # 
     assert re.search(r"dask: (\d+) of \1 patches done", told)
     for table in TABLES:
         got = project.volume / f"results/demo/{table}.parquet"
-        assert got.read_bytes() == (demo_here / f"{table}.parquet").read_bytes(), table
+        assert got.read_bytes() == (expected / f"{table}.parquet").read_bytes(), table
 
     forwarding = subprocess.Popen(
         forward.replace(" 8787", " :8787").split(),
@@ -124,8 +120,13 @@ def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):  # 
 
     project.shell(remove)
     parts = ("scheduler", "worker", "driver")
-    until(lambda: not any(pods(project, part) for part in parts), 60, every_s=1)
+    until(lambda: not any(pods(project, part) for part in parts), 60)
     # The volume, and what else there was, stays.
     assert len(project.items("persistentvolumeclaims")) == 1
     names = {one["metadata"]["name"] for one in project.items("deployments")}
     assert names == {"snakeshed-access"}
+
+
+def test_the_cluster_would_take_the_manifests_of_dask(dask_project):
+    said = dask_project.shell("kubectl apply -k profiles/dask --dry-run=server")
+    assert said.count("created (server dry run)") == 4
