@@ -124,8 +124,7 @@ class Routed:
             filled, directions = drainage.filled, drainage.directions
             if conditioning == "carve":
                 # Water at the rim stands as high as it would in a filled depression.
-                border = np.pad(ground.border, 1)
-                filled, directions = fill(raw, border, geometry.width_m, geometry.height_m, threads)
+                filled, directions = fill(raw, flags, geometry.width_m, geometry.height_m, threads)
             pools = pools_at_rim(raw, filled, directions, cut)
             pools |= backwater(filled, directions, cut, backwater_m)
             flags[pools] |= POOL

@@ -90,13 +90,29 @@ def _digest(paths: Iterable[Path], package: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.relative_to(package).as_posix().encode())
-        digest.update(_behavior(path, path.stat().st_mtime_ns))
+        digest.update(_read(path, path.stat().st_mtime_ns, package)[1])
     return digest.hexdigest()[:16]
 
 
-@cache
 def _imported(path: Path, package: Path) -> tuple[Path, ...]:
-    return tuple(_find_imports(ast.parse(path.read_bytes()), path, package))
+    return _read(path, path.stat().st_mtime_ns, package)[0]
+
+
+@cache
+def _read(path: Path, changed_ns: int, package: Path) -> tuple[tuple[Path, ...], bytes]:
+    """Files that a file imports, and the digest of its syntax tree without docstrings.
+
+    It is read anew when it has changed.
+    """
+    tree = ast.parse(path.read_bytes())
+    imports = tuple(_find_imports(tree, path, package))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
+    return imports, hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).digest()
 
 
 def _find_imports(tree: ast.Module, path: Path, package: Path) -> Iterator[Path]:
@@ -132,16 +148,3 @@ def _files_of(module: str, name: str, path: Path, package: Path) -> Iterator[Pat
         yield inner.with_suffix(".py")
     else:
         yield folder / "__init__.py"
-
-
-@cache
-def _behavior(path: Path, changed_ns: int) -> bytes:
-    """Digest of a file's syntax tree without docstrings; read anew when the file has changed."""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).digest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 
 from snakeshed.jobs.digest import PACKAGE, imported_modules
 
@@ -47,7 +46,7 @@ def test_rule_scripts_take_what_they_read_by_keyword():
 
 def test_packages_hold_nothing_but_a_docstring():
     """Snakemake imports them at every start."""
-    for path in Path(PACKAGE).rglob("__init__.py"):
+    for path in PACKAGE.rglob("__init__.py"):
         if path.parent != PACKAGE:
             (only,) = ast.parse(path.read_text()).body
             assert isinstance(only, ast.Expr), path
