@@ -192,10 +192,11 @@ class LogHandler(LogHandlerBase):
             self._stopping = stopping
         elif text.startswith(_LOG_FILE):
             self._log_file = text.removeprefix(_LOG_FILE)
-        elif _FAILED in text and self._failed:
-            self._screen.line(self._what_failed())
-        elif _FAILED in text and self._stopping:
-            self._screen.line("Stopped. Run the same command again for the rest.")
+        elif _FAILED in text and (self._failed or self._stopping):
+            # How far the run came goes above its last word.
+            self._screen.close()
+            stopped = "Stopped. Run the same command again for the rest."
+            self._screen.line(self._what_failed() if self._failed else stopped)
         elif text.startswith(_NOTHING):
             self._screen.line("Nothing to be done: all files are up to date.")
         elif record.levelno == WARNING or not text.lstrip().startswith(_CHATTER):

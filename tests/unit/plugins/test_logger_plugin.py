@@ -217,6 +217,23 @@ def test_a_run_that_is_stopped_by_hand_has_not_failed(shown, said, shown_first):
     ]
 
 
+def test_how_far_a_run_came_stands_above_its_last_word(shown):
+    handler = LogHandler(settings(), None)
+    tell(handler, event=LogEvent.RUN_INFO, stats={"delineate": 2, "total": 2})
+    tell(handler, **job(5, "delineate", shard="07"))
+    # Held back, as it comes so soon after the start.
+    tell(handler, event=LogEvent.PROGRESS, done=0, total=2)
+    tell(handler, "Terminating processes on user request, this might take some time.")
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    handler.close()
+    assert shown.getvalue().splitlines() == [
+        "Stopping; the jobs at work are ended.",
+        "jobs of shards: 0 of 2",
+        "Stopped. Run the same command again for the rest.",
+    ]
+
+
 def test_jobs_have_the_names_that_a_person_gives_them(shown):
     handler = LogHandler(settings(), None)
     for number, kind, value in ((1, "shard", "07"), (2, "gathered", "features")):
