@@ -183,7 +183,7 @@ def _jobs(files: Sequence[str], results: str) -> list[dict]:
     jobs = {name: read_benchmark(name) for name in sorted(files) if name.endswith(".tsv")}
     return [
         {
-            "job": Path(name).relative_to(results, "logs").with_suffix("").as_posix(),
+            "job": Path(name).relative_to(Path(results, "logs")).with_suffix("").as_posix(),
             "seconds": job.seconds,
             "peak_memory_mb": job.peak_mb,
         }

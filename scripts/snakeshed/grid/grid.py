@@ -191,7 +191,7 @@ class Grid(StockGrid):
         max_iter: int = 1000,
         **kwargs,
     ) -> Raster:
-        """Raise the cells of flats a little, so that their water runs to the flats' exits.
+        """Raise the cells of flats a little, so that their water runs to the flats' outlets.
 
         Parameters
         ----------

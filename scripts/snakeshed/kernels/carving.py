@@ -30,7 +30,7 @@ def carve(
     """Route every cell to the outside, uphill out of depressions.
 
     Each basin of the surface's own drainage (steepest descent, and in flats towards the nearest
-    exit) that ends in a pit instead of outside is joined to the basin that it spills into: the path
+    outlet) that ends in a pit instead of outside is joined to the basin it spills into: the path
     from the lowest saddle down to the pit is reversed. All other cells keep their direction, but
     those of a pit of several cells, which drain towards the one where the reversed path begins. The
     highest cell on the way outside is never higher than it has to be: its elevation is that of the
@@ -70,9 +70,9 @@ def carve(
     first, second, level, saddle = saddles(z, border, labels, basins, threads)
     tree = spanning_tree(basins, first, second, level, saddle)
     check_drained(tree, basins)
-    exits = _exits(basins, first, second, saddle, tree)
+    passes = _passes(basins, first, second, saddle, tree)
     del first, second, level, saddle, tree
-    _reverse_paths(exits, labels, neighbour_offsets(z.shape[1]), directions)
+    _reverse_paths(passes, labels, neighbour_offsets(z.shape[1]), directions)
     del labels
     drain_flats(z, directions)
     return directions
@@ -100,7 +100,7 @@ def check_drained(tree: np.ndarray, basins: int) -> None:
 
 
 @compiled
-def _exits(basins, first, second, saddle, tree):
+def _passes(basins, first, second, saddle, tree):
     """Saddle over which each basin drains: its edge towards basin 0 in the spanning tree.
 
     Leaf by leaf: the only edge that is left of a leaf leads towards the root. The exclusive or of
@@ -112,26 +112,26 @@ def _exits(basins, first, second, saddle, tree):
         for basin in (first[edge], second[edge]):
             degree[basin] += 1
             edges_left[basin] ^= edge
-    exits = np.full(basins + 1, -1, np.int64)
+    passes = np.full(basins + 1, -1, np.int64)
     for start in range(1, basins + 1):
         leaf = np.int64(start)
         while leaf != 0 and degree[leaf] == 1:
             edge = edges_left[leaf]
-            exits[leaf] = saddle[edge]
+            passes[leaf] = saddle[edge]
             degree[leaf] = 0
             leaf = np.int64(second[edge]) if first[edge] == leaf else np.int64(first[edge])
             degree[leaf] -= 1
             edges_left[leaf] ^= edge
-    return exits
+    return passes
 
 
 @compiled
-def _reverse_paths(exits, labels, offsets, directions):
+def _reverse_paths(passes, labels, offsets, directions):
     codes = directions.reshape(directions.size)
     label_of = labels.reshape(directions.size)
-    for basin in range(1, exits.size):
-        cell = exits[basin] // 8
-        onward = exits[basin] % 8
+    for basin in range(1, passes.size):
+        cell = passes[basin] // 8
+        onward = passes[basin] % 8
         if label_of[cell] != basin:
             # The saddle is written down from the basin on its other side.
             cell += offsets[onward]

@@ -58,7 +58,7 @@ def fill(
         rising, bit-equal to priority-flood with the same outlets.
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes of the filled surface (see `snakeshed.kernels.steepest_descent`): steepest descent,
-        and in flats towards the nearest exit. Following them from any cell leads outside.
+        and in flats towards the nearest outlet. Following them from any cell leads outside.
 
     Raises
     ------

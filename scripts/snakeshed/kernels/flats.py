@@ -1,7 +1,7 @@
-"""Flats: every cell without a lower neighbour drains towards the nearest exit of its flat.
+"""Flats: every cell without a lower neighbour drains towards the nearest outlet of its flat.
 
 The direction of a cell is a function of the surface alone, whatever the order in which cells are
-visited: its distance to the exit decides, in steps, and the order of the directions among equal
+visited: its distance to the outlet decides, in steps, and the order of the directions among equal
 ones.
 
 References
@@ -20,7 +20,7 @@ from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.growing_lists import grown
 
 GATHERED = 10
-WITHOUT_EXIT = 11
+UNRESOLVED = 11
 EIGHT_FLATS = np.uint64(0x0101010101010101 * FLAT)
 ALL_BUT_HIGHEST = np.uint64(0x7F7F7F7F7F7F7F7F)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -29,9 +29,9 @@ NEXT_WAVES = (16, 32)
 
 
 def drain_flats(filled: np.ndarray, directions: np.ndarray) -> None:
-    """Give each `FLAT` cell the direction of its first neighbour one step nearer to the exit.
+    """Give each `FLAT` cell the direction of its first neighbour one step nearer to the outlet.
 
-    The exits of a flat are its cells with a lower neighbour, and those that drain outside. Steps
+    The outlets of a flat are its cells with a lower neighbour, and those that drain outside. Steps
     go to any of the eight neighbours of equal elevation. O(cells), breadth first.
 
     Parameters
@@ -39,7 +39,7 @@ def drain_flats(filled: np.ndarray, directions: np.ndarray) -> None:
     filled : ndarray of float32 or float64, shape (h + 2, w + 2)
         Elevations, padded; NaN is nodata.
     directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes, changed in place. A flat without any exit stays `FLAT`.
+        D8 codes, changed in place. A flat without any outlet stays `FLAT`.
     """
     _drain(filled, neighbour_offsets(directions.shape[1]), directions)
 
@@ -68,7 +68,7 @@ def _drain(filled, offsets, directions):
             if size + 8 > flat.size:
                 flat = grown(flat)
                 queue = grown(queue)
-            exit_code = 0
+            outlet_code = 0
             for k in range(8, 0, -1):
                 neighbour = cell + offsets[k]
                 code = codes[neighbour]
@@ -79,9 +79,9 @@ def _drain(filled, offsets, directions):
                     flat[size] = neighbour
                     size += 1
                 else:
-                    exit_code = k
-            if exit_code != 0:
-                codes[cell] = mark + exit_code
+                    outlet_code = k
+            if outlet_code != 0:
+                codes[cell] = mark + outlet_code
                 queue[end] = cell
                 end += 1
         # All other cells of a wave are beside the wave before.
@@ -109,11 +109,11 @@ def _drain(filled, offsets, directions):
         if end == 0:
             closed = True
             for cell in flat[:size]:
-                codes[cell] = WITHOUT_EXIT
+                codes[cell] = UNRESOLVED
         first = _next_flat(codes, eights, first)
     if closed:
         for cell in range(codes.size):
-            if codes[cell] == WITHOUT_EXIT:
+            if codes[cell] == UNRESOLVED:
                 codes[cell] = FLAT
 
 

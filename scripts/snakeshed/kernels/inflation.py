@@ -24,8 +24,8 @@ def inflate_flats(
     """Raise the cells of flats a little, so that no flat is left and water runs off.
 
     First by `step` times the `drainage_gradient`, as pysheds does. On a wide flat that gradient
-    ends, and it may lift a flat above its own exit or beside another one; what is trapped or level
-    then is raised further, as little as drains it. O(cells), but for the spanning tree of this
+    ends, and it may lift a flat above its own outlet or beside another one; what is then trapped
+    or level is raised further, as little as drains it. O(cells), but for the spanning tree of this
     second step.
 
     Parameters
@@ -47,15 +47,15 @@ def inflate_flats(
     """
     border = open_border(z)
     offsets = neighbour_offsets(z.shape[1])
-    to_lower, to_higher = drainage_gradient(z, reach)
+    towards_lower, away_from_higher = drainage_gradient(z, reach)
     directions = steepest_descent(z, border, width_m, height_m)
-    if ((directions == FLAT) & (to_lower == 0)).any():
-        # Flats without an exit, or with one that is out of reach.
+    if ((directions == FLAT) & (towards_lower == 0)).any():
+        # Flats without an outlet, or with one that is out of reach.
         drain_flats(z, directions)
         bottoms = directions == FLAT
     else:
         bottoms = np.zeros(z.shape, dtype=np.bool_)
-    inflated = z + step * (2 * to_lower + to_higher)
+    inflated = z + step * (2 * towards_lower + away_from_higher)
     if bottoms.any():
         # A depression stays one: where it is lowest, one cell keeps its water.
         directions = steepest_descent(inflated, border, width_m, height_m)
@@ -74,7 +74,7 @@ def drainage_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray
     """Distance to lower ground and nearness to higher ground in each flat.
 
     A flat cell has a level neighbour and no lower one. Distances are counted in steps to any of
-    the eight neighbours: from an exit, which is a level cell that has a lower neighbour or lies
+    the eight neighbours: from an outlet, which is a level cell that has a lower neighbour or lies
     at the rim or beside nodata; and from higher ground. Both through flat cells that touch, which
     are of one level. O(cells).
 
@@ -87,10 +87,10 @@ def drainage_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray
 
     Returns
     -------
-    to_lower : ndarray of int32 or int64, shape (h + 2, w + 2)
-        1 at an exit, and one more with each step away from it; 0 outside of flats and where no
-        exit is in reach.
-    to_higher : ndarray of the same
+    towards_lower : ndarray of int32 or int64, shape (h + 2, w + 2)
+        1 at an outlet, and one more with each step away from it; 0 outside of flats and where no
+        outlet is in reach.
+    away_from_higher : ndarray of the same
         Largest distance to higher ground in the connected flats, less that of the cell; 0 outside
         of flats and where no higher ground is in reach.
     """
@@ -98,19 +98,19 @@ def drainage_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray
     _classify(z, open_border(z), kind)
     kinds = kind.reshape(z.size)
     flat_cells = np.flatnonzero(kinds >= PLAIN)
-    # Each flat cell has eight neighbours that may be exits.
+    # Each flat cell has eight neighbours that may be outlets.
     queue = np.empty(min(9 * flat_cells.size, z.size), dtype=index_type(z.size))
-    to_lower = np.zeros(z.shape, dtype=queue.dtype)
-    to_higher = np.zeros(z.shape, dtype=queue.dtype)
+    towards_lower = np.zeros(z.shape, dtype=queue.dtype)
+    away_from_higher = np.zeros(z.shape, dtype=queue.dtype)
     offsets = neighbour_offsets(z.shape[1])
     shared = z.reshape(z.size), kinds, flat_cells, offsets, reach, queue
-    _count_from_exits(*shared, to_lower.reshape(z.size))
-    _count_from_slopes(*shared, to_higher.reshape(z.size))
-    return to_lower, to_higher
+    _count_from_outlets(*shared, towards_lower.reshape(z.size))
+    _count_from_high_edges(*shared, away_from_higher.reshape(z.size))
+    return towards_lower, away_from_higher
 
 
 # What a cell is: nothing of these, or level ground with a way on, or flat, or flat below a slope.
-EXIT, PLAIN, BELOW_SLOPE = 1, 2, 3
+OUTLET, PLAIN, HIGH_EDGE = 1, 2, 3
 
 
 @compiled
@@ -129,7 +129,7 @@ def _classify(z, border, kind):
                     higher |= beside > level
                     equal |= (beside == level) & ((di != 0) | (dj != 0))
             if equal:
-                kind[i, j] = EXIT if lower else BELOW_SLOPE if higher else PLAIN
+                kind[i, j] = OUTLET if lower else HIGH_EDGE if higher else PLAIN
 
 
 @compiled
@@ -152,12 +152,12 @@ def _spread(z, kind, offsets, reach, queue, end, distances):
 
 
 @compiled
-def _count_from_exits(z, kind, flat_cells, offsets, reach, queue, distances):
+def _count_from_outlets(z, kind, flat_cells, offsets, reach, queue, distances):
     end = 0
     for cell in flat_cells:
         for k in range(1, 9):
             beside = cell + offsets[k]
-            if kind[beside] == EXIT and distances[beside] == 0 and z[beside] == z[cell]:
+            if kind[beside] == OUTLET and distances[beside] == 0 and z[beside] == z[cell]:
                 distances[beside] = 1
                 queue[end] = beside
                 end += 1
@@ -165,10 +165,10 @@ def _count_from_exits(z, kind, flat_cells, offsets, reach, queue, distances):
 
 
 @compiled
-def _count_from_slopes(z, kind, flat_cells, offsets, reach, queue, distances):
+def _count_from_high_edges(z, kind, flat_cells, offsets, reach, queue, distances):
     end = 0
     for cell in flat_cells:
-        if kind[cell] == BELOW_SLOPE:
+        if kind[cell] == HIGH_EDGE:
             distances[cell] = 1
             queue[end] = cell
             end += 1
@@ -221,10 +221,10 @@ def _raise_above_recipients(z, directions, offsets, step):
     surface = z.reshape(z.size)
     codes = directions.reshape(z.size)
     stack = np.empty(1024, np.int64)
-    for exit_cell in range(codes.size):
-        if codes[exit_cell] != OUTSIDE:
+    for outside_cell in range(codes.size):
+        if codes[outside_cell] != OUTSIDE:
             continue
-        stack[0] = exit_cell
+        stack[0] = outside_cell
         end = 1
         while end > 0:
             end -= 1

@@ -88,10 +88,10 @@ def _descend(
         pools = (directions == FLAT) | (directions == OUTSIDE) | store.load("raised", tile)
         store.save("pools", tile, pools)
         del pools
-    cells, levels, exits = share_flats(filled, directions)
+    cells, levels, outlets = share_flats(filled, directions)
     drain_flats(filled, directions)
-    store.save("shared", tile, records(cell=cells, level=levels, exit=exits))
-    distances = np.where(exits != 0, np.int32(1), FAR)
+    store.save("shared", tile, records(cell=cells, level=levels, outlet=outlets))
+    distances = np.where(outlets != 0, np.int32(1), FAR)
     store.save("distances", tile, distances)
     store.save("directions", tile, directions)
     return bool(cells.size), _distance_frame(tile, cells, distances)
@@ -101,10 +101,10 @@ def _shared_flats(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -
     """Gather what is known of the shared cells of a tile: the arguments of the kernels."""
     tile, levels_around, distances_around = task
     shared = store.load("shared", tile)
-    cells, levels, exits = (shared[name].copy() for name in ("cell", "level", "exit"))
+    cells, levels, outlets = (shared[name].copy() for name in ("cell", "level", "outlet"))
     shape = tile.height + 2, tile.width + 2
     distances = np.array(store.load("distances", tile))
-    return shape, cells, levels, exits, distances, levels_around, distances_around
+    return shape, cells, levels, outlets, distances, levels_around, distances_around
 
 
 def _shorten(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> np.ndarray:
@@ -124,7 +124,7 @@ def _direct(store: TileStore, task: tuple[Tile, np.ndarray, np.ndarray]) -> None
 
 
 def _distance_frame(tile: Tile, cells: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Return the steps to an exit from each cell of a tile's frame: 0 where none is needed."""
+    """Return the steps to an outlet from each cell of a tile's frame: 0 where none is needed."""
     sides = frame_cells(tile.height, tile.width)
     told = np.zeros(sides.size, np.int32)
     if cells.size:

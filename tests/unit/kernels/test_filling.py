@@ -62,13 +62,13 @@ def test_a_lake_spills_over_its_lowest_saddle():
     assert directions[2:4, 1:6].tolist() == [[2, 3, 3, 4, 4], [2, 2, 1, 3, 3]]
 
 
-def test_a_plateau_drains_to_its_nearest_exit():
+def test_a_plateau_drains_to_its_nearest_outlet():
     z = np.full((5, 7), 4.0, dtype=np.float32)
     z[2, 6] = 1.0
     filled, directions = filled_and_routed(z)
     assert np.array_equal(filled, z)
-    # The exits are the rim, where each cell without a lower neighbour drains outside, and the cells
-    # beside the hole in the east. All others are one or two steps away.
+    # The outlets are the rim, where each cell without a lower neighbour drains outside, and the
+    # cells beside the hole in the east. All others are one or two steps away.
     assert directions.tolist() == [
         [0, 0, 0, 0, 0, 0, 0],
         [0, 1, 1, 1, 1, 4, 5],

@@ -15,8 +15,8 @@ def resolved(z: list, directions: list) -> list:
     return codes[1:-1, 1:-1].tolist()
 
 
-def test_the_nearest_exit_attracts():
-    # A corridor of seven cells; the exits are its two ends.
+def test_the_nearest_outlet_attracts():
+    # A corridor of seven cells; the outlets are its two ends.
     assert resolved([[2] * 7], [[7, 9, 9, 9, 9, 9, 3]]) == [[7, 7, 7, 3, 3, 3, 3]]
     assert resolved([[2] * 7], [[0, 9, 9, 9, 9, 9, 9]]) == [[0, 7, 7, 7, 7, 7, 7]]
 
@@ -47,7 +47,7 @@ def test_water_winds_around_higher_ground():
     ]
 
 
-def test_a_flat_without_an_exit_stays():
+def test_a_flat_without_an_outlet_stays():
     assert resolved([[3, 3, 1]], [[9, 9, 0]]) == [[9, 9, 0]]
     assert resolved([[3, 3], [4, 4]], [[9, 9], [0, 9]]) == [[9, 9], [0, 7]]
 

@@ -34,22 +34,22 @@ def plain_gradient(z: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
     border = open_border(z)
     near = {cell: [z[n] for n in reference.neighbours(cell)] for cell in reference.data_cells(z)}
     flat = {cell for cell, around in near.items() if not border[cell] and min(around) == z[cell]}
-    exits = [
+    outlets = [
         cell
         for cell in near
         if cell not in flat
         and (border[cell] or min(near[cell]) < z[cell])
         and any(n in flat and z[n] == z[cell] for n in reference.neighbours(cell))
     ]
-    to_lower = spread(exits, lambda a, b: b in flat and z[a] == z[b], reach)
+    towards_lower = spread(outlets, lambda a, b: b in flat and z[a] == z[b], reach)
     slopes = [cell for cell in flat if max(near[cell]) > z[cell]]
-    from_higher = spread(slopes, lambda a, b: b in flat, reach)
+    away_from_higher = spread(slopes, lambda a, b: b in flat, reach)
     gradients = np.zeros((2, *z.shape), dtype=np.int64)
-    for cell, steps in to_lower.items():
+    for cell, steps in towards_lower.items():
         gradients[0][cell] = steps
-    for cell, steps in from_higher.items():
+    for cell, steps in away_from_higher.items():
         patch = spread([cell], lambda a, b: b in flat, z.size)
-        gradients[1][cell] = max(from_higher.get(other, 0) for other in patch) - steps
+        gradients[1][cell] = max(away_from_higher.get(other, 0) for other in patch) - steps
     return gradients[0], gradients[1]
 
 

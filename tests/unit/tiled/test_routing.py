@@ -183,7 +183,7 @@ def spiral(size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("edge", [pytest.param(1, marks=pytest.mark.slow), 3, 8, 13, 40])
-def test_a_canal_through_all_tiles_drains_by_its_one_exit(tmp_path, edge):
+def test_a_canal_through_all_tiles_drains_by_its_one_outlet(tmp_path, edge):
     z = spiral(33)
     assert (z == 5).sum() > 200
     ground = window(z)

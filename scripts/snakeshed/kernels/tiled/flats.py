@@ -1,7 +1,7 @@
-"""Flats that reach over the sides of tiles: distances to exits that other tiles may have.
+"""Flats that reach over the sides of tiles: distances to outlets that other tiles may have.
 
-A cell of such a flat is marked `SHARED`. Each tile knows how far its shared cells are from exits of
-its own; told the distances of the cells beside it, it shortens its own, and tells others of that.
+A cell of such a flat is marked `SHARED`. Each tile knows how far its shared cells are from its own
+outlets; given the distances of the cells beside it, it shortens its own, and passes them on.
 When none changes any more, all are the distances in the whole window, and the directions are those
 of `snakeshed.kernels.flats`.
 """
@@ -18,13 +18,13 @@ from snakeshed.kernels.tiled.sides import ring_cells
 SHARED = 254
 """Code of a cell of a flat that reaches over the sides of the tile, until it has its direction."""
 FAR = np.int32(2**31 - 2)
-"""Distance of a shared cell as long as no exit is known."""
+"""Distance of a shared cell as long as no outlet is known."""
 
 
 def share_flats(
     filled: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the flats that cells of other tiles may belong to, and the exits known so far.
+    """Find the flats that cells of other tiles may belong to, and the outlets known so far.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def share_flats(
         Flat indices of the shared cells, ascending.
     levels : ndarray of the type of `filled`, shape (n,)
         Their elevations.
-    exits : ndarray of uint8, shape (n,)
-        Direction from each to the first exit beside it within the tile, 0 for none.
+    outlets : ndarray of uint8, shape (n,)
+        Direction from each to the first outlet beside it within the tile, 0 for none.
     """
     offsets = neighbour_offsets(directions.shape[1])
     _share(filled, offsets, directions)
     cells = np.flatnonzero(directions.reshape(-1) == SHARED)
     levels = filled.reshape(filled.size)[cells]
-    return cells, levels, _exits_beside(filled, offsets, directions, cells)
+    return cells, levels, _outlets_beside(filled, offsets, directions, cells)
 
 
 @compiled
@@ -88,26 +88,26 @@ def _share(filled, offsets, directions):
 
 
 @compiled
-def _exits_beside(filled, offsets, directions, cells):
+def _outlets_beside(filled, offsets, directions, cells):
     level_at = filled.reshape(filled.size)
     codes = directions.reshape(directions.size)
-    exits = np.zeros(cells.size, np.uint8)
+    outlets = np.zeros(cells.size, np.uint8)
     for place in range(cells.size):
         cell = cells[place]
         for k in range(1, 9):
             beside = cell + offsets[k]
             # All cells below this code but those of the ring; a flat that is not shared ends here.
             if codes[beside] < FLAT and level_at[beside] == level_at[cell]:
-                exits[place] = k
+                outlets[place] = k
                 break
-    return exits
+    return outlets
 
 
 def shorten(
     shape: tuple[int, int],
     cells: np.ndarray,
     levels: np.ndarray,
-    exits: np.ndarray,
+    outlets: np.ndarray,
     distances: np.ndarray,
     levels_around: np.ndarray,
     distances_around: np.ndarray,
@@ -120,26 +120,26 @@ def shorten(
     ----------
     shape : (int, int)
         Of the padded arrays of the tile, (h + 2, w + 2).
-    cells, levels, exits : ndarray, shape (n,)
+    cells, levels, outlets : ndarray, shape (n,)
         From `share_flats`.
     distances : ndarray of int32, shape (n,)
-        Steps from each shared cell to an exit as far as is known, `FAR` where none is.
+        Steps from each shared cell to an outlet as far as is known, `FAR` where none is.
     levels_around, distances_around : ndarray, shape (2 * (w + 2) + 2 * h,)
-        Rings (see `snakeshed.tiled.tiling.ring`): elevations, and steps to an exit, 0 where
+        Rings (see `snakeshed.tiled.tiling.ring`): elevations, and steps to an outlet, 0 where
         water leaves a cell without this tile, negative beyond the window.
 
     Returns
     -------
     ndarray of int32, shape (n,)
-        Steps from each shared cell to an exit, by ways within the tile to those in it and to the
+        Steps from each shared cell to an outlet, by ways within the tile to those in it and to the
         cells of the ring, `FAR` for none.
     """
-    nearest = np.where(exits != 0, np.int32(1), distances).astype(np.int32)
+    nearest = np.where(outlets != 0, np.int32(1), distances).astype(np.int32)
     _shorten(
         shape[1],
         cells,
         levels,
-        exits,
+        outlets,
         neighbour_offsets(shape[1]),
         ring_cells(shape),
         levels_around,
@@ -163,7 +163,7 @@ def _shorten(
     columns,
     cells,
     levels,
-    exits,
+    outlets,
     offsets,
     around,
     levels_around,
@@ -171,13 +171,13 @@ def _shorten(
     distance_of,
     nearest,
 ):
-    # Where ways begin: beside exits, and at the ring; what was known before has come from these.
+    # Where ways begin: beside outlets, and at the ring; what was known before has come from these.
     # Two shared cells that touch are of one level, or the higher one would have a lower neighbour.
     begin = np.empty(cells.size + 3 * around.size, np.int64)
     starts = np.empty(begin.size, np.int32)
     count = 0
     for place in range(cells.size):
-        if exits[place] != 0:
+        if outlets[place] != 0:
             begin[count] = cells[place]
             starts[count] = 2
             count += 1
@@ -232,27 +232,27 @@ def direct(
     shape: tuple[int, int],
     cells: np.ndarray,
     levels: np.ndarray,
-    exits: np.ndarray,
+    outlets: np.ndarray,
     distances: np.ndarray,
     levels_around: np.ndarray,
     distances_around: np.ndarray,
 ) -> np.ndarray:
-    """Find the direction of each shared cell: to its first neighbour one step nearer to the exit.
+    """Find the direction of each shared cell: to its first neighbour one step nearer to the outlet.
 
     Parameters
     ----------
-    shape, cells, levels, exits, distances, levels_around, distances_around
+    shape, cells, levels, outlets, distances, levels_around, distances_around
         As in `shorten`, when nothing changes any more.
 
     Returns
     -------
     ndarray of uint8, shape (n,)
-        D8 codes; `FLAT` in a flat without any exit.
+        D8 codes; `FLAT` in a flat without any outlet.
     """
     distance_of = _laid_out(shape, cells, distances)
     offsets = neighbour_offsets(shape[1])
     around = levels_around, distances_around
-    return _direct(*shape, cells, levels, exits, distances, offsets, *around, distance_of)
+    return _direct(*shape, cells, levels, outlets, distances, offsets, *around, distance_of)
 
 
 @compiled
@@ -261,7 +261,7 @@ def _direct(
     columns,
     cells,
     levels,
-    exits,
+    outlets,
     distances,
     offsets,
     levels_around,
@@ -277,7 +277,7 @@ def _direct(
         for k in range(1, 9):
             beside = cell + offsets[k]
             row, column = beside // columns, beside % columns
-            if exits[place] == k or distance_of[beside] == nearer + 1 > 0:
+            if outlets[place] == k or distance_of[beside] == nearer + 1 > 0:
                 found[place] = k
                 break
             # The place of a cell in a ring: north, south, west, east.
