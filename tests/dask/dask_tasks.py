@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 
 def sign_in(task: tuple[str, int]) -> int:
-    """Leave a note of this start in a folder, with the process at work; return the number."""
+    """Leave a note of this start in a folder, with its process; return the number."""
     folder, number = task
     (Path(folder) / f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
     return number
