@@ -37,8 +37,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests/kubernetes"))
 
-from cluster import IMAGE, Cluster
 from fake_api import FaultyProxy
+from real_cluster import IMAGE, Cluster
 from record import parser_of, publish
 
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection

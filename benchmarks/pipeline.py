@@ -32,10 +32,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import rasterio
-import yaml
 from record import ROOT, machine, made_folder, parser_of, publish, source_of
 from usage import forget_peak, memory
-from workflow import STUDY
+from workflow import published_study
 
 CELL_M = 10.0
 SEED = 201
@@ -65,7 +64,7 @@ def study_of(table: Path, dem: Path) -> dict:
     """The study of the published table, with the defaults of the schema."""
     from stages import completed
 
-    return completed(yaml.safe_load(STUDY.format(table=table, dem=dem)))
+    return completed(published_study(table, dem))
 
 
 def made_study(folder: Path) -> dict:

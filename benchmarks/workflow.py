@@ -19,20 +19,21 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
 from record import ROOT, machine, parser_of, publish, source_of
+from staley import SITES
 
-STUDY = """\
-study: benchmark
-sites:
-  path: {table}
-  sheet: Appendix1_ModelData
-  utm: {{datum: NAD83, hemisphere: north}}
-  columns:
-    {{site_id: Fire_SegID, x: UTM_X, y: UTM_Y, utm_zone: UTM_Zone, area: ContributingArea_km2}}
-dem: {{path: {dem}}}
-"""
 WORK = re.compile(r"done in ([\d.]+) s")
 READ = re.compile(r"cells read in ([\d.]+) s")
+
+
+def published_study(table: Path, dem: Path) -> dict:
+    """Return the configuration of a study of the 716 sites."""
+    return {
+        "study": "benchmark",
+        "sites": {**SITES, "path": str(table)},
+        "dem": {"path": str(dem)},
+    }
 
 
 def run(folder: Path, cores: int) -> float:
@@ -73,9 +74,8 @@ def measure(table: Path, dem: Path, cores: int) -> dict:
     """Time a first run and a run that has nothing to do."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "study.yaml").write_text(
-            STUDY.format(table=table.resolve(), dem=dem.resolve()), encoding="utf-8"
-        )
+        study = published_study(table.resolve(), dem.resolve())
+        (folder / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
         first, nothing = run(folder, cores), run(folder, cores)
         logs = folder / "results/benchmark/logs"
         delineations = sorted((logs / "delineate").iterdir())
