@@ -16,13 +16,14 @@ CHECKOUT = Path(__file__).parents[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What is left out of `make test`, by folder. Tests that use a real cluster mark themselves.
+# What is left out of `make test`, by folder.
 MARKS = {
     "workflow": ["workflow"],
     "studies": ["slow"],
     "dask": ["slow"],
     "crate": ["slow"],
     "browser": ["browser"],
+    "cluster": ["cluster"],
 }
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fake_api import FakeApi
@@ -59,6 +59,7 @@ class SmallWorkflow:
     kubeconfig: Path
     mount_path: Path | None = None
     image: str = "busybox:test"
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ class SmallWorkflow:
 
     def start(self, *options: str) -> subprocess.Popen:
         """Start Snakemake, in a group of its own so that it can be killed as a whole."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [
                 sys.executable,
                 *("-m", "snakemake", "--executor", "kubernetes-pvc", "--jobs", "100"),
@@ -93,8 +94,17 @@ class SmallWorkflow:
             start_new_session=True,
             umask=0,  # pods write there as another user
         )
+        self.started.append(process)
+        return process
 
-    def run(self, *options: str, timeout_s: float = 120) -> Ran:
+    def kill(self) -> None:
+        """Kill what a test that failed has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+
+    def run(self, *options: str, timeout_s: float = 300) -> Ran:
         """Run Snakemake to its end."""
         return ended(self.start(*options), timeout_s)
 
@@ -111,7 +121,7 @@ def at_once(api: FakeApi, job: dict) -> None:
     api.end(job, api.add_pod(job), "Succeeded")
 
 
-def ended(process: subprocess.Popen, timeout_s: float = 60) -> Ran:
+def ended(process: subprocess.Popen, timeout_s: float = 300) -> Ran:
     """Wait for the end of a run; one that takes too long is killed."""
     try:
         text, _ = process.communicate(timeout=timeout_s)
@@ -122,9 +132,9 @@ def ended(process: subprocess.Popen, timeout_s: float = 60) -> Ran:
     return Ran(process.returncode, text)
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something holds."""
+def until(condition: Callable[[], object], seconds: float = 180, every_s: float = 0.1) -> None:
+    """Wait until something holds; how often that is asked hangs on what the question costs."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came to hold"
-        time.sleep(0.1)
+        time.sleep(every_s)

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,10 @@ import yaml
 from fake_api import FakeApi, Fault, task
 from small_workflow import SmallWorkflow, at_once, ended, until
 
-pytestmark = pytest.mark.skipif(
-    "SNAKESHED_TEST_EXECUTOR" not in os.environ,
-    reason="takes four minutes of a quiet machine: set SNAKESHED_TEST_EXECUTOR=1",
-)
+pytestmark = pytest.mark.workflow
 
 CHECKOUT = Path(__file__).parents[2]
+RECORDED = Path(__file__).parent / "recorded"
 RESET, HANG = 0, -1
 
 
@@ -41,6 +40,23 @@ def stay_pending(api: FakeApi, job: dict) -> None:
     message = "0/7 nodes are available: 7 Insufficient memory."
     no_room = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     api.add_pod(job, phase="Pending", conditions=[{**no_room, "message": message}])
+
+
+def recorded(case: str) -> Callable[[FakeApi, dict], None]:
+    """Fate of a Job: in the end the cluster says of it what a real one said in a case."""
+    last = json.loads((RECORDED / f"{case}.json").read_text(encoding="utf-8"))[-1]
+
+    def fate(api: FakeApi, job: dict) -> None:
+        name = job["metadata"]["name"]
+        for pod in last["pods"]:
+            api.add_pod(job, **pod["status"])["spec"] = pod["spec"]
+        api.events += [{**one, "involvedObject": {"name": name}} for one in last["warnings"]]
+        if last["job"] is None:
+            api.jobs.pop(name)
+        else:
+            job["status"] = last["job"]["status"]
+
+    return fate
 
 
 def sent(fake: FakeApi) -> Counter[str]:
@@ -150,6 +166,69 @@ def test_a_job_that_someone_deleted_is_sent_again(fake, workflow):
     assert sent(fake)["piece-1"] == 2
 
 
+ENDS = {
+    "exit_code": "exit code 3",
+    "command_missing": "exit code 127",
+    "out_of_memory": "OOMKilled, limit 50M",
+    "runtime_exceeded": "ran longer than its runtime of 3 s",
+    "disk_full": "Evicted: Pod ephemeral local storage usage exceeds",
+}
+LOSSES = ["pod_deleted", "pod_evicted", "preempted", "job_deleted"]
+
+
+def test_own_failures_are_named_and_losses_are_sent_again(fake, workflow):
+    """Every end that a real cluster was seen to give a Job."""
+    fates = [recorded(case) for case in [*ENDS, *LOSSES]]
+    lost = {f"piece-{number}" for number in range(len(ENDS), len(fates))}
+
+    def fate_of(job: dict) -> Callable:
+        if task(job) in lost and sent(fake)[task(job)] > 1:
+            return at_once
+        return fates[int(job["metadata"]["labels"]["snakemake/wildcard.piece"])]
+
+    fake.fate = fate_of
+    ran = workflow.run("--config", f"pieces={len(fates)}", "--keep-going")
+    assert ran.code == 1
+    for number, said in enumerate(ENDS.values()):
+        assert re.search(rf"message: {re.escape(said)}.* \(Job piece-{number}-", ran.text), ran.text
+        assert f"Last lines of its pod piece-{number}-" in ran.text
+    assert ran.text.count("it is sent again") == len(LOSSES)
+    once = Counter(f"piece-{number}" for number in range(len(fates)))
+    assert sent(fake) == once + Counter(lost)
+    made = {path.stem for path in (workflow.folder / "piece").iterdir()}
+    assert {f"piece-{piece}" for piece in made} == lost
+
+
+CANNOT_START = {
+    "unschedulable": "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu",
+    "no_such_node": "didn't match Pod's node affinity/selector",
+    "claim_missing": 'persistentvolumeclaim "nothing" not found',
+    "volume_missing": "FailedMount: MountVolume.SetUp failed",
+    "secret_missing": 'secret "nothing" not found',
+    "image_missing": 'pull and unpack image "nowhere.invalid/none:1"',
+    "image_name_invalid": "couldn't parse image name",
+    "quota_exceeded": "exceeded quota: small, requested: cpu=1",
+    "priority_class_missing": "no PriorityClass with name nothing",
+    "service_account_missing": 'serviceaccount "nothing" not found',
+}
+
+
+def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(fake, workflow):
+    """Every reason that a real cluster was seen to give."""
+    fates = [recorded(case) for case in CANNOT_START]
+    fake.fate = lambda job: fates[int(job["metadata"]["labels"]["snakemake/wildcard.piece"])]
+    ran = workflow.run(
+        *("--config", f"pieces={len(fates)}", "--keep-going"),
+        *("--kubernetes-pvc-start-deadline", "25"),
+    )
+    assert ran.code == 1
+    for number, said in enumerate(CANNOT_START.values()):
+        told = re.search(rf"message: waited for 25 s: (.*) \(Job piece-{number}-", ran.text)
+        assert told, ran.text
+        assert said in told.group(1)
+    assert fake.jobs == {}
+
+
 def test_losses_end_at_their_limit(fake, workflow):
     fake.fate = only("piece-1", vanish)
     ran = workflow.run("--kubernetes-pvc-infrastructure-retries", "2")
@@ -224,7 +303,6 @@ def test_a_missing_right_ends_the_run_and_is_named(fake, workflow, fault, said):
     assert fake.jobs == {}
 
 
-@pytest.mark.slow
 def test_an_api_that_stays_away_ends_the_run_and_says_how_to_clean_up(fake, workflow):
     def disappear(api: FakeApi, job: dict) -> None:
         api.faults = [Fault(503, times=9999)]

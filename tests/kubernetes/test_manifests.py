@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import leave_out
+from real_cluster import leave_out
 
 from snakemake_executor_plugin_kubernetes_pvc.manifest import JobFacts, Run, manifest
 from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings

@@ -281,7 +281,7 @@ def test_larger_patches(ground, reference, tmp_path, monkeypatch):
     monkeypatch.setitem(LEVELS, "levels", 5)
     larger = read_table(tables([dem], sites, tmp_path)[0]).set_index("site_id")
     smaller = read_table(reference[0]).set_index("site_id")
-    told = smaller["pool_at_rim"].fillna(False).astype(bool)
+    flagged = smaller["pool_at_rim"].fillna(False).astype(bool)
     differ = []
     for site_id in smaller.index:
         one, other = smaller.loc[site_id], larger.loc[site_id]
@@ -297,7 +297,7 @@ def test_larger_patches(ground, reference, tmp_path, monkeypatch):
     large_pyramid = PatchPyramid(lattice, **LEVELS)
     unexplained = [
         site_id
-        for site_id in set(differ) - set(told[told].index)
+        for site_id in set(differ) - set(flagged[flagged].index)
         if not any(
             pool_crosses_rim(
                 dem,
@@ -311,4 +311,4 @@ def test_larger_patches(ground, reference, tmp_path, monkeypatch):
     ]
     assert not unexplained
     assert len(differ) <= len(smaller) / 10
-    assert told.mean() < 0.5
+    assert flagged.mean() < 0.5

@@ -122,8 +122,8 @@ def test_it_holds_what_may_be_passed_on_and_names_the_rest(archive):
     assert "data/inputs/sites/sites.csv" in bag.entries
     assert "data/inputs/layers/rain/rain.tif" in bag.entries
     assert not any(name.startswith("data/inputs/dem/") for name in bag.entries)
-    told = json.loads(bag.read("data/inputs.json"))
-    assert sum(each["key"] == "dem" and not each["included"] for each in told) == 28
+    inputs = json.loads(bag.read("data/inputs.json"))
+    assert sum(each["key"] == "dem" and not each["included"] for each in inputs) == 28
     run = json.loads(bag.read("data/run.json"))
     assert {f"delineate/0{k}" for k in range(4)} <= {job["job"] for job in run["jobs"]}
     assert all(job["seconds"] > 0 for job in run["jobs"])
@@ -163,9 +163,9 @@ def test_an_archive_that_is_whole_says_so(archive, capsys):
 
 def test_a_missing_tile_is_named_with_its_origin(archive, capsys):
     assert main(["verify", str(archive), "--rerun"]) == 4
-    told = capsys.readouterr().err
-    assert "inputs/dem/tile_0_0.tif: found an input that is only named" in told
-    assert "from https://dem.example/tiles" in told
+    message = capsys.readouterr().err
+    assert "inputs/dem/tile_0_0.tif: found an input that is only named" in message
+    assert "from https://dem.example/tiles" in message
 
 
 def test_shards_processes_and_paths_change_no_result_in_an_archive(archive, otherwise):
@@ -258,5 +258,5 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
             workflow / "profiles" / link / "config.yaml"
         )
     assert os.access(workflow / ".ci/run", os.X_OK)
-    told = yaml.safe_load((tmp_path / "data/run.json").read_text())
-    assert told["wheels"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    run = yaml.safe_load((tmp_path / "data/run.json").read_text())
+    assert run["wheels"]["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -8,12 +8,15 @@ import os
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 import yaml
+from fake_api import task
+from small_workflow import Ran, SmallWorkflow
 from snakemake_interface_common.exceptions import WorkflowError
 from urllib3.exceptions import HTTPError
 
@@ -22,6 +25,13 @@ from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 
 IMAGE = os.environ.get("SNAKESHED_TEST_IMAGE", "snakeshed:test")
 CLAIM = "shared"
+# As the executor's README has them.
+RIGHTS = {
+    "jobs": ["create", "list", "delete", "deletecollection"],
+    "pods": ["list"],
+    "pods/log": ["get"],
+    "events": ["list"],
+}
 
 
 def leave_out(reason: str) -> NoReturn:
@@ -167,3 +177,18 @@ class Cluster:
         self.make(
             f"{rbac}/rolebindings", "RoleBinding", name, roleRef=reference, subjects=[subject]
         )
+
+
+EACH_ONCE = Counter(["piece-0", "piece-1", "join"])
+"""What is sent when all goes well: the tasks of the small workflow."""
+
+
+def sent(cluster: Cluster) -> Counter[str]:
+    """How often each task is in the cluster."""
+    return Counter(task(job) for job in cluster.jobs())
+
+
+def whole(workflow: SmallWorkflow, ran: Ran) -> bool:
+    """Tell whether a run has made all there is to make."""
+    assert ran.code == 0, ran.text
+    return (workflow.folder / "all.txt").read_text() == "0\n1\n"
