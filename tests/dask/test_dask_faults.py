@@ -232,7 +232,7 @@ def raises(error: Exception):
 def test_workers_of_a_job_are_started_again_however_often_they_end(notes):
     with (
         # Dask gives up a worker that is away so long after it ended; a job has its own setting.
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1s"}),
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 ms"}),
         DaskBackend(1, 10**9, patience_s=20) as backend,
     ):
         # Each worker is killed as soon as it has a task, and no task ends as many as give it up.
