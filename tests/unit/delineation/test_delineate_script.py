@@ -82,6 +82,7 @@ def run(main, shard: Path, out: Path, backend: str, mem_mb: int) -> bytes:
     return catchments.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_large_patch_is_done_by_tiles_on_dask_with_the_same_bytes(main, shard, tmp_path):
     expected = run(main, shard, tmp_path / "whole", "auto", 4000)
     assert "tiles" not in (tmp_path / "whole" / "log").read_text(encoding="utf-8")
