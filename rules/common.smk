@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.errors import SnakeshedError
-from snakeshed.features.layers import declared_columns
+from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
@@ -180,7 +180,7 @@ def gathered(table):
 
 def layer_files(wildcards):
     """The files that declared layers are read from, tables included."""
-    files = [layer["path"] for layer in STUDY["layers"]]
+    files = [layer["path"] for layer in STUDY["layers"] if layer["path"] is not None]
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
 
 

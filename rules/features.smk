@@ -11,7 +11,9 @@ rule index_layers:
     conda:
         "../envs/environment.yaml"
     params:
-        layers=[{key: layer[key] for key in ("name", "path")} for layer in STUDY["layers"]],
+        layers=[
+            {key: layer[key] for key in INDEXED if key in layer} for layer in STUDY["layers"]
+        ],
         library=library_of("index_layers"),
     script:
         "../scripts/index_layers.py"

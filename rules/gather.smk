@@ -22,6 +22,7 @@ rule summarise:
         rejected=f"{RESULTS}/rejected.csv",
         warnings=f"{RESULTS}/site_warnings.json",
         terrain=f"{RESULTS}/terrain.json",
+        layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
     output:
         summary=f"{RESULTS}/summary.json",
     log:

@@ -17,6 +17,8 @@ def main(*, layers: Sequence[Mapping], terrain: str, output: str, log: str) -> N
         logger.info("%d layers", len(files))
         for file in files:
             logger.info("%s: %d x %d cells, CRS %s", file.name, file.height, file.width, file.crs)
+            for warning in file.warnings:
+                logger.warning("%s", warning)
         with atomic(output) as part:
             part.write_text(to_json(files), encoding="utf-8")
 

@@ -43,7 +43,8 @@ def main(
                 outline=own.geometry.iloc[0],
                 terrain=ground,
                 pyramid=PatchPyramid(index.lattice, **study["patches"]),
-                layers=[layer_of(layer) for layer in study["layers"]],
+                # A constant has nothing to show.
+                layers=[layer_of(layer) for layer in study["layers"] if layer["path"] is not None],
                 rule=DelineationRule.of(study),
             )
         with atomic(picture) as part:

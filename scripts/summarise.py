@@ -23,17 +23,20 @@ def main(
     rejected: str,
     warnings: str,
     terrain: str,
+    layer_files: str | None,
     summary: str,
     log: str,
 ) -> None:
     """Write the summary of a study."""
     with job_log(log, f"summarising {study}"):
         index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        files = json.loads(Path(layer_files).read_text(encoding="utf-8")) if layer_files else []
+        of_table = json.loads(Path(warnings).read_text(encoding="utf-8"))
         finished = Finished(
             catchments=read_table(catchments, columns=list(CATCHMENTS)),
             features=read_table(features),
             rejected=pd.read_csv(rejected),
-            warnings=json.loads(Path(warnings).read_text(encoding="utf-8")),
+            warnings=[*of_table, *(warning for file in files for warning in file["warnings"])],
             assumptions=index.assumptions,
         )
         declared = [layer_of(layer) for layer in layers]
@@ -50,6 +53,7 @@ if __name__ == "__main__":
         rejected=snakemake.input.rejected,
         warnings=snakemake.input.warnings,
         terrain=snakemake.input.terrain,
+        layer_files=snakemake.input.get("layers") or None,
         summary=snakemake.output.summary,
         log=snakemake.log[0],
     )

@@ -22,6 +22,7 @@ from snakeshed.delineation.table import write_catchments
 from snakeshed.demo import contributing_areas
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
+from snakeshed.features.layers import NumericLayer
 from snakeshed.grid.snap import SnapRule
 from snakeshed.tables.geoparquet import read_table
 from snakeshed.terrain.dem import index_terrain
@@ -79,7 +80,12 @@ def precompile(folder: str | Path) -> int:
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)
     with Terrain(index, rule.max_void_cells) as terrain:
-        extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), [])
+        # Cells of layers are floats of single precision where that is exact, else of double.
+        fine = Path(folder, "layer.tif")
+        with rasterio.open(fine, "w", **profile | {"dtype": np.float64}) as raster:
+            raster.write(elevation, 1)
+        layers = [NumericLayer("single", str(dem), ()), NumericLayer("double", str(fine), ())]
+        extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), layers)
     return catchments[0].cells
 
 

@@ -112,8 +112,9 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     moved["dem"]["path"] = [places.get(tile, tile) for tile in tiles]
     for layer, there in zip(study["layers"], moved["layers"], strict=True):
         key, name = f"layers[{layer['name']}]", f"layers/{layer['name']}"
-        places = move(key, layer, _read_for([layer["path"]]), name)
-        there["path"] = places.get(layer["path"], layer["path"])
+        if layer["path"] is not None:
+            places = move(key, layer, _read_for([layer["path"]]), name)
+            there["path"] = places.get(layer["path"], layer["path"])
         if "table" in layer:
             places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
             there["table"] = places[layer["table"]]

@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ReliefRule:
-    """Which slopes count as steep, and which percentiles are told."""
+    """Which slopes count as steep, and which percentiles are computed."""
 
     steep_degrees: tuple[float, ...]
     percentiles: tuple[float, ...]
@@ -82,7 +82,11 @@ def catchment_columns(rule: ReliefRule) -> list[Column]:
         Column("slope_std_deg", "Standard deviation (population) of the slope, degrees."),
     ]
     columns += [
-        Column(f"slope_p{number(q)}_deg", f"{q:g}th percentile of the slope, degrees.")
+        Column(
+            f"slope_p{number(q)}_deg",
+            f"{q:g}th percentile of the slope: the smallest slope up to which {q:g} % of the cells "
+            "lie (inverse CDF), degrees.",
+        )
         for q in rule.percentiles
     ]
     columns += [

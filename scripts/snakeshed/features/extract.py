@@ -38,7 +38,7 @@ def extract_features(
     -------
     list of dict
         One per site, in the same order: status, how far to trust it and, where it is ok, the
-        features. ``layer_gap`` names the layers without any data in the catchment.
+        features. ``layer_gap`` names the layers without values for the catchment.
 
     Raises
     ------
@@ -75,9 +75,15 @@ def extract_features(
         summaries = summarise(layer, list(done.geometry), terrain.index.lattice.crs)
         for row, values, gap in zip(features, summaries, gaps, strict=True):
             row |= values
-            *told, _ = values.values()  # the last one is the coverage
-            if all(value is None for value in told):
+            *others, coverage = values.values()
+            if all(value is None for value in others):
                 gap.append(layer.name)
+                if coverage > 0:
+                    remark = (
+                        f"layer {layer.name} is missing in {1 - coverage:.3g} of the catchment, "
+                        f"more than its max_missing of {layer.missing.max_share:g}"
+                    )
+                    row["reason"] = "; ".join(filter(None, (row["reason"], remark)))
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
     for row, gap in zip(features, gaps, strict=True):
         row["layer_gap"] = ";".join(gap) or None

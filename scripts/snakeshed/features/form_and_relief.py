@@ -103,9 +103,12 @@ def catchment_features(
 
 
 def _percentile_degrees(tangents: Sequence[float], q: float) -> float:
-    """Percentile of slopes, from their sorted tangents, by linear interpolation in degrees."""
-    place = (len(tangents) - 1) * q / 100
-    below = math.floor(place)
-    above = min(below + 1, len(tangents) - 1)
-    low, high = (math.degrees(math.atan(tangents[k])) for k in (below, above))
-    return low + (high - low) * (place - below)
+    """Percentile of slopes in degrees, from their sorted tangents: that of a cell (inverse CDF)."""
+    cells, share = len(tangents), q / 100
+    place = min(max(0, math.ceil(share * cells) - 1), cells - 1)
+    # The first cell up to which this share lies, as NumPy's quotients put it.
+    while place > 0 and place / cells >= share:
+        place -= 1
+    while (place + 1) / cells < share:
+        place += 1
+    return math.degrees(math.atan(tangents[place]))

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from snakeshed.errors import LayerError
-from snakeshed.features.columns import (
-    Column,
-    coverage_column,
-)
+from snakeshed.features.columns import Column, coverage_column
+from snakeshed.features.missing import NOTHING_MISSING, Missing
 
 # Columns of the table of fuel models that are no parameters; all but the last two are needed.
 _FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")
@@ -37,6 +35,7 @@ class FuelLayer:
     name: str
     path: str
     table: str
+    missing: Missing = NOTHING_MISSING
 
     def models(self) -> tuple[FuelModel, ...]:
         """Read the table of fuel models.

@@ -10,11 +10,16 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from snakeshed.errors import LayerError, SeveralProblems
+from snakeshed.features.layer_look import look_at_cells, window_under
+from snakeshed.features.layers import NumericLayer, RasterLayer
+from snakeshed.features.missing import Missing
 from snakeshed.raster.crs import short_crs, transformer
 from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
+from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
 Extent = tuple[float, float, float, float]
@@ -38,6 +43,8 @@ class LayerFile:
         Of the stored numbers.
     nodata : str or None
         Stored number that marks cells without data, in digits (JSON has no NaN).
+    warnings : tuple of str
+        What looks wrong but may be right.
     """
 
     name: str
@@ -48,15 +55,17 @@ class LayerFile:
     width: int
     dtype: str
     nodata: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[LayerFile]:
-    """Read the headers of the declared layers.
+    """Read the headers of the declared layers, and look at some of their cells.
 
     Parameters
     ----------
     layers : sequence of mapping
-        ``layers`` of the completed configuration; `name` and `path` are used.
+        ``layers`` of the completed configuration, with the keys
+        `snakeshed.features.layers.INDEXED`. Those without a path have no file.
     terrain : TerrainIndex
         The whole DEM, which each layer has to overlap.
 
@@ -73,16 +82,26 @@ def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[Layer
     files: list[LayerFile] = []
     problems: list[LayerError] = []
     for layer in layers:
+        if layer["path"] is None:
+            continue
         where = place_of(layer["name"], layer["path"])
         try:
             header = read_header(layer["path"], where=where, error=LayerError)
         except LayerError as problem:
             problems.append(problem)
             continue
-        own = list(problems_of_layer(header, where)) or list(_misplaced(header, where, terrain))
+        own = list(problems_of_layer(header, where))
+        warnings: list[str] = []
+        if not own:
+            try:
+                tiles = _tiles_in_crs_of(header, where, terrain)
+                own = list(_misplaced(header, where, tiles))
+                warnings = [] if own else _warnings(layer, header, where, tiles)
+            except LayerError as problem:
+                own = [problem]
         problems.extend(own)
         if not own:
-            files.append(_file(layer["name"], header))
+            files.append(_file(layer["name"], header, warnings))
     if len(problems) > 1:
         raise SeveralProblems(problems)
     if problems:
@@ -93,6 +112,29 @@ def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[Layer
 def to_json(files: Sequence[LayerFile]) -> str:
     """Return the text of ``layers.json``."""
     return json.dumps([asdict(file) for file in files], indent=1)
+
+
+def header_of(layer: RasterLayer) -> Header:
+    """Read the header of a layer that was indexed before; it may have changed since.
+
+    Raises
+    ------
+    LayerError
+        The layer cannot be read or summarized.
+    """
+    where = place_of(layer.name, layer.path)
+    if not is_remote(layer.path) and not Path(layer.path).is_file():
+        raise LayerError(where, "no such file", "a raster", "Correct the layer's path.")
+    header = read_header(layer.path, where=where, error=LayerError)
+    for problem in problems_of_layer(header, where):
+        raise problem
+    return header
+
+
+def scale_of(layer: RasterLayer, header: Header) -> tuple[float, float]:
+    """Return by what stored numbers are multiplied, and what is added, to get a layer's values."""
+    scale = layer.scale if isinstance(layer, NumericLayer) else 1.0
+    return header.scale * scale, header.offset * scale
 
 
 def place_of(name: str, path: str) -> str:
@@ -158,18 +200,17 @@ def way_to_layer(crs: str, layer_crs: str, where: str) -> Any:
         ) from error
 
 
-def _misplaced(header: Header, where: str, terrain: TerrainIndex) -> Iterator[LayerError]:
-    """Tell that a layer lies beside all tiles of the DEM."""
-    crs = header.facts().crs
-    try:
-        way = way_to_layer(terrain.source.crs, crs, where)
-    except LayerError as problem:
-        yield problem
-        return
-    tiles = [_moved(_extent_of(terrain, tile), way) for tile in terrain.tiles]
+def _misplaced(header: Header, where: str, tiles: Sequence[Extent | None]) -> Iterator[LayerError]:
+    """Yield an error if a layer lies beside all tiles of the DEM."""
     # An extent that the layer's CRS cannot express may lie anywhere.
-    if any(tile is None or _overlap(tile, header.extent) for tile in tiles):
-        return
+    turns = (0, -360, 360) if header.facts().geographic else (0,)
+    for tile in tiles:
+        if tile is None:
+            return
+        west, south, east, north = tile
+        for turn in turns:
+            if _overlap((west + turn, south, east + turn, north), header.extent):
+                return
     west, south, east, north = (
         choose(sides)
         for choose, sides in zip((min, min, max, max), zip(*tiles, strict=True), strict=True)
@@ -178,9 +219,33 @@ def _misplaced(header: Header, where: str, terrain: TerrainIndex) -> Iterator[La
         where,
         f"{header.told_extent()}, beside all of the DEM",
         f"some of x from {west:.10g} to {east:.10g}, y from {south:.10g} to {north:.10g}, where "
-        f"the DEM is in the layer's CRS {short_crs(crs)}",
+        f"the DEM is in the layer's CRS {short_crs(header.facts().crs)}",
         "Name the raster of the right place, or correct its CRS with gdal_edit.py -a_srs.",
     )
+
+
+def _tiles_in_crs_of(header: Header, where: str, terrain: TerrainIndex) -> list[Extent | None]:
+    """Return where the tiles of the DEM lie in a layer's CRS."""
+    way = way_to_layer(terrain.source.crs, header.facts().crs, where)
+    return [_moved(_extent_of(terrain, tile), way) for tile in terrain.tiles]
+
+
+def _warnings(
+    layer: Mapping, header: Header, where: str, tiles: Sequence[Extent | None]
+) -> list[str]:
+    """Look at a layer's scale and cells; raise a LayerError if it cannot be summarized."""
+    warnings = []
+    scale = layer.get("scale", 1.0)
+    if scale != 1 and header.scale != 1:
+        warnings.append(
+            f"{where}: the file has a scale of {header.scale:.10g} and the configuration one of "
+            f"{scale:.10g}; cells are multiplied by both. Remove the layer's scale if the file's "
+            "is enough."
+        )
+    factor, shift = header.scale * scale, header.offset * scale
+    window = window_under(header, tiles)
+    missing = Missing.of(layer)
+    return warnings + look_at_cells(header, window, missing, factor, shift, where)
 
 
 def _extent_of(terrain: TerrainIndex, tile: DemTile) -> Extent:
@@ -199,7 +264,7 @@ def _overlap(one: Extent, other: Extent) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _file(name: str, header: Header) -> LayerFile:
+def _file(name: str, header: Header, warnings: Sequence[str]) -> LayerFile:
     return LayerFile(
         name=name,
         path=header.path,
@@ -209,4 +274,5 @@ def _file(name: str, header: Header) -> LayerFile:
         width=header.width,
         dtype=header.dtype,
         nodata=None if header.nodata is None else repr(header.nodata),
+        warnings=tuple(warnings),
     )

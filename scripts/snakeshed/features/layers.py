@@ -21,9 +21,39 @@ from snakeshed.features.columns import (
     number,
 )
 from snakeshed.features.fuel import FuelLayer
+from snakeshed.features.missing import NOTHING_MISSING, Missing
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def _columns_of_quantity(name: str, unit: str | None, percentiles: Sequence[float]) -> list[Column]:
+    """List the columns of a quantity, in order."""
+
+    def column(statistic: str, text: str) -> Column:
+        return Column("_".join(filter(None, (name, statistic, unit))), text)
+
+    ending = f", {unit}." if unit else "."
+    inside = "of which at least a millionth is in the catchment"
+    return [
+        column("mean", f"Mean of {name}, weighted by coverage{ending}"),
+        column("std", f"Standard deviation (population) of {name}, weighted by coverage{ending}"),
+        column("min", f"Smallest cell of {name} {inside}{ending}"),
+        column("max", f"Largest cell of {name} {inside}{ending}"),
+        *(
+            column(
+                f"p{number(q)}",
+                f"{q:g}th percentile of {name}: the smallest cell value up to which {q:g} % of the "
+                f"covered area lies (weighted inverse CDF){ending}",
+            )
+            for q in percentiles
+        ),
+        coverage_column(name),
+    ]
+
+
+# The keys of a layer that its index depends on.
+INDEXED = ("name", "path", "type", "scale", "nodata", "valid_range")
 
 
 @dataclass(frozen=True)
@@ -35,28 +65,25 @@ class NumericLayer:
     percentiles: tuple[float, ...]
     scale: float = 1.0
     unit: str | None = None
+    missing: Missing = NOTHING_MISSING
 
     def columns(self) -> list[Column]:
         """List the layer's columns, in order."""
-        name, unit = self.name, f", {self.unit}" if self.unit else ""
-        told = {
-            "mean": f"Mean of {name}, weighted by coverage{unit}.",
-            "std": f"Standard deviation (population) of {name}, weighted by coverage{unit}.",
-            "min": f"Smallest cell of {name} that is touched{unit}.",
-            "max": f"Largest cell of {name} that is touched{unit}.",
-        }
-        columns = [Column(self._column(statistic), text) for statistic, text in told.items()]
-        columns += [
-            Column(
-                self._column(f"p{number(q)}"),
-                f"{q:g}th percentile of {name}, weighted by coverage{unit}.",
-            )
-            for q in self.percentiles
-        ]
-        return [*columns, coverage_column(name)]
+        return _columns_of_quantity(self.name, self.unit, self.percentiles)
 
-    def _column(self, statistic: str) -> str:
-        return "_".join(filter(None, (self.name, statistic, self.unit)))
+
+@dataclass(frozen=True)
+class ConstantLayer:
+    """A quantity with one value everywhere, in place of a raster."""
+
+    name: str
+    value: float
+    percentiles: tuple[float, ...]
+    unit: str | None = None
+
+    def columns(self) -> list[Column]:
+        """List the layer's columns, in order."""
+        return _columns_of_quantity(self.name, self.unit, self.percentiles)
 
 
 @dataclass(frozen=True)
@@ -66,6 +93,7 @@ class ClassLayer:
     name: str
     path: str
     labels: Mapping[int, str] = field(default_factory=dict)
+    missing: Missing = NOTHING_MISSING
 
     def columns(self) -> list[Column]:
         """List the layer's columns, in order."""
@@ -95,7 +123,8 @@ class ClassLayer:
         return list(dict.fromkeys(self.labels[code] for code in sorted(self.labels)))
 
 
-Layer = NumericLayer | ClassLayer | FuelLayer
+RasterLayer = NumericLayer | ClassLayer | FuelLayer
+Layer = RasterLayer | ConstantLayer
 
 
 def layer_of(declared: Mapping) -> Layer:
@@ -108,11 +137,16 @@ def layer_of(declared: Mapping) -> Layer:
     """
     name, path = declared["name"], declared["path"]
     if declared["type"] == "numeric":
-        percentiles = tuple(declared["percentiles"])
-        return NumericLayer(name, path, percentiles, declared["scale"], declared["unit"])
+        percentiles, unit = tuple(declared["percentiles"]), declared["unit"]
+        if path is None:
+            return ConstantLayer(name, declared["value"], percentiles, unit)
+        missing = Missing.of(declared)
+        return NumericLayer(name, path, percentiles, declared["scale"], unit, missing)
+    missing = Missing.of(declared)
     if declared["type"] == "classes":
-        return ClassLayer(name, path, {int(c): label for c, label in declared["classes"].items()})
-    return FuelLayer(name, path, declared["table"])
+        labels = {int(code): label for code, label in declared["classes"].items()}
+        return ClassLayer(name, path, labels, missing)
+    return FuelLayer(name, path, declared["table"], missing)
 
 
 def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Column]:

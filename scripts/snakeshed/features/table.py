@@ -12,7 +12,8 @@ from snakeshed.tables.schema import REAL, TEXT, table_of
 
 LAYER_GAP = (
     TEXT,
-    "Names of the layers without any data in the catchment, separated by semicolons; null if none.",
+    "Names of the layers without values for the catchment, separated by semicolons: without any "
+    "data there, or missing in more of it than max_missing allows; null if none.",
 )
 
 

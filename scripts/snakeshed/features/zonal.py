@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any
 
-import geopandas
 import numpy as np
 import shapely
-from exactextract import exact_extract
 
 from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layer_index import place_of, problems_of_layer, way_to_layer
-from snakeshed.features.layers import ClassLayer, Layer, NumericLayer
-from snakeshed.raster.header import gdal_faults, read_header
-from snakeshed.raster.vrt_sources import is_remote
+from snakeshed.features.layer_cells import LayerCells, cells_of_layer
+from snakeshed.features.layer_index import header_of, place_of, scale_of
+from snakeshed.features.layers import ClassLayer, ConstantLayer, Layer, NumericLayer
+from snakeshed.kernels.weighted import mean_and_deviation, percentiles
 
-# Outlines in a layer's CRS are rounded to this many decimals, so that every CPU agrees.
-_PROJECTED_DECIMALS = 4
-_GEOGRAPHIC_DECIMALS = 9
+# Class codes beyond this are not exact as floats.
+_LARGEST_CODE = 2**53
 
 
 def summarise(
@@ -56,7 +50,12 @@ def summarise(
     if not len(outlines):
         return
     names = [column.name for column in layer.columns()]
-    rows = {NumericLayer: _numbers, ClassLayer: _classes, FuelLayer: _fuel}[type(layer)]
+    rows = {
+        NumericLayer: _numbers,
+        ConstantLayer: _constant,
+        ClassLayer: _classes,
+        FuelLayer: _fuel,
+    }[type(layer)]
     for values, coverage in rows(layer, outlines, crs):
         known = values or [None] * (len(names) - 1)
         yield dict(zip(names, [*known, coverage], strict=True))
@@ -67,36 +66,33 @@ Row = tuple[list[float | str | None] | None, float]
 
 
 def _numbers(layer: NumericLayer, outlines: Sequence[shapely.Geometry], crs: str) -> Iterator[Row]:
-    with closing(_open(layer)) as raster:
-        factor, shift = _scale_and_offset(raster)
-        factor, shift = factor * layer.scale, shift * layer.scale
-        # A negative scale turns the order of the cells round.
-        flip = factor < 0
-        asked = [100 - q if flip else q for q in layer.percentiles]
-        quantiles = [f"p{k}=quantile(q={q / 100!r})" for k, q in enumerate(asked)]
-        operations = ["mean", "stdev", "min", "max", *quantiles]
-        for row, coverage in _extract(layer, raster, operations, outlines, crs):
-            if row is None:
-                yield None, coverage
-                continue
-            for end in (row["min"], row["max"]):
-                if not math.isfinite(end):
-                    raise LayerError(
-                        place_of(layer.name, layer.path),
-                        f"the cell value {end:g}",
-                        "finite numbers, and nodata where there are none",
-                        f"Declare it with gdal_edit.py -a_nodata {end:g}.",
-                    )
-            # exactextract ends the name that it was given with the rounded percentile.
-            ranked = [
-                next(value for name, value in row.items() if name.startswith(f"p{k}_"))
-                for k in range(len(asked))
-            ]
-            low, high = (row["max"], row["min"]) if flip else (row["min"], row["max"])
-            mean, low, high, *ranked = (
-                float(value) * factor + shift for value in (row["mean"], low, high, *ranked)
-            )
-            yield [mean, float(row["stdev"]) * abs(factor), low, high, *ranked], coverage
+    header = header_of(layer)
+    factor, shift = scale_of(layer, header)
+    # With a negative factor the largest stored number is the smallest value.
+    turned = factor < 0
+    for cells in cells_of_layer(layer, header, outlines, crs):
+        if not _enough(layer, cells):
+            yield None, cells.coverage
+            continue
+        asked = (0.0, 100.0, *layer.percentiles)
+        ranked = percentiles(cells.stored, cells.shares, asked, descending=turned)
+        mean, deviation = mean_and_deviation(cells.stored, cells.shares, factor, shift)
+        yield [mean, deviation, *(value * factor + shift for value in ranked)], cells.coverage
+
+
+def _constant(
+    layer: ConstantLayer, outlines: Sequence[shapely.Geometry], crs: str
+) -> Iterator[Row]:
+    for _ in outlines:
+        yield [layer.value, 0.0, *[layer.value] * (2 + len(layer.percentiles))], 1.0
+
+
+def _enough(layer: Layer, cells: LayerCells) -> bool:
+    """Whether a layer covers enough of a catchment to say something of it."""
+    if not cells.stored.size:
+        return False
+    most = layer.missing.max_share
+    return most is None or 1 - cells.coverage <= most
 
 
 def _classes(layer: ClassLayer, outlines: Sequence[shapely.Geometry], crs: str) -> Iterator[Row]:
@@ -160,94 +156,38 @@ def _class_shares(
     layer: ClassLayer | FuelLayer, outlines: Sequence[shapely.Geometry], crs: str
 ) -> Iterator[tuple[dict[int, float], float]]:
     """Share of each code, by ascending code, in what the layer covers; and that coverage."""
-    with closing(_open(layer)) as raster:
-        factor, shift = _scale_and_offset(raster)
-        for row, coverage in _extract(layer, raster, ["unique", "frac"], outlines, crs):
-            shares: dict[int, float] = {}
-            if row is not None:
-                for value, share in sorted(zip(row["unique"], row["frac"], strict=True)):
-                    code = float(value) * factor + shift
-                    if not code.is_integer():
-                        raise LayerError(
-                            place_of(layer.name, layer.path),
-                            f"the cell value {code:g}",
-                            "whole numbers, the codes of classes",
-                            "Declare the layer as numeric, or round its cells.",
-                        )
-                    # A cell that only touches the outline has no share.
-                    if share > 0:
-                        shares[int(code)] = float(share)
-            yield dict(sorted(shares.items())), coverage
+    header = header_of(layer)
+    factor, shift = scale_of(layer, header)
+    for cells in cells_of_layer(layer, header, outlines, crs):
+        shares: dict[int, float] = {}
+        if _enough(layer, cells):
+            stored, places = np.unique(cells.stored, return_inverse=True)
+            # bincount adds in the order of the cells.
+            parts = np.bincount(places, cells.shares)
+            whole = _total(parts)
+            for value, part in zip(stored, parts, strict=True):
+                code = _code(layer, float(value) * factor + shift)
+                shares[code] = float(part) / whole
+        yield dict(sorted(shares.items())), cells.coverage
 
 
-def _extract(
-    layer: Layer,
-    raster: Any,
-    operations: list[str],
-    outlines: Sequence[shapely.Geometry],
-    crs: str,
-) -> Iterator[tuple[dict[str, Any] | None, float]]:
-    """Run exactextract: statistics of each outline, None without data, and the coverage."""
-    to = raster.rio.crs
-    transform = way_to_layer(crs, to.to_wkt(), place_of(layer.name, layer.path))
-    decimals = _GEOGRAPHIC_DECIMALS if to.is_geographic else _PROJECTED_DECIMALS
-
-    def to_layer(points: np.ndarray) -> np.ndarray:
-        return np.column_stack(transform.transform(*points.T)).round(decimals)
-
-    moved = shapely.transform(list(outlines), to_layer)
-    # What has no place in the layer's CRS is not covered by the layer.
-    placed = np.isfinite(shapely.bounds(moved)).all(axis=1)
-    frame = geopandas.GeoDataFrame(geometry=moved[placed], crs=to)
-    width, height = (abs(size) for size in raster.rio.resolution())
-    rows = iter(())
-    if placed.any():
-        with _telling(layer, "read"):
-            table = exact_extract(raster, frame, [*operations, "count"], output="pandas")
-        rows = iter(table.to_dict("records"))
-    for outline, has_place in zip(moved, placed, strict=True):
-        row = next(rows) if has_place else None
-        if row is None or not row["count"] > 0:
-            yield None, 0.0
-        else:
-            share = float(row["count"]) * width * height / outline.area
-            yield row, min(1.0, round(share, 9))
-
-
-def _open(layer: Layer) -> Any:
-    """Open a layer's raster lazily; cells without data are read as NaN."""
-    import rioxarray
-
+def _code(layer: ClassLayer | FuelLayer, value: float) -> int:
     where = place_of(layer.name, layer.path)
-    if not is_remote(layer.path) and not Path(layer.path).is_file():
-        raise LayerError(where, "no such file", "a raster", "Correct the layer's path.")
-    # The workflow has looked at all layers at its start; the header may have changed since.
-    header = read_header(layer.path, where=where, error=LayerError)
-    for problem in problems_of_layer(header, where):
-        raise problem
-    with _telling(layer, "opened"):
-        return rioxarray.open_rasterio(layer.path, cache=False, masked=True)
-
-
-@contextmanager
-def _telling(layer: Layer, done: str) -> Iterator[None]:
-    """Turn errors of GDAL into one that names the layer."""
-    try:
-        yield
-    except MemoryError:
-        raise  # nothing is wrong with the layer
-    except gdal_faults() as error:
+    if not value.is_integer():
         raise LayerError(
-            place_of(layer.name, layer.path),
-            f"a file that cannot be {done} ({error.__cause__ or error})",
-            "a raster that GDAL reads",
-            "It is damaged: fetch it again, or check it with gdalinfo.",
-        ) from error
-
-
-def _scale_and_offset(raster: Any) -> tuple[float, float]:
-    """What the file says that its cells are to be multiplied with, and what to be added."""
-    return float(raster.attrs.get("scale_factor", 1.0)), float(raster.attrs.get("add_offset", 0.0))
+            where,
+            f"the cell value {value:g}",
+            "whole numbers, the codes of classes",
+            "Declare the layer as numeric, or round its cells.",
+        )
+    if abs(value) >= _LARGEST_CODE:
+        raise LayerError(
+            where,
+            f"the code {value:.0f}",
+            "codes of less than 2^53, which floats hold exactly",
+            "Number the classes anew, with smaller codes.",
+        )
+    return int(value)
 
 
 def _total(shares: Iterable[float]) -> float:

@@ -21,7 +21,7 @@ from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import Layer, NumericLayer
+from snakeshed.features.layers import NumericLayer, RasterLayer
 from snakeshed.raster.header import gdal_faults
 from snakeshed.raster.lattice import Lattice
 from snakeshed.report.hillshade import hillshade, thinned
@@ -160,7 +160,7 @@ def card_figure(
     outline: shapely.Geometry | None,
     terrain: Terrain,
     pyramid: PatchPyramid,
-    layers: Sequence[Layer],
+    layers: Sequence[RasterLayer],
     rule: DelineationRule,
 ) -> tuple[bytes, list[str]]:
     """Draw a site: its patch, itself, and the layers over its catchment.
@@ -174,7 +174,7 @@ def card_figure(
     terrain : Terrain
         Of the tiles under its patches.
     pyramid : PatchPyramid
-    layers : sequence of Layer
+    layers : sequence of RasterLayer
     rule : DelineationRule
         By which it was delineated. Near a site that drains little, channels smaller than
         ``rule.channel_km2`` are drawn too.
@@ -450,16 +450,14 @@ def _draw_key(
     )
 
 
-def _draw_layer(axis: Axes, layer: Layer, extent: Extent, site: Drawing) -> None:
+def _draw_layer(axis: Axes, layer: RasterLayer, extent: Extent, site: Drawing) -> None:
     cells = _layer_cells(layer, extent, site.lattice)
     row, column, height, width = extent.window()
     box = (column, column + width, row + height, row)
     if cells.mask.all():
         axis.text(0.5, 0.5, "no data", ha="center", transform=axis.transAxes)
     elif isinstance(layer, NumericLayer):
-        image = axis.imshow(
-            cells * layer.scale, extent=box, cmap="viridis", interpolation="nearest"
-        )
+        image = axis.imshow(cells, extent=box, cmap="viridis", interpolation="nearest")
         below = axis.inset_axes((0, -0.08, 1, 0.05))
         bar = axis.figure.colorbar(image, cax=below, orientation="horizontal")
         bar.ax.tick_params(labelsize=8)
@@ -473,7 +471,7 @@ def _draw_layer(axis: Axes, layer: Layer, extent: Extent, site: Drawing) -> None
                     axis.plot(*np.asarray(ring.coords).T, color=colour, linewidth=width)
 
 
-def _draw_classes(axis: Axes, layer: Layer, cells: np.ma.MaskedArray, box: tuple) -> None:
+def _draw_classes(axis: Axes, layer: RasterLayer, cells: np.ma.MaskedArray, box: tuple) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch as Swatch
 
@@ -505,13 +503,13 @@ def _draw_classes(axis: Axes, layer: Layer, cells: np.ma.MaskedArray, box: tuple
     )
 
 
-def _names(layer: Layer) -> Mapping[int, str]:
+def _names(layer: RasterLayer) -> Mapping[int, str]:
     if isinstance(layer, FuelLayer):
         return {model.code: model.model for model in layer.models()}
     return layer.labels
 
 
-def _layer_cells(layer: Layer, extent: Extent, lattice: Lattice) -> np.ma.MaskedArray:
+def _layer_cells(layer: RasterLayer, extent: Extent, lattice: Lattice) -> np.ma.MaskedArray:
     """Nearest cells of a layer on the terrain's lattice, masked without data."""
     from rasterio.vrt import WarpedVRT
 
@@ -535,9 +533,14 @@ def _layer_cells(layer: Layer, extent: Extent, lattice: Lattice) -> np.ma.Masked
             cells = warped.read(1, masked=True)
             if warped.count > raster.count:
                 cells = np.ma.masked_where(warped.read(warped.count) == 0, cells)
+            factor, shift = raster.scales[0], raster.offsets[0]
             if isinstance(layer, NumericLayer):
-                cells = cells * raster.scales[0] + raster.offsets[0]
-            return cells
+                factor, shift = factor * layer.scale, shift * layer.scale
+            stored = np.asarray(cells.data)
+            if stored.dtype != np.float32:
+                stored = stored.astype(np.float64)
+            cells = np.ma.masked_where(layer.missing.drop(stored, factor, shift), cells)
+            return cells * factor + shift if isinstance(layer, NumericLayer) else cells
     except gdal_faults() as error:
         raise LayerError(
             f"layer {layer.name} ({layer.path})",

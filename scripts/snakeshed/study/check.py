@@ -48,6 +48,8 @@ class Preview:
         Sites on the DEM or near it.
     terrain : TerrainIndex
         Its DEM.
+    layer_warnings : tuple of str
+        Of the layers' files.
     shards_with_sites : int
         Jobs that have something to do.
     """
@@ -56,6 +58,7 @@ class Preview:
     prepared: PreparedSites
     reached: int
     terrain: TerrainIndex
+    layer_warnings: tuple[str, ...]
     shards_with_sites: int
 
 
@@ -116,8 +119,9 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     prepared = problems.of(prepare_sites, study["sites"]) if Path(table).is_file() else None
     terrain = problems.of(_terrain, study["dem"])
     if terrain is not None:
-        layers = [layer for layer in study["layers"] if _is_there(layer["path"])]
-        problems.of(index_layers, layers, terrain)
+        named = [layer for layer in study["layers"] if layer["path"] is not None]
+        layers = [layer for layer in named if _is_there(layer["path"])]
+        files = problems.of(index_layers, layers, terrain) or []
         if prepared is not None:
             problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
@@ -126,7 +130,8 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
     shards = split(prepared.sites, terrain, pyramid, study["shards"])
     with_sites = sum(not shard.sites.empty for shard in shards)
-    return Preview(study, prepared, reached, terrain, with_sites)
+    warnings = tuple(warning for file in files for warning in file.warnings)
+    return Preview(study, prepared, reached, terrain, warnings, with_sites)
 
 
 def preview_text(preview: Preview) -> str:
@@ -165,7 +170,7 @@ def preview_text(preview: Preview) -> str:
     if study["layers"]:
         lines.append(f"Layers: {', '.join(layer['name'] for layer in study['layers'])}.")
     lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
-    lines += [f"Note: {warning}" for warning in prepared.warnings]
+    lines += [f"Note: {warning}" for warning in (*prepared.warnings, *preview.layer_warnings)]
     return "\n".join(lines)
 
 

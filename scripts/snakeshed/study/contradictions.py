@@ -140,6 +140,41 @@ def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str,
                 )
         if kind == "classes":
             yield from _check_codes(layer)
+        yield from _check_source(layer, known)
+        bounds = layer.get("valid_range")
+        if bounds is not None and bounds[0] > bounds[1]:
+            yield (
+                f"layers[{layer['name']}].valid_range",
+                f"{bounds[0]:g} before {bounds[1]:g}",
+                "the smallest value first, then the largest",
+                f"Write [{bounds[1]:g}, {bounds[0]:g}].",
+            )
+
+
+def _check_source(layer: Mapping, known: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is wrong with where a layer's values come from."""
+    where = f"layers[{layer['name']}]"
+    path, value = layer.get("path"), layer.get("value")
+    if path is None and value is None:
+        keys = "path or value" if layer["type"] == "numeric" else "path"
+        yield (
+            where,
+            f"no {keys}",
+            "where its values come from",
+            "Set path to a raster"
+            + (", or value to a number for all catchments." if "value" in keys else "."),
+        )
+    elif path is not None and value is not None:
+        yield (where, "both path and value", "one of them", "Remove one of the two.")
+    elif value is not None:
+        for key in ("scale", "nodata", "valid_range", "max_missing"):
+            if layer.get(key) not in (None, known[key].get("default")):
+                yield (
+                    f"{where}.{key}",
+                    "this key beside value",
+                    "it only on a layer with a path",
+                    "Remove it: a constant is used as it is.",
+                )
 
 
 def _check_codes(layer: Mapping) -> Iterator[tuple[str, str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from snakeshed.errors import ConfigurationError
 from snakeshed.features.columns import BEFORE_FEATURES, TRUST, ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import ClassLayer, NumericLayer, feature_columns
+from snakeshed.features.missing import Missing
 from snakeshed.features.table import write_features
 from snakeshed.grid.snap import SnapRule
 from snakeshed.tables.geoparquet import read_table
@@ -161,6 +163,24 @@ def test_a_crs_without_a_code_all_the_way(tmp_path):
     assert catchments.crs == CRS.from_user_input(study.index.lattice.crs)
     assert list(features["status"]) == ["ok", "ok", "ok", "outside_dem"]
     assert features["kf_coverage"].iloc[:3].to_list() == [1.0, 1.0, 1.0]
+
+
+def test_a_layer_that_misses_too_much_is_a_gap_with_a_reason(study):
+    kf, soil = study.layers
+    twin = copy.copy(study)
+    table = read_table(study.run(SITES)[1]).set_index("site_id")
+    coverage = table.loc["a", "soil_coverage"]
+    assert 0 < coverage < 1
+    twin.layers = [kf, replace(soil, missing=Missing(max_share=0.001))]
+    table = read_table(twin.run(SITES, "missing")[1]).set_index("site_id")
+    assert table.loc["a", "layer_gap"] == "soil"
+    assert table.loc["a", "reason"].endswith(
+        f"layer soil is missing in {1 - coverage:.3g} of the catchment, more than its max_missing "
+        "of 0.001"
+    )
+    assert table.loc["a", "soil_coverage"] == coverage
+    assert pd.isna(table.loc["a", "soil_dominant"])
+    assert pd.isna(table.loc["b", "reason"]), "without any data there: layer_gap says so"
 
 
 def test_columns_of_the_same_name_stop_before_any_work(study):

@@ -119,18 +119,16 @@ def test_a_catchment_of_one_cell(tmp_path, monkeypatch):
     assert got["hypsometric_integral"] is None
 
 
-def test_percentiles_are_interpolated_in_degrees(tmp_path):
+def test_percentiles_are_slopes_of_cells(tmp_path):
     # Two cells, of 0 and about 45 degrees.
     z = np.array([[0, 0, 0, 0, 0, 0]] * 3, float)
     z[:, 4:] = [10.0, 20.0]
     mask = np.zeros((1, 4), bool)
     mask[0, 0] = mask[0, 3] = True
-    rule = ReliefRule((), (0.0, 25.0, 50.0, 100.0))
+    rule = ReliefRule((), (0.0, 25.0, 50.0, 50.1, 100.0))
     got = features(tmp_path, z, mask, 1, 1, rule)
-    assert got["slope_p0_deg"] == 0
-    assert got["slope_p25_deg"] == pytest.approx(45 / 4)
-    assert got["slope_p50_deg"] == pytest.approx(45 / 2)
-    assert got["slope_p100_deg"] == pytest.approx(45)
+    assert got["slope_p0_deg"] == got["slope_p25_deg"] == got["slope_p50_deg"] == 0
+    assert got["slope_p50p1_deg"] == got["slope_p100_deg"] == pytest.approx(45)
 
 
 def test_a_slope_that_equals_the_threshold_counts(tmp_path):
@@ -184,7 +182,9 @@ def test_statistics_equal_those_of_numpy(tmp_path_factory, z, mask, holes):
         "share_north_facing": ((-north >= np.abs(east)) & (steepness > 0)).mean(),
         "centroid_x": LEFT + (cells[:, 1].mean() - 0.5) * CELL,
         "centroid_y": TOP - (cells[:, 0].mean() - 0.5) * CELL,
-    } | {f"slope_p{q}_deg": np.percentile(slope, q) for q in (0, 10, 50, 100)}
+    } | {
+        f"slope_p{q}_deg": np.percentile(slope, q, method="inverted_cdf") for q in (0, 10, 50, 100)
+    }
     assert {name: got[name] for name in expected} == pytest.approx(expected, rel=1e-9, abs=1e-9)
     if np.ptp(heights) > 0:
         assert got["hypsometric_integral"] == pytest.approx(

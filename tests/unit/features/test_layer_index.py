@@ -175,3 +175,85 @@ def test_a_raster_whose_coordinates_would_fill_the_memory(tmp_path, terrain):
     )
     assert rasterio.open(vrt).width == 2_147_483_647
     assert refusal(vrt, terrain).startswith("found 1 rows and 2,147,483,647 columns; expected at")
+
+
+# ---- a look at the cells -----------------------------------------------------------------------
+
+
+def test_a_number_that_stands_for_missing_data_is_found_before_any_shard(tmp_path, terrain):
+    values = np.full((30, 40), 13, np.int16)
+    values[20:, 30:] = -9999
+    path = write_raster(tmp_path / "kf.tif", values)
+    assert refusal(path, terrain) == (
+        "found the cell value -9999 in 100 of 1,200 cells, which often stands for missing data; "
+        "expected data, and a declared nodata value where there are none. Set the layer's nodata: "
+        "-9999 if these cells are missing, or its valid_range with the smallest and the largest "
+        "value that is data."
+    )
+    for keys in ({"nodata": -9999.0}, {"nodata": [-1.0, -9999.0]}, {"valid_range": [0.0, 1e3]}):
+        (file,) = index_layers([declared(path) | keys], terrain)
+        assert file.warnings == ()
+
+
+def test_a_large_layer_is_looked_at_under_the_dem_in_squares(tmp_path, terrain):
+    # The DEM covers 300 m x 400 m of it; what lies elsewhere is not this study's business.
+    values = np.ones((3000, 4000), np.uint8)
+    values[:, 3500:] = 255
+    path = write_raster(tmp_path / "kf.tif", values, dx=0.1)
+    assert "found the cell value 255 in " in refusal(path, terrain)
+    path = write_raster(tmp_path / "kf.tif", values, dx=1.0, compress="deflate")
+    assert index_layers([declared(path)], terrain)
+
+
+def test_the_only_negative_value_is_suspicious(tmp_path, terrain):
+    values = np.full((30, 40), 0.25, np.float32)
+    values[:6] = -0.1
+    values[7] = 0.4
+    path = write_raster(tmp_path / "kf.tif", values)
+    (file,) = index_layers([declared(path)], terrain)
+    assert file.warnings == (
+        f"layer kf ({path}): -0.1 is the only negative value, in 0.2 of the cells that were looked "
+        "at. If it stands for missing data, set the layer's nodata: -0.1; if not, set its "
+        "valid_range.",
+    )
+    for keys in ({"nodata": -0.1}, {"valid_range": [-1.0, 1.0]}):
+        (file,) = index_layers([declared(path) | keys], terrain)
+        assert file.warnings == ()
+    values[8, 8] = -0.2
+    path = write_raster(tmp_path / "kf.tif", values)
+    assert index_layers([declared(path)], terrain)[0].warnings == ()
+
+
+def test_a_scale_in_the_file_and_in_the_configuration(tmp_path, terrain):
+    path = write_raster(tmp_path / "kf.tif", np.full((30, 40), 6000, np.int16), scale=1e-4)
+    (file,) = index_layers([declared(path) | {"scale": 1e-4}], terrain)
+    assert file.warnings == (
+        f"layer kf ({path}): the file has a scale of 0.0001 and the configuration one of 0.0001; "
+        "cells are multiplied by both. Remove the layer's scale if the file's is enough.",
+    )
+    assert index_layers([declared(path) | {"scale": 1.0}], terrain)[0].warnings == ()
+
+
+def test_a_layer_with_damaged_cells_is_found(tmp_path, terrain):
+    values = np.random.default_rng(0).integers(0, 9, (64, 64))
+    path = write_raster(
+        tmp_path / "a.tif", values, tiled=True, blockxsize=16, blockysize=16, compress="deflate"
+    )
+    with open(path, "r+b") as file:
+        file.seek(-3000, 2)
+        file.write(b"\xff" * 100)
+    said = refusal(path, terrain)
+    assert said.startswith("found a file that cannot be read (")
+    assert said.endswith("It is damaged: fetch it again, or check it with gdalinfo.")
+
+
+def test_a_constant_has_no_file(terrain):
+    assert index_layers([{"name": "rain", "path": None, "value": 0.2}], terrain) == []
+
+
+def test_a_layer_a_full_turn_away_is_in_its_place(tmp_path):
+    terrain = index_terrain(
+        [write_raster(tmp_path / "d.tif", Z, crs="EPSG:4326", left=179.9, top=10.0, dx=0.01)]
+    )
+    layer = write_raster(tmp_path / "l.tif", Z, crs="EPSG:4326", left=-180.5, top=10.0, dx=0.02)
+    assert index_layers([declared(layer)], terrain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,14 @@ from pyproj import Transformer
 from rasterio.warp import Resampling, reproject
 from rasters import write_raster
 
+from snakeshed.delineation.outlines import outline
 from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import ClassLayer, NumericLayer
+from snakeshed.features.layers import ClassLayer, ConstantLayer, NumericLayer
+from snakeshed.features.missing import Missing
 from snakeshed.features.zonal import summarise
+from snakeshed.raster.crs import crs_facts
+from snakeshed.raster.lattice import Lattice
 
 CRS = "EPSG:32611"
 LEFT, TOP, CELL = 500_000.0, 4_000_000.0, 10.0
@@ -94,7 +99,8 @@ def test_scale_and_offset_of_the_file_apply_before_the_declared_scale(tmp_path):
     # In double precision: single precision would leave an error of 1e-6.
     assert row["kf_max"] == pytest.approx(-10 * (12.3 + 5), rel=1e-14)
     assert row["kf_min"] == pytest.approx(-10 * (32.1 + 5), rel=1e-14)
-    assert row["kf_mean"] == row["kf_p50"] == pytest.approx(-10 * (22.2 + 5), rel=1e-14)
+    assert row["kf_p50"] == row["kf_min"]
+    assert row["kf_mean"] == pytest.approx(-10 * (22.2 + 5), rel=1e-14)
     assert row["kf_std"] == pytest.approx(99.0, rel=1e-14)
     assert row["kf_coverage"] == pytest.approx(2 / 3)
 
@@ -221,10 +227,196 @@ def test_an_infinite_cell_is_refused_where_a_catchment_meets_it(tmp_path, value)
         only(layer, box(0, 0, 1, 3))
     assert str(told.value) == (
         f"layer kf ({layer.path}): found the cell value {value:g}; expected finite numbers, and "
-        f"nodata where there are none. Declare it with gdal_edit.py -a_nodata {value:g}."
+        f"nodata where there are none. Declare it with gdal_edit.py -a_nodata {value:g}, or set "
+        "the layer's valid_range."
     )
     path = raster(tmp_path, np.float32([[1, 2, value]]), nodata=value)
     assert only(numeric(path), box(0, 0, 1, 3))["kf_coverage"] == pytest.approx(2 / 3)
+
+
+def test_a_constant_stands_in_for_a_raster():
+    layer = ConstantLayer("rain", 0.2, (10.0, 50.0), "mm")
+    row = only(layer, box(0, 0, 1, 3))
+    assert row == {
+        "rain_mean_mm": 0.2,
+        "rain_std_mm": 0.0,
+        "rain_min_mm": 0.2,
+        "rain_max_mm": 0.2,
+        "rain_p10_mm": 0.2,
+        "rain_p50_mm": 0.2,
+        "rain_coverage": 1.0,
+    }
+
+
+# ---- layers on the grid of the DEM -----------------------------------------------------------
+
+GRIDS = {
+    "1/3 arc-second": ("EPSG:4269", -118.0005555555613, 36.00055555555613, 9.259259259269e-05),
+    "1 arc-second": ("EPSG:4326", -119.000138888889, 37.000138888889, 1 / 3600),
+    "3 arc-seconds, east": ("EPSG:4326", 147.30041666666667, -41.29958333333333, 1 / 1200),
+    "10 m": ("EPSG:32611", 500_000.0, 4_000_000.0, 10.0),
+    "feet": ("EPSG:2229", 6_500_003.25, 1_900_001.5, 3.0),
+}
+
+
+@examples(15)
+@given(
+    st.sampled_from(sorted(GRIDS)),
+    hnp.arrays(np.int16, (9, 11), elements=st.integers(-40, 40)),
+    hnp.arrays(np.bool_, (7, 9)),
+    st.booleans(),
+)
+def test_a_layer_on_the_grid_of_the_dem_equals_numpy_in_every_statistic(
+    tmp_path_factory, grid, values, mask, other_datum
+):
+    """Nothing of the cells beside the catchment is in it, on geographic grids above all."""
+    if not mask.any():
+        return
+    crs, left, top, step = GRIDS[grid]
+    lattice = Lattice.through(crs_facts(crs), left, top, step, step)
+    row, column = lattice.cell_of(left + step / 2, top - step / 2)
+    catchment = outline(mask, lattice, row + 1, column + 1)
+    # The same grid by another name, as that of a layer in WGS84 on a DEM in NAD83.
+    layer_crs = {"EPSG:4269": "EPSG:4326", "EPSG:4326": "EPSG:4269"}.get(crs, crs)
+    options = {"crs": layer_crs if other_datum else crs, "left": left, "top": top, "dx": step}
+    path = raster(tmp_path_factory.mktemp("z"), values, **options)
+    asked = (0.0, 10.0, 33.0, 50.0, 90.0, 100.0)
+    (got,) = summarise(numeric(path, asked), [catchment], lattice.crs)
+    cells = values[1:-1, 1:-1][mask]
+    exact = {"kf_min": cells.min(), "kf_max": cells.max(), "kf_coverage": 1.0} | {
+        f"kf_p{q:g}": np.percentile(cells, q, method="inverted_cdf") for q in asked
+    }
+    assert {name: got[name] for name in exact} == exact
+    assert got["kf_mean"] == pytest.approx(cells.mean(), rel=1e-12, abs=1e-12)
+    assert got["kf_std"] == pytest.approx(cells.std(), rel=1e-12, abs=1e-12)
+    (got,) = summarise(classes(path, {}), [catchment], lattice.crs)
+    codes, counts = np.unique(cells, return_counts=True)
+    assert got["barc_codes"] == ";".join(
+        f"{code}={count / cells.size:.6g}" for code, count in zip(codes, counts, strict=True)
+    )
+    assert got["barc_coverage"] == 1
+
+
+@examples(15)
+@given(
+    hnp.arrays(np.float32, (5, 6), elements=st.integers(-3, 3).map(float)),
+    # An outline that is closer to the side of a cell than 1e-4 is on it.
+    st.lists(st.floats(0.001, 0.999), min_size=4, max_size=4),
+    st.lists(st.floats(0, 100), min_size=1, max_size=5, unique=True),
+)
+def test_partly_covered_cells_have_the_weighted_percentiles_of_numpy(
+    tmp_path_factory, values, sides, asked
+):
+    top, left, bottom, right = sides[0], sides[1], 3 + sides[2], 4 + sides[3]
+    path = raster(tmp_path_factory.mktemp("z"), values)
+    layer = NumericLayer("kf", str(path), tuple(asked))
+    row = list(only(layer, box(top, left, bottom - top, right - left)).values())
+    rows = [max(0, min(bottom, i + 1) - max(top, i)) for i in range(5)]
+    columns = [max(0, min(right, j + 1) - max(left, j)) for j in range(6)]
+    weights = np.float32(np.outer(rows, columns)).ravel()
+    some = weights > 2e-6
+    cells, weights = values.ravel()[some], weights[some]
+    for got, q in zip(row[4:-1], asked, strict=True):
+        # Shares of cells have single precision: a step of the distribution may lie beside.
+        near = np.clip([q - 1e-4, q, q + 1e-4], 0, 100)
+        assert got in np.percentile(cells, near, method="inverted_cdf", weights=weights)
+    assert row[0] == pytest.approx(np.average(cells, weights=weights), abs=1e-5)
+
+
+def test_percentiles_of_repeated_values_are_values(tmp_path):
+    kf = np.full((10, 10), 0.25)
+    kf[:2] = -0.1
+    row = only(numeric(raster(tmp_path, kf), (10.0, 50.0, 90.0)), box(0, 0, 10, 10))
+    assert [row["kf_p10"], row["kf_p50"], row["kf_p90"]] == [-0.1, 0.25, 0.25]
+    zeros = np.zeros((50, 50), np.float32)
+    zeros[7, 9] = 3
+    row = only(numeric(raster(tmp_path, zeros), (50.0, 99.96, 100.0)), box(0, 0, 50, 50))
+    assert [row["kf_p50"], row["kf_p99p96"], row["kf_p100"]] == [0, 0, 3]
+
+
+# ---- missing cells ---------------------------------------------------------------------------
+
+UNDECLARED = [
+    (np.int16, -9999, None, "-9999"),
+    (np.float32, -9999, None, "-9999"),
+    (np.float32, -9999, -9999.01, "-9999"),
+    (np.int16, -32768, None, "-32768"),
+    (np.float64, -32768, None, "-32768"),
+    (np.float32, -3.4028234663852886e38, None, "-3.4028235e+38"),
+    (np.float64, 1e20, None, "1e+20"),
+    (np.float32, 9.96921e36, None, "9.96921e+36"),
+    (np.uint16, 65535, None, "65535"),
+    (np.float32, 65535, None, "65535"),
+    (np.uint8, 255, None, "255"),
+    (np.int32, -2147483648, 2147483647, "-2147483648"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "value", "declared", "written"), UNDECLARED)
+@pytest.mark.parametrize("kind", ["numeric", "classes", "fuel"])
+def test_numbers_that_stand_for_missing_data_are_refused(
+    tmp_path, kind, dtype, value, declared, written
+):
+    kind = {"numeric": numeric, "classes": classes, "fuel": fuel}[kind]
+    cells = np.array([[13, 13, 13, 13, value]], dtype)
+    layer = kind(raster(tmp_path, cells, nodata=declared))
+    assert only(layer, box(0, 0, 1, 4))[f"{layer.name}_coverage"] == 1
+    with pytest.raises(LayerError) as refused:
+        only(layer, box(0, 0, 1, 5))
+    assert str(refused.value) == (
+        f"layer {layer.name} ({layer.path}): found the cell value {written} in 1 of 5 cells, "
+        "which often stands for missing data; expected data, and a declared nodata value where "
+        f"there are none. Set the layer's nodata: {written} if these cells are missing, or its "
+        "valid_range with the smallest and the largest value that is data."
+    )
+    without = replace(layer, missing=Missing(nodata=(float(written),)))
+    row = only(without, box(0, 0, 1, 5))
+    assert row[f"{layer.name}_coverage"] == pytest.approx(0.8)
+    if kind is numeric:
+        assert row["kf_mean"] == 13
+        ranged = replace(layer, missing=Missing(valid_range=(0, 100)))
+        assert only(ranged, box(0, 0, 1, 5)) == row
+        data = replace(layer, missing=Missing(valid_range=(-math.inf, math.inf)))
+        assert only(data, box(0, 0, 1, 5))["kf_coverage"] == 1
+
+
+def test_a_mark_within_the_range_of_the_data_is_removed_by_either_key(tmp_path):
+    path = raster(tmp_path, np.float32([[-0.1, -0.1, 0.2, 0.3]]))
+    for missing in (Missing(nodata=(-0.1,)), Missing(valid_range=(0, 1))):
+        row = only(numeric(path, missing=missing), box(0, 0, 1, 4))
+        assert row["kf_mean"] == pytest.approx(0.25)
+        assert row["kf_min"] == pytest.approx(0.2)
+        assert row["kf_coverage"] == 0.5
+
+
+def test_the_valid_range_holds_for_scaled_values_and_its_ends_are_valid(tmp_path):
+    path = raster(tmp_path, np.int16([[10, 20, 30, 40]]), scale=0.1)
+    layer = numeric(path, scale=-0.5, missing=Missing(valid_range=(-1.5, -1.0)))
+    row = only(layer, box(0, 0, 1, 4))
+    assert (row["kf_min"], row["kf_max"], row["kf_coverage"]) == (-1.5, -1.0, 0.5)
+
+
+def test_a_catchment_that_misses_too_much_has_no_values(tmp_path):
+    path = raster(tmp_path, np.int16([[1, 1, 1, -9]]), nodata=-9)
+    for layer in (numeric(path), classes(path), fuel(path)):
+        enough = replace(layer, missing=Missing(max_share=0.25))
+        assert next(iter(only(enough, box(0, 0, 1, 4)).values())) in (1, "unburned", "1")
+        few = only(replace(layer, missing=Missing(max_share=0.24)), box(0, 0, 1, 4))
+        assert few.pop(f"{layer.name}_coverage") == 0.75
+        assert set(few.values()) == {None}
+
+
+# ---- across the antimeridian ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("left", "columns"), [(-180.0, 360), (0.0, 360), (178.0, 4)])
+@pytest.mark.parametrize("west", [179.0, -181.0])
+def test_a_catchment_across_the_antimeridian(tmp_path, left, columns, west):
+    # Cells of one degree, each with its longitude from 0 to 359.
+    longitude = np.int16([(np.arange(columns) + left) % 360])
+    path = raster(tmp_path, longitude, crs="EPSG:4326", left=left, top=1.0, dx=1.0)
+    (row,) = summarise(numeric(path), [shapely.box(west, 0, west + 2, 1)], "EPSG:4326")
+    assert (row["kf_min"], row["kf_max"], row["kf_coverage"]) == (179, 180, 1)
 
 
 # ---- classes ---------------------------------------------------------------------------------
@@ -295,6 +487,17 @@ def test_a_code_that_is_no_whole_number_is_refused(tmp_path):
     assert str(told.value) == (
         f"layer barc ({path}): found the cell value 2.5; expected whole numbers, the codes of "
         "classes. Declare the layer as numeric, or round its cells."
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_a_code_that_floats_cannot_hold_is_refused(tmp_path, dtype):
+    path = raster(tmp_path, np.array([[1, 2**53 + 2]], dtype))
+    with pytest.raises(LayerError) as told:
+        only(classes(path), box(0, 0, 1, 2))
+    assert str(told.value) == (
+        f"layer barc ({path}): found the code 9007199254740994; expected codes of less than 2^53, "
+        "which floats hold exactly. Number the classes anew, with smaller codes."
     )
 
 
@@ -434,6 +637,6 @@ def test_a_layer_is_not_called_damaged_for_want_of_memory(tmp_path, monkeypatch)
         raise MemoryError
 
     layer = numeric(raster(tmp_path, np.float32([[1, 2, 3]])))
-    monkeypatch.setattr("snakeshed.features.zonal.exact_extract", no_memory)
+    monkeypatch.setattr("xarray.DataArray.to_numpy", no_memory)
     with pytest.raises(MemoryError):
         only(layer, box(0, 0, 1, 3))

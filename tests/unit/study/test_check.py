@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 import yaml
 from rasters import write_raster, write_tiles
 
@@ -84,6 +85,21 @@ def test_it_says_what_a_run_would_do_and_writes_nothing(study, tmp_path, capsys)
     assert lines[8] == "Layers: rain."
     assert lines[9].startswith("Assumed: 2 of 2 files: neither the CRS nor the band names a vert")
     assert len(lines) == 10
+
+
+def test_it_looks_at_the_cells_of_layers(study, tmp_path, capsys):
+    study["layers"] = [{"name": "rain", "path": "rain.tif", "type": "numeric", "scale": 0.1}]
+    with rasterio.open(tmp_path / "rain.tif", "r+") as file:
+        file.scales = (0.1,)
+    assert main(["check", write(study)]) == 0
+    note = "Note: layer rain (rain.tif): the file has a scale of 0.1 and the configuration one of"
+    assert note in capsys.readouterr().out
+    with rasterio.open(tmp_path / "rain.tif", "r+") as file:
+        cells = file.read(1)
+        cells[3, 3] = -9999
+        file.write(cells, 1)
+    (problem,) = problems(study)
+    assert problem.startswith("layer rain (rain.tif): found the cell value -9999 in 1 of ")
 
 
 def test_every_problem_of_the_configuration_is_named_with_status_1(study, capsys):

@@ -154,7 +154,11 @@ class TestDefaults:
         )
         for each in done["layers"]:
             assert [each.pop(key) for key in PUBLICATION] == [False, None, None]
+        of_all = {"nodata": None, "valid_range": None, "max_missing": None}
+        for each in done["layers"]:
+            assert {key: each.pop(key) for key in of_all} == of_all
         numeric, own, none, classes, fuel = done["layers"]
+        assert numeric.pop("value") is None
         assert numeric == layer(scale=1.0, unit=None, percentiles=[5])
         assert own["percentiles"] == [1, 99]
         assert none["percentiles"] == []
@@ -361,6 +365,70 @@ class TestValues:
 
 
 XY = {"x": "E", "y": "N"}
+
+
+class TestSourcesOfLayers:
+    """A layer has a raster or a constant, and bounds in order."""
+
+    def test_a_constant(self):
+        raw = layer(value=1)
+        del raw["path"]
+        (done,) = complete(study(layers=[raw]), SCHEMA, "mine.yaml")["layers"]
+        assert (done["path"], done["value"]) == (None, 1.0)
+        assert complete(study(layers=[done]), SCHEMA, "mine.yaml")["layers"] == [done]
+
+    def test_nodata_may_be_one_number_or_several(self):
+        layers = [layer(nodata=-9999), layer(name="b", nodata=[-1, 0.5])]
+        one, several = complete(study(layers=layers), SCHEMA, "mine.yaml")["layers"]
+        assert (one["nodata"], several["nodata"]) == (-9999.0, [-1.0, 0.5])
+
+    @pytest.mark.parametrize(
+        ("keys", "key", "message"),
+        [
+            (
+                {"path": None},
+                "layers[kf]",
+                "no path or value; expected where its values come from. Set path to a raster, or "
+                "value to a number for all catchments.",
+            ),
+            (
+                {"path": None, "type": "classes"},
+                "layers[kf]",
+                "no path; expected where its values come from. Set path to a raster.",
+            ),
+            (
+                {"value": 3},
+                "layers[kf]",
+                "both path and value; expected one of them. Remove one of the two.",
+            ),
+            (
+                {"path": None, "value": 3, "scale": 2},
+                "layers[kf].scale",
+                "this key beside value; expected it only on a layer with a path. Remove it: a "
+                "constant is used as it is.",
+            ),
+            (
+                {"path": None, "value": 3, "nodata": 2},
+                "layers[kf].nodata",
+                "this key beside value; expected it only on a layer with a path. Remove it: a "
+                "constant is used as it is.",
+            ),
+            (
+                {"valid_range": [2, 1]},
+                "layers[kf].valid_range",
+                "2 before 1; expected the smallest value first, then the largest. Write [1, 2].",
+            ),
+        ],
+    )
+    def test_contradictions(self, keys, key, message):
+        where, said = only_problem_of(study(layers=[layer(**keys)]))
+        assert where == key
+        assert said.endswith(f": found {message}")
+
+    @pytest.mark.parametrize("bounds", [[1], [1, 2, 3], 5, ["a", 1]])
+    def test_a_range_has_two_numbers(self, bounds):
+        (problem,) = problems_of(study(layers=[layer(valid_range=bounds)])).values()
+        assert "valid_range" in str(problem)
 
 
 class TestContradictions:

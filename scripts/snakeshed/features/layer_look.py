@@ -1,0 +1,153 @@
+"""A look at some cells of a layer, so that undeclared nodata is known before any shard starts.
+
+What this does not meet is found when a catchment meets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from snakeshed.errors import LayerError
+from snakeshed.features.missing import Missing, shortest
+from snakeshed.raster.header import Header, gdal_faults
+from snakeshed.raster.vrt_sources import is_remote
+
+Window = tuple[int, int, int, int]
+"""First row and column, height and width."""
+
+# Side of the squares of cells that are read, and how many of them in each direction. A layer at a
+# web address is read in its middle only.
+_SIDE = 256
+_SQUARES = 8
+
+
+def look_at_cells(
+    header: Header, window: Window, missing: Missing, factor: float, shift: float, where: str
+) -> list[str]:
+    """Read squares of cells, spread evenly over a window of a layer.
+
+    Parameters
+    ----------
+    header : Header
+        Of a layer's raster.
+    window : Window
+        What the study needs of it.
+    missing : Missing
+        Which cells count as missing.
+    factor, shift : float
+        ``stored * factor + shift`` is a layer's value.
+    where : str
+        How messages name the layer.
+
+    Returns
+    -------
+    list of str
+        Warnings.
+
+    Raises
+    ------
+    LayerError
+        Cells cannot be read, are infinite, or hold a number that stands for missing data and is
+        not declared.
+    """
+    parts: list[np.ndarray] = []
+    for values in _read(header, window, where):
+        values = values[~missing.drop(values, factor, shift)]
+        if problem := missing.undeclared(values, header.dtype, where):
+            raise problem
+        parts.append(values)
+    values = np.concatenate(parts) if parts else np.empty(0)
+    lonely = _lonely_negative(values)
+    if lonely is None or missing.valid_range is not None:
+        return []
+    share = np.count_nonzero(values == lonely) / values.size
+    written = shortest(lonely)
+    return [
+        f"{where}: {written} is the only negative value, in {share:.2g} of the cells that were "
+        f"looked at. If it stands for missing data, set the layer's nodata: {written}; if not, set "
+        "its valid_range."
+    ]
+
+
+def _read(header: Header, window: Window, where: str) -> Iterator[np.ndarray]:
+    """Yield the stored numbers of squares that the file does not declare as missing."""
+    import rasterio
+
+    try:
+        with rasterio.open(header.path) as raster:
+            for row, column, height, width in _squares(window, is_remote(header.path)):
+                stored = raster.read(
+                    1, window=((row, row + height), (column, column + width)), masked=True
+                )
+                small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
+                yield stored.compressed().astype(np.float32 if small else np.float64)
+    except MemoryError:
+        raise  # nothing is wrong with the layer
+    except gdal_faults() as error:
+        raise LayerError(
+            where,
+            f"a file that cannot be read ({error.__cause__ or error})",
+            "a raster that GDAL reads",
+            "It is damaged: fetch it again, or check it with gdalinfo.",
+        ) from error
+
+
+def _squares(window: Window, remote: bool) -> list[Window]:
+    """Cut squares out of a window, or all of it if it has no more cells than they."""
+    row, column, height, width = window
+
+    def spread(first: int, length: int) -> list[tuple[int, int]]:
+        most = 1 if remote else _SQUARES
+        if length <= most * _SIDE:
+            return [
+                (at, min(_SIDE, first + length - at)) for at in range(first, first + length, _SIDE)
+            ]
+        if most == 1:
+            return [(first + (length - _SIDE) // 2, _SIDE)]
+        return [(first + (length - _SIDE) * k // (most - 1), _SIDE) for k in range(most)]
+
+    return [
+        (first_row, first_column, rows, columns)
+        for first_row, rows in spread(row, height)
+        for first_column, columns in spread(column, width)
+    ]
+
+
+def _lonely_negative(stored: np.ndarray) -> np.floating | None:
+    """Return the only negative number among several others, if it is repeated."""
+    negative = stored[stored < 0]
+    if negative.size < 2 or negative.size == stored.size or (negative != negative[0]).any():
+        return None
+    return negative[0]
+
+
+def window_under(
+    header: Header, extents: Sequence[tuple[float, float, float, float] | None]
+) -> Window:
+    """Return the cells of a raster under some extents; all of them under one that is not known.
+
+    Parameters
+    ----------
+    header : Header
+        Without rotation.
+    extents : sequence of tuple of float, or None
+        West, south, east and north in the raster's CRS.
+    """
+    whole = 0, 0, header.height, header.width
+    if not extents or any(extent is None for extent in extents):
+        return whole
+    dx, _, left, _, dy, top = header.transform
+    west, south, east, north = (
+        choose(sides)
+        for choose, sides in zip((min, min, max, max), zip(*extents, strict=True), strict=True)
+    )
+    columns = sorted(((west - left) / dx, (east - left) / dx))
+    rows = sorted(((south - top) / dy, (north - top) / dy))
+    first_row, first_column = max(0, int(rows[0])), max(0, int(columns[0]))
+    end_row = min(header.height, int(rows[1]) + 1)
+    end_column = min(header.width, int(columns[1]) + 1)
+    if first_row >= end_row or first_column >= end_column:
+        return whole
+    return first_row, first_column, end_row - first_row, end_column - first_column
