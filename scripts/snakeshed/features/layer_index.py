@@ -245,7 +245,8 @@ def _warnings(
     factor, shift = header.scale * scale, header.offset * scale
     window = window_under(header, tiles)
     missing = Missing.of(layer)
-    return warnings + look_at_cells(header, window, missing, factor, shift, where)
+    codes = layer.get("type") in ("classes", "fbfm40")
+    return warnings + look_at_cells(header, window, missing, factor, shift, where, codes=codes)
 
 
 def _extent_of(terrain: TerrainIndex, tile: DemTile) -> Extent:

@@ -17,6 +17,9 @@ from snakeshed.raster.vrt_sources import is_remote
 Window = tuple[int, int, int, int]
 """First row and column, height and width."""
 
+# Class codes beyond this are not exact as floats.
+_LARGEST_CODE = 2**53
+
 # Side of the squares of cells that are read, and how many of them in each direction. A layer at a
 # web address is read in its middle only.
 _SIDE = 256
@@ -24,7 +27,14 @@ _SQUARES = 8
 
 
 def look_at_cells(
-    header: Header, window: Window, missing: Missing, factor: float, shift: float, where: str
+    header: Header,
+    window: Window,
+    missing: Missing,
+    factor: float,
+    shift: float,
+    where: str,
+    *,
+    codes: bool,
 ) -> list[str]:
     """Read squares of cells, spread evenly over a window of a layer.
 
@@ -40,6 +50,8 @@ def look_at_cells(
         ``stored * factor + shift`` is a layer's value.
     where : str
         How messages name the layer.
+    codes : bool
+        The values are codes of classes.
 
     Returns
     -------
@@ -50,14 +62,18 @@ def look_at_cells(
     ------
     LayerError
         Cells cannot be read, are infinite, or hold a number that stands for missing data and is
-        not declared.
+        not declared; or their values are no codes.
     """
     parts: list[np.ndarray] = []
     for values in _read(header, window, where):
         values = values[~missing.drop(values, factor, shift)]
         if problem := missing.undeclared(values, header.dtype, where):
             raise problem
-        parts.append(values)
+        if codes:
+            for value in np.unique(values):
+                code_of(float(value) * factor + shift, where)
+        else:
+            parts.append(values)
     values = np.concatenate(parts) if parts else np.empty(0)
     lonely = _lonely_negative(values)
     if lonely is None or missing.valid_range is not None:
@@ -92,6 +108,31 @@ def _read(header: Header, window: Window, where: str) -> Iterator[np.ndarray]:
             "a raster that GDAL reads",
             "It is damaged: fetch it again, or check it with gdalinfo.",
         ) from error
+
+
+def code_of(value: float, where: str) -> int:
+    """Return the code of a class that a cell holds.
+
+    Raises
+    ------
+    LayerError
+        It is no whole number, or one that floats do not hold exactly.
+    """
+    if not value.is_integer():
+        raise LayerError(
+            where,
+            f"the cell value {value:g}",
+            "whole numbers, the codes of classes",
+            "Declare the layer as numeric, or round its cells.",
+        )
+    if abs(value) >= _LARGEST_CODE:
+        raise LayerError(
+            where,
+            f"the code {value:.0f}",
+            "codes of less than 2^53, which floats hold exactly",
+            "Number the classes anew, with smaller codes.",
+        )
+    return int(value)
 
 
 def _squares(window: Window, remote: bool) -> list[Window]:

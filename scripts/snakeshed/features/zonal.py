@@ -12,15 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import shapely
 
-from snakeshed.errors import LayerError
 from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layer_cells import LayerCells, cells_of_layer
 from snakeshed.features.layer_index import header_of, place_of, scale_of
+from snakeshed.features.layer_look import code_of
 from snakeshed.features.layers import ClassLayer, ConstantLayer, Layer, NumericLayer
 from snakeshed.kernels.weighted import mean_and_deviation, percentiles
-
-# Class codes beyond this are not exact as floats.
-_LARGEST_CODE = 2**53
 
 
 def summarise(
@@ -166,28 +163,9 @@ def _class_shares(
             parts = np.bincount(places, cells.shares)
             whole = _total(parts)
             for value, part in zip(stored, parts, strict=True):
-                code = _code(layer, float(value) * factor + shift)
+                code = code_of(float(value) * factor + shift, place_of(layer.name, layer.path))
                 shares[code] = float(part) / whole
         yield dict(sorted(shares.items())), cells.coverage
-
-
-def _code(layer: ClassLayer | FuelLayer, value: float) -> int:
-    where = place_of(layer.name, layer.path)
-    if not value.is_integer():
-        raise LayerError(
-            where,
-            f"the cell value {value:g}",
-            "whole numbers, the codes of classes",
-            "Declare the layer as numeric, or round its cells.",
-        )
-    if abs(value) >= _LARGEST_CODE:
-        raise LayerError(
-            where,
-            f"the code {value:.0f}",
-            "codes of less than 2^53, which floats hold exactly",
-            "Number the classes anew, with smaller codes.",
-        )
-    return int(value)
 
 
 def _total(shares: Iterable[float]) -> float:

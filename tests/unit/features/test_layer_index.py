@@ -224,6 +224,17 @@ def test_the_only_negative_value_is_suspicious(tmp_path, terrain):
     assert index_layers([declared(path)], terrain)[0].warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "found"), [(1.5, "the cell value 1.5"), (2.0**53, "the code 9007199254740992")]
+)
+def test_a_number_that_is_no_code_is_found_before_any_shard(tmp_path, terrain, value, found):
+    path = write_raster(tmp_path / "a.tif", np.float64([[1, 2, value]]))
+    assert index_layers([declared(path) | {"type": "numeric"}], terrain)
+    for kind in ("classes", "fbfm40"):
+        with pytest.raises(LayerError, match=f"^layer kf .*: found {found}; expected"):
+            index_layers([declared(path) | {"type": kind}], terrain)
+
+
 def test_a_scale_in_the_file_and_in_the_configuration(tmp_path, terrain):
     path = write_raster(tmp_path / "kf.tif", np.full((30, 40), 6000, np.int16), scale=1e-4)
     (file,) = index_layers([declared(path) | {"scale": 1e-4}], terrain)
