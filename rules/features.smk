@@ -11,9 +11,7 @@ rule index_layers:
     conda:
         "../envs/environment.yaml"
     params:
-        layers=[
-            {key: layer[key] for key in INDEXED if key in layer} for layer in STUDY["layers"]
-        ],
+        layers=[{key: layer[key] for key in INDEXED if key in layer} for layer in STUDY["layers"]],
         library=library_of("index_layers"),
     script:
         "../scripts/index_layers.py"
