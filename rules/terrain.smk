@@ -11,7 +11,15 @@ rule index_terrain:
         "../envs/environment.yaml"
     params:
         settings={
-            key: STUDY["dem"][key] for key in ("path", "vertical_unit", "target_crs", "resolution")
+            key: STUDY["dem"][key]
+            for key in (
+                "path",
+                "nodata",
+                "max_step_m",
+                "vertical_unit",
+                "target_crs",
+                "resolution",
+            )
         },
         library=library_of("index_terrain"),
     script:

@@ -14,6 +14,8 @@ def main(*, settings: dict, terrain: str, log: str) -> None:
             settings["vertical_unit"],
             target_crs=settings["target_crs"],
             resolution=settings["resolution"],
+            nodata=settings["nodata"],
+            max_step_m=settings["max_step_m"],
         )
         logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
         for assumption in index.assumptions:

@@ -181,6 +181,8 @@ def _terrain(settings: Mapping) -> TerrainIndex:
         settings["vertical_unit"],
         target_crs=settings["target_crs"],
         resolution=settings["resolution"],
+        nodata=settings["nodata"],
+        max_step_m=settings["max_step_m"],
     )
     check_cells(index)
     return index

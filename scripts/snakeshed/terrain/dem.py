@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
@@ -30,6 +30,9 @@ VERTICAL_UNITS = {
     **dict.fromkeys(("mm", "millimetre", "millimeter"), 0.001),
 }
 
+MAX_STEP_M = 5.0
+"""Default of `dem.max_step_m`: more than surveys of the same ground differ by."""
+
 # A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
 _ALIGNMENT_TOLERANCE = 1e-3
 
@@ -43,7 +46,8 @@ def dem_files(path: str | Iterable[str]) -> list[str]:
     Returns
     -------
     list of str
-        Sorted, each once.
+        Each once, in the order of the list; those of a folder or pattern sorted by path. Where
+        two overlap, the first one that has data counts.
 
     Raises
     ------
@@ -55,10 +59,10 @@ def dem_files(path: str | Iterable[str]) -> list[str]:
         raise TerrainError(
             "dem.path", "an empty list", "at least one raster", "Name the files of the DEM."
         )
-    found: set[str] = set()
+    found: dict[str, None] = {}
     problems: list[SnakeshedError] = []
     for pattern in patterns:
-        files = _expand(str(pattern))
+        files = sorted(_expand(str(pattern)))
         if not files:
             problems.append(
                 TerrainError(
@@ -68,9 +72,9 @@ def dem_files(path: str | Iterable[str]) -> list[str]:
                     "Check the path; it is relative to the working directory of the workflow.",
                 )
             )
-        found.update(files)
+        found |= dict.fromkeys(files)
     _raise_all(problems)
-    return sorted(found)
+    return list(found)
 
 
 def index_terrain(
@@ -79,13 +83,15 @@ def index_terrain(
     *,
     target_crs: str | None = None,
     resolution: float | None = None,
+    nodata: float | Sequence[float] | None = None,
+    max_step_m: float = MAX_STEP_M,
 ) -> TerrainIndex:
     """Read the headers of a DEM's files and place them on one lattice.
 
     Parameters
     ----------
     files : iterable of str
-        From :func:`dem_files`.
+        From :func:`dem_files`, in the order of preference.
     vertical_unit : str, optional
         Unit of the elevations, a key of `VERTICAL_UNITS`. Default: that of the CRS's vertical
         axis, else that of the band, else metres, which is then told in `assumptions`.
@@ -93,6 +99,10 @@ def index_terrain(
         Resample the terrain bilinearly to this CRS. Default: keep the DEM's own grid.
     resolution : float, optional
         Cell size in units of `target_crs`; its lattice has a node at the origin of that CRS.
+    nodata : float or sequence of float, optional
+        Stored numbers that mark cells without data, beside those that the files declare.
+    max_step_m : float
+        Two tiles that differ by more than this in a cell are refused when it is read.
 
     Raises
     ------
@@ -102,8 +112,9 @@ def index_terrain(
         Files that cannot be read as DEMs or do not lie on one lattice; all of them at once.
     """
     unit_m = None if vertical_unit is None else _configured_unit(vertical_unit)
+    also_nodata = _numbers(nodata)
     target = _target_lattice(target_crs, resolution)
-    files = sorted(set(files))
+    files = list(dict.fromkeys(files))
     if not files:
         raise TerrainError("dem.path", "no file", "at least one raster", "Name the DEM's files.")
 
@@ -119,17 +130,19 @@ def index_terrain(
         problems.extend(own)
         if not own:
             headers.append(header)
-    # The first file is as good a reference as any: the lattice is the same for each of them.
-    lattice = _lattice_of(headers[0]) if headers else None
-    for header in headers[1:]:
-        problems.extend(_misfits(header, lattice, headers[0].path))
+    # One file is as good a reference as any, but the same one whatever their order.
+    by_path = sorted(headers, key=lambda header: header.path)
+    lattice = _lattice_of(by_path[0]) if headers else None
+    for header in by_path[1:]:
+        problems.extend(_misfits(header, lattice, by_path[0].path))
     _raise_all(problems)
 
     assumed = [header.path for header in headers if _unit_of(header, unit_m) is None]
     return TerrainIndex(
         lattice=target or lattice,
         source=lattice,
-        tiles=tuple(_tile(header, lattice, unit_m) for header in headers),
+        tiles=tuple(_tile(header, lattice, unit_m, also_nodata) for header in headers),
+        max_step_m=float(max_step_m),
         assumptions=_assumptions(assumed, len(headers)),
     )
 
@@ -219,7 +232,9 @@ def _misfits(header: Header, lattice: Lattice, reference: str) -> list[TerrainEr
     return []
 
 
-def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> DemTile:
+def _tile(
+    header: Header, lattice: Lattice, unit_m: float | None, also_nodata: tuple[float, ...]
+) -> DemTile:
     _, _, left, _, _, top = header.transform
     return DemTile(
         path=header.path,
@@ -232,7 +247,14 @@ def _tile(header: Header, lattice: Lattice, unit_m: float | None) -> DemTile:
         scale=header.scale,
         offset=header.offset,
         vertical_unit_m=_unit_of(header, unit_m) or 1.0,
+        also_nodata=also_nodata,
     )
+
+
+def _numbers(nodata: float | Sequence[float] | None) -> tuple[float, ...]:
+    if nodata is None:
+        return ()
+    return tuple(map(float, nodata if isinstance(nodata, Sequence) else (nodata,)))
 
 
 def _configured_unit(vertical_unit: str) -> float:

@@ -101,7 +101,7 @@ class Terrain:
         ------
         TerrainError
             A tile cannot be read, has changed since it was indexed, holds what is no elevation, or
-            contradicts another one where the two overlap.
+            differs by more than ``index.max_step_m`` from another one where the two overlap.
         """
         if height < 1 or width < 1:
             raise ValueError(f"a window of {height} x {width} cells")
@@ -120,7 +120,7 @@ class Terrain:
         dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
         z = np.full((height, width), np.nan, dtype)
         covered = np.zeros((height, width), bool)
-        # Which tile gave a cell is only asked once two have been found to differ.
+        # Which tile gave a cell is only asked once two have been found to contradict each other.
         read: list[tuple[DemTile, tuple[int, int, int, int]]] = []
         for tile, share in shares:
             values = self.read_tile(tile, *share)
@@ -130,10 +130,11 @@ class Terrain:
             )
             known = z[here]
             if covered[here].any():
-                differ = (known != values) & ~np.isnan(known) & ~np.isnan(values)
-                if differ.any():
-                    i, j = np.argwhere(differ)[0]
-                    self._refuse_contradiction(tile, read, share[0] + int(i), share[2] + int(j))
+                places, steps = steps_between(known, values)
+                if steps.size and steps.max() > self.index.max_step_m:
+                    i, j = map(int, places[np.argmax(steps > self.index.max_step_m)])
+                    self._refuse_contradiction(tile, read, share[0] + i, share[2] + j)
+                # The first tile that has data counts, whatever window is read.
                 values = np.where(np.isnan(known), values, known)
             z[here] = values
             covered[here] = True
@@ -166,6 +167,9 @@ class Terrain:
         values = stored.data.astype(tile.stored_float_dtype, copy=False)
         if stored.mask.any():
             values[stored.mask] = np.nan
+        for number in tile.also_nodata:
+            with np.errstate(over="ignore"):  # too large for the file: no cell has it
+                values[values == values.dtype.type(number)] = np.nan
         low, high = _range(values)
         if math.isinf(low) or math.isinf(high):
             values[np.isinf(values)] = np.nan
@@ -176,8 +180,13 @@ class Terrain:
             self._refuse_no_elevations(tile, values, first_row, first_column)
         return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
 
-    def compare(self, one: DemTile, other: DemTile, share: tuple[int, int, int, int]) -> None:
+    def compare(self, one: DemTile, other: DemTile, share: tuple[int, int, int, int]) -> np.ndarray:
         """Compare the cells that two tiles share, given as by `overlap`.
+
+        Returns
+        -------
+        numpy.ndarray
+            1-D float64: the absolute difference in metres in each cell where both have data.
 
         Raises
         ------
@@ -185,10 +194,12 @@ class Terrain:
             The tiles contradict each other, or one of them cannot be read.
         """
         theirs, ours = self.read_tile(one, *share), self.read_tile(other, *share)
-        differ = (theirs != ours) & ~np.isnan(theirs) & ~np.isnan(ours)
-        if differ.any():
-            i, j = np.argwhere(differ)[0]
-            self._refuse_contradiction(other, [(one, share)], share[0] + int(i), share[2] + int(j))
+        places, steps = steps_between(theirs, ours)
+        if steps.size and steps.max() > self.index.max_step_m:
+            i, j = map(int, places[np.argmax(steps > self.index.max_step_m)])
+            self._refuse_contradiction(other, [(one, share)], share[0] + i, share[2] + j)
+        compared = np.count_nonzero(~np.isnan(theirs) & ~np.isnan(ours))
+        return np.pad(steps, (0, compared - steps.size))
 
     def _raster(self, tile: DemTile) -> DatasetReader:
         raster = self._rasters.get(tile.path)
@@ -220,13 +231,19 @@ class Terrain:
         value = f"{float(stored[i, j]):.17g}"  # all digits, to be declared
         as_stored = (tile.scale, tile.offset, tile.vertical_unit_m) == (1.0, 0.0, 1.0)
         told = "" if as_stored else f", which is {metres[i, j]:.9g} m,"
-        declared = "no nodata value" if tile.nodata is None else f"the nodata value {tile.nodata:g}"
+        known = [] if tile.nodata is None else [tile.nodata]
+        known += tile.also_nodata
+        declared = (
+            f"the nodata value {' and '.join(f'{number:g}' for number in known)}"
+            if known
+            else "no nodata value"
+        )
         raise TerrainError(
             tile.path,
             f"{value}{told} in the cell at x {x:.10g}, y {y:.10g}, and {declared}",
             f"elevations from {_LOWEST_M:,} to {_HIGHEST_M:,} m, and a declared nodata value for "
             "cells without data",
-            f"Declare it with gdal_edit.py -a_nodata {value}; if it is an elevation in another "
+            f"If it means missing, set dem.nodata: {value}; if it is an elevation in another "
             "unit, name that in dem.vertical_unit.",
         )
 
@@ -237,20 +254,21 @@ class Terrain:
         row: int,
         column: int,
     ) -> None:
-        """Raise the error about two tiles that disagree in the cell (row, column)."""
+        """Raise the error about two tiles that contradict each other in the cell (row, column)."""
         cell = (row, row + 1, column, column + 1)
         ours = self.read_tile(tile, *cell)[0, 0]
         for other, share in read:
             if share[0] <= row < share[1] and share[2] <= column < share[3]:
                 theirs = self.read_tile(other, *cell)[0, 0]
-                if not np.isnan(theirs) and theirs != ours:
+                if not np.isnan(theirs):  # the first tile with data, whose number counts
                     x, y = self.index.source.centre(row, column)
                     raise TerrainError(
                         f"{other.path} and {tile.path}",
                         f"{theirs:.9g} m and {ours:.9g} m in the same cell at x {x:.10g}, "
                         f"y {y:.10g}",
-                        "equal elevations where tiles overlap",
-                        "Keep one of the two, or merge them with gdalwarp.",
+                        f"a difference of at most {self.index.max_step_m:g} m where tiles overlap",
+                        "Remove the wrong tile from dem.path. If both are right, raise "
+                        "dem.max_step_m: the first in dem.path counts.",
                     )
 
     def _resampled(
@@ -313,6 +331,13 @@ def terrain_of(index: TerrainIndex, max_void_cells: int, run: str) -> Terrain:
     a file was replaced, and take a relative path for that of another folder.
     """
     return Terrain(index, max_void_cells)
+
+
+def steps_between(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where two arrays with data differ, (n, 2), and by how much, (n,) float64."""
+    differ = (one != other) & ~np.isnan(one) & ~np.isnan(other)
+    steps = np.abs(one[differ].astype(np.float64) - other[differ].astype(np.float64))
+    return np.argwhere(differ), steps
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

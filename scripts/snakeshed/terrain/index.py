@@ -36,6 +36,8 @@ class DemTile:
         ``stored * scale + offset`` is the elevation in the file's vertical unit.
     vertical_unit_m : float
         Length of that unit in metres.
+    also_nodata : tuple of float
+        More stored numbers that mark cells without data: ``dem.nodata``.
     """
 
     path: str
@@ -48,6 +50,7 @@ class DemTile:
     scale: float
     offset: float
     vertical_unit_m: float
+    also_nodata: tuple[float, ...] = ()
 
     @property
     def stored_float_dtype(self) -> np.dtype:
@@ -72,7 +75,9 @@ class TerrainIndex:
     source : Lattice
         The lattice on which `tiles` are counted: the DEM's own.
     tiles : tuple of DemTile
-        Sorted by path.
+        In the order of ``dem.path``: where two overlap, the first one that has data counts.
+    max_step_m : float
+        Two tiles that differ by more than this in a cell are not of one DEM: ``dem.max_step_m``.
     assumptions : tuple of str
         What the files do not say and was assumed; for the log.
     """
@@ -80,6 +85,7 @@ class TerrainIndex:
     lattice: Lattice
     source: Lattice
     tiles: tuple[DemTile, ...]
+    max_step_m: float = 0.0
     assumptions: tuple[str, ...] = ()
 
     @property
@@ -94,7 +100,7 @@ class TerrainIndex:
         return np.array(bounds, np.int64).reshape(-1, 4).T
 
     def subset(self, paths: Iterable[str]) -> TerrainIndex:
-        """Keep only the tiles of these paths."""
+        """Keep only the tiles of these paths, in their order."""
         keep = set(paths)
         return replace(self, tiles=tuple(tile for tile in self.tiles if tile.path in keep))
 
@@ -115,7 +121,11 @@ class TerrainIndex:
         return cls(
             lattice=Lattice(**fields["lattice"]),
             source=Lattice(**fields["source"]),
-            tiles=tuple(DemTile(**tile) for tile in fields["tiles"]),
+            tiles=tuple(
+                DemTile(**tile | {"also_nodata": tuple(tile["also_nodata"])})
+                for tile in fields["tiles"]
+            ),
+            max_step_m=fields["max_step_m"],
             assumptions=tuple(fields["assumptions"]),
         )
 
@@ -132,8 +142,8 @@ def tiles_under(index: TerrainIndex, row: int, column: int, height: int, width: 
     Returns
     -------
     list of str
-        Sorted paths: exactly those touched on the DEM's own lattice; with resampling perhaps
-        some more, never fewer.
+        Paths in the order of the index: exactly those touched on the DEM's own lattice; with
+        resampling perhaps some more, never fewer.
     """
     window = (row - 1, column - 1, height + 2, width + 2)
     if not index.is_native:

@@ -114,6 +114,8 @@ class TestDefaults:
         }
         assert done["dem"] == {
             "path": "data/dem.tif",
+            "nodata": None,
+            "max_step_m": 5,
             "target_crs": None,
             "resolution": None,
             "vertical_unit": None,

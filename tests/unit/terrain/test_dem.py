@@ -47,7 +47,12 @@ def test_globs_and_lists_are_expanded_and_each_file_is_named_once(folder):
 
 def test_an_address_stands_for_itself():
     addresses = ["https://example.org/n35w119.tif", "/vsicurl/https://example.org/n34w119.tif"]
-    assert dem_files(addresses) == sorted(addresses)
+    assert dem_files(addresses) == addresses
+
+
+def test_a_list_keeps_its_order_and_what_a_folder_holds_is_sorted(folder):
+    listed = [f"{folder}/e[1].tif", f"{folder}/deeper", str(folder)]
+    assert names(dem_files(listed)) == ["e[1].tif", "f.tif", "a.TIFF", "b.tif", "c.vrt", "d.img"]
 
 
 def test_every_pattern_that_finds_nothing_is_named(folder):
@@ -133,12 +138,14 @@ def test_an_index_survives_json_with_every_kind_of_nodata(tmp_path):
         write_raster(tmp_path / f"{i}.tif", Z, nodata=nodata)
         for i, nodata in enumerate([None, np.nan, -3.4028234663852886e38])
     ]
-    index = index_terrain(paths)
+    index = index_terrain(paths, nodata=[0, -10000.5], max_step_m=2)
     text = index.to_json()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     again = TerrainIndex.from_json(text)
     assert again.to_json() == text
     assert [repr(tile.nodata) for tile in again.tiles] == ["None", "nan", "-3.4028234663852886e+38"]
+    assert {tile.also_nodata for tile in again.tiles} == {(0.0, -10000.5)}
+    assert again.max_step_m == 2
     assert (again.lattice, again.assumptions) == (index.lattice, index.assumptions)
 
 

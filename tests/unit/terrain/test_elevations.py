@@ -182,9 +182,62 @@ def test_tiles_that_contradict_each_other_are_both_named(tmp_path):
         ground_of(paths)
     assert str(raised.value) == (
         f"{paths[1]} and {paths[2]}: found 2 m and 8 m in the same cell at x 45, y -5; expected "
-        "equal elevations where tiles overlap. Keep one of the two, or merge them with gdalwarp."
+        "a difference of at most 5 m where tiles overlap. Remove the wrong tile from dem.path. If "
+        "both are right, raise dem.max_step_m: the first in dem.path counts."
     )
     assert ground_of(paths, 0, 0, 1, 2).z.tolist() == [[1, 2]], "elsewhere the DEM can be used"
+    whole = [[1, 2, 3, 1, 2, 3, 10]]
+    assert ground_of(paths, 0, 0, 1, 7, max_step_m=6).z.tolist() == whole
+    with pytest.raises(TerrainError, match=r"found 2 m and 8 m .* of at most 5\.9 m where tiles"):
+        ground_of(paths, max_step_m=5.9)
+
+
+def test_the_first_tile_in_the_list_with_data_counts_in_each_cell(tmp_path):
+    row = np.array([[1, 2, -9999, 4, 5]], np.float32)
+    a = write_raster(tmp_path / "a.tif", row, left=0.0, top=0.0, nodata=-9999)
+    b = write_raster(tmp_path / "b.tif", row + 0.25, left=0.0, top=0.0, nodata=-9998.75)
+    c = write_raster(tmp_path / "c.tif", np.float32([[3, 4.5, 5.5, 6]]), left=20.0, top=0.0)
+    assert ground_of([a, b, c], 0, 0, 1, 6).z.tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert ground_of([b, a, c], 0, 0, 1, 6).z.tolist() == [[1.25, 2.25, 3, 4.25, 5.25, 6]]
+    assert ground_of([c, b, a], 0, 0, 1, 6).z.tolist() == [[1.25, 2.25, 3, 4.5, 5.5, 6]]
+
+
+@pytest.mark.parametrize("geographic", [False, True])
+def test_which_tile_counts_depends_on_no_window_and_no_subset(tmp_path, geographic):
+    """Tiles overlap by 12 columns, as those of 3DEP do, and are of different years."""
+    random = np.random.default_rng(3)
+    where = {"dx": 1 / 10800, "crs": "EPSG:4269"} if geographic else {"dx": 10.0}
+    left, top = (-118.0, 35.0) if geographic else (500_000.0, 4_000_000.0)
+    ground = hills(30, 60, 5)
+    paths = []
+    for k, columns in enumerate([np.s_[24:60], np.s_[0:36], np.s_[12:48]]):
+        z = ground[:, columns].copy()
+        z[z != -9999] += random.uniform(0, 3, np.count_nonzero(z != -9999)).astype(np.float32)
+        name = tmp_path / f"{'cab'[k]}.tif"
+        x = left + columns.start * where["dx"]
+        paths.append(write_raster(name, z, left=x, top=top, nodata=-9999, **where))
+    index = index_terrain(paths)
+    assert [tile.path for tile in index.tiles] == paths
+    row, column = index.tiles[1].row, index.tiles[1].column
+    with Terrain(index, 0) as terrain:
+        whole = terrain.read(row, column, 30, 60).z
+        first = terrain.read_tile(index.tiles[0], row, row + 30, column + 24, column + 60)
+        np.testing.assert_array_equal(
+            whole[:, 24:], np.where(np.isnan(first), whole[:, 24:], first)
+        )
+        for _ in range(30):
+            i, j = int(random.integers(0, 29)), int(random.integers(0, 59))
+            window = (
+                row + i,
+                column + j,
+                int(random.integers(1, 31 - i)),
+                int(random.integers(1, 61 - j)),
+            )
+            under = tiles_under(index, *window)
+            random.shuffle(under)
+            with Terrain(index.subset(under), 0) as part:
+                z = part.read(*window).z
+            np.testing.assert_array_equal(z, whole[i : i + window[2], j : j + window[3]])
 
 
 def test_a_truncated_tile_is_named(tmp_path):
@@ -656,10 +709,12 @@ def test_undeclared_nodata_is_named_with_its_place(tmp_path, dtype, value):
     assert str(raised.value) == (
         f"{path}: found {told} in the cell at x 35, y -15, and no nodata value; expected "
         "elevations from -11,000 to 9,000 m, and a declared nodata value for cells without data. "
-        f"Declare it with gdal_edit.py -a_nodata {told}; if it is an elevation in another unit, "
+        f"If it means missing, set dem.nodata: {told}; if it is an elevation in another unit, "
         "name that in dem.vertical_unit."
     )
     assert ground_of(path, 0, 0, 1, 2).z.tolist() == [[1, 2]], "elsewhere the DEM can be used"
+    as_told = ground_of(path, 1, 2, 1, 2, nodata=float(told))
+    np.testing.assert_array_equal(as_told.z, [[7, NAN]])
     declared = write_raster(tmp_path / "b.tif", z, left=0.0, top=0.0, nodata=z[1, 3])
     np.testing.assert_array_equal(ground_of(declared, 1, 2, 1, 2).z, [[7, NAN]])
 
@@ -669,6 +724,32 @@ def test_another_nodata_value_than_the_declared_one_is_named(tmp_path):
     path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=-32768)
     with pytest.raises(TerrainError, match=r"found -9999 in the .*, and the nodata value -32768;"):
         ground_of(path)
+    with pytest.raises(TerrainError, match=r"and the nodata value -32768 and 1;"):
+        ground_of(path, nodata=1)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("int16", 0), ("float32", -999), ("float64", -99.9)])
+def test_dem_nodata_marks_missing_cells_as_a_declared_value_does(tmp_path, dtype, value):
+    z = np.arange(1, 82, dtype=dtype).reshape(9, 9)
+    z[3:7, 2:4] = value
+    z[0, 8] = value
+    plain = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, scale=0.1, unit="ft")
+    declared = write_raster(
+        tmp_path / "b.tif", z, left=0.0, top=0.0, scale=0.1, unit="ft", nodata=z[3, 2].item()
+    )
+    expected, found = ground_of(declared), ground_of(plain, nodata=[-7.5, value])
+    np.testing.assert_array_equal(found.z, expected.z)
+    np.testing.assert_array_equal(found.border, expected.border)
+    assert (found.border & BESIDE_NODATA).any()
+
+
+def test_dem_nodata_is_compared_in_the_type_of_the_stored_numbers(tmp_path):
+    z = np.float32([[0.1, 0.2, 3]])
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0)
+    np.testing.assert_array_equal(ground_of(path, 0, 0, 1, 3, nodata=0.1).z, [[NAN, z[0, 1], 3]])
+    np.testing.assert_array_equal(ground_of(path, 0, 0, 1, 3, nodata=1e300).z, z)
+    double = write_raster(tmp_path / "b.tif", z.astype(np.float64), left=0.0, top=0.0)
+    np.testing.assert_array_equal(ground_of(double, 0, 0, 1, 3, nodata=0.1).z, z)
 
 
 def test_feet_taken_for_metres_are_noticed(tmp_path):
