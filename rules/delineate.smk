@@ -20,7 +20,9 @@ rule delineate:
         rule={
             "snap": STUDY["snap"],
             "network": STUDY["network"],
-            "dem": {key: STUDY["dem"][key] for key in ("conditioning", "max_void_cells")},
+            "dem": {
+                key: STUDY["dem"][key] for key in ("conditioning", "max_void_cells", "max_pit_m")
+            },
         },
         library=library_of("delineate"),
     script:

@@ -46,6 +46,9 @@ class Catchment:
     touches_nodata: bool | None = None
     pool_at_rim: bool | None = None
     needs_larger_window: bool | None = None
+    pit_depth_m: float | None = None
+    deep_pit: bool | None = None
+    open_water: bool | None = None
     perimeter_km: float | None = None
     longest_flow_path_km: float | None = None
     basin_length_km: float | None = None

@@ -14,6 +14,7 @@ import numpy as np
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
+from snakeshed.delineation.level_ground import PatchGround
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.routed_window import Box, Routed
 from snakeshed.delineation.site import DelineationRule, Site
@@ -113,6 +114,7 @@ def delineate_patch(
         return PatchResult(tuple(final), ())
     row, column, height, width = pyramid.window(patch)
     ground = terrain.read(row, column, height, width)
+    window = PatchGround(terrain, row, column, height, width, ground)
     read = time.perf_counter()
     routed = Routed.of(ground, lattice, rule.conditioning, pyramid.backwater_m, threads)
     promoted: list[Site] = []
@@ -128,7 +130,7 @@ def delineate_patch(
             chosen.append((site, box, outcome))
     catchments = routed.catchments([box.flat_index(choice.outlet) for _, box, choice in chosen])
     for (site, box, choice), cells in zip(chosen, catchments, strict=True):
-        final.append(routed.describe(site, patch, box, choice, cells, rule))
+        final.append(routed.describe(site, patch, box, choice, cells, rule, window))
     work = PatchWork(patch, height, width, len(sites), read - started, time.perf_counter() - read)
     return PatchResult(tuple(final), tuple(promoted), work)
 
@@ -224,7 +226,7 @@ def _finish_by_tiles(
     piece = window.catchment_at(row, column)
     outlet = (row - piece.row) * piece.directions.shape[1] + column - piece.column
     (cells,) = piece.catchments([outlet])
-    return piece.describe(site, patch, box, choice, cells, rule)
+    return piece.describe(site, patch, box, choice, cells, rule, window.store.source.patch_ground)
 
 
 def choose(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from snakeshed.delineation.catchment import Catchment
+from snakeshed.delineation.level_ground import PatchGround, level_ground
 from snakeshed.delineation.outlines import outline
 from snakeshed.delineation.pyramid import Patch
 from snakeshed.delineation.site import DelineationRule, Site
@@ -187,6 +188,7 @@ class Routed:
         choice: Snap,
         cells: np.ndarray,
         rule: DelineationRule,
+        ground: PatchGround,
     ) -> Catchment:
         """Measure a catchment and put all that is known of the site together."""
         outlet, rival = choice.outlet, choice.runner_up
@@ -209,10 +211,21 @@ class Routed:
         )
         reported = site.reported_area_km2
         area_km2 = outlet.area_m2 / 1e6
+        level = level_ground(
+            ground,
+            mask[1:-1, 1:-1],
+            self.row + top + 1,
+            self.column + left + 1,
+            box.cell_of(outlet),
+            box.near.width_m,
+            box.near.height_m,
+        )
+        doubts = level.remarks(rule.max_pit_m)
         return Catchment(
             site_id=site.site_id,
             status="ok",
-            reason=_remark(site, cut, choice.final, pool),
+            reason="; ".join(filter(None, [_remark(site, cut, choice.final, pool), *doubts]))
+            or None,
             site_x=site.x,
             site_y=site.y,
             reported_area_km2=reported,
@@ -227,7 +240,7 @@ class Routed:
             cells=int(cells.size),
             snap_distance_m=outlet.distance_m,
             snap_cost=outlet.cost,
-            confidence=confidence(choice, reported),
+            confidence="low" if doubts and reported is not None else confidence(choice, reported),
             runner_up_x=rival_x,
             runner_up_y=rival_y,
             runner_up_area_km2=rival.area_m2 / 1e6 if rival else None,
@@ -237,6 +250,9 @@ class Routed:
             touches_nodata=bool(flags & BESIDE_NODATA),
             pool_at_rim=pool,
             needs_larger_window=not choice.final or site.needs_more,
+            pit_depth_m=level.pit_depth_m,
+            deep_pit=level.pit_depth_m > rule.max_pit_m,
+            open_water=level.open_water,
             perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
             / 1000,
             longest_flow_path_km=longest / 1000,
@@ -279,9 +295,13 @@ class Box:
 
     def centre_of(self, candidate: Candidate) -> tuple[float, float]:
         """Return where a candidate's cell has its centre, in the CRS."""
-        routed = self.routed
-        return routed.lattice.centre(
-            routed.row + self.top + candidate.row, routed.column + self.left + candidate.column
+        return self.routed.lattice.centre(*self.cell_of(candidate))
+
+    def cell_of(self, candidate: Candidate) -> tuple[int, int]:
+        """Return the absolute row and column of a candidate's cell."""
+        return (
+            self.routed.row + self.top + candidate.row,
+            self.routed.column + self.left + candidate.column,
         )
 
 

@@ -9,6 +9,9 @@ import pandas as pd
 
 from snakeshed.grid.snap import SnapRule
 
+MAX_PIT_M = 30.0
+"""Default of `dem.max_pit_m`."""
+
 
 def sites_of(table: pd.DataFrame) -> list[Site]:
     """The sites of a shard's table."""
@@ -63,12 +66,15 @@ class DelineationRule:
     conditioning : {"fill", "carve"}
         Whether water fills a depression and runs over its lowest saddle, or runs through a cut
         from its bottom to that saddle.
+    max_pit_m : float
+        A catchment with a cell farther below its outlet is not to be trusted.
     """
 
     snap: SnapRule
     max_void_cells: int
     channel_km2: float
     conditioning: str = "fill"
+    max_pit_m: float = MAX_PIT_M
 
     @classmethod
     def of(cls, study: Mapping) -> DelineationRule:
@@ -77,11 +83,13 @@ class DelineationRule:
         Parameters
         ----------
         study : mapping
-            With ``snap``, ``dem.max_void_cells``, ``dem.conditioning``, ``network.min_area_km2``.
+            With ``snap``, ``dem.max_void_cells``, ``dem.conditioning``, ``dem.max_pit_m``,
+            ``network.min_area_km2``.
         """
         return cls(
             snap=SnapRule(**study["snap"]),
             max_void_cells=study["dem"]["max_void_cells"],
             channel_km2=study["network"]["min_area_km2"],
             conditioning=study["dem"]["conditioning"],
+            max_pit_m=study["dem"]["max_pit_m"],
         )

@@ -40,8 +40,8 @@ CATCHMENTS = STATUS | {
     "confidence": (
         TEXT,
         "high: area within 10 % and no rival of nearly equal cost; medium: within a factor of "
-        "1.5; low: else, or if a larger window might choose another outlet; unrated: no reported "
-        "area.",
+        "1.5; low: else, if a larger window might choose another outlet, or with deep_pit or "
+        "open_water; unrated: no reported area.",
     ),
     "runner_up_x": (REAL, "x of the best plausible candidate on another drainage line."),
     "runner_up_y": (REAL, "y of that candidate."),
@@ -59,6 +59,15 @@ CATCHMENTS = STATUS | {
         TRUTH,
         "The top patch level cuts the catchment or a candidate that could be better, or is smaller "
         "than the reported area asks for.",
+    ),
+    "pit_depth_m": (REAL, "From the outlet down to the lowest cell of the catchment, m."),
+    "deep_pit": (TRUTH, "pit_depth_m is more than dem.max_pit_m."),
+    "open_water": (
+        TRUTH,
+        "The outlet lies on open water, of which the catchment has an arbitrary part: at least 9 "
+        "connected cells of the catchment, its outlet among them, have exactly the outlet's "
+        "elevation, and the DEM's cells of that elevation that are connected with them reach its "
+        "edge, nodata, or 1 km (16 to 1,000 cells) from the outlet.",
     ),
     "perimeter_km": (REAL, "Length of the outline along the cells' sides, holes included, km."),
     "longest_flow_path_km": (REAL, "Longest flow path to the outlet, km."),

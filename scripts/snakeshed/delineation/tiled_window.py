@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import rasterio
 
+from snakeshed.delineation.level_ground import PatchGround
 from snakeshed.delineation.routed_window import Routed, box_of
 from snakeshed.delineation.site import Site
 from snakeshed.delineation.tiled_flags import find_flags, mark_water_at_rim
@@ -76,6 +77,11 @@ class TerrainWindow:
         if not self.index.is_native:
             return np.dtype(np.float64)
         return np.result_type(np.float32, *(tile.exact_dtype for tile in self.index.tiles))
+
+    @property
+    def patch_ground(self) -> PatchGround:
+        """The raw ground of the window, to be read piece by piece."""
+        return PatchGround(self._terrain, self.row, self.column, self.height, self.width)
 
     @property
     def _terrain(self) -> Terrain:

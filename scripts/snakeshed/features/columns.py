@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 # Columns of `snakeshed.delineation.table.CATCHMENTS` that are repeated in ``features.parquet``, so
 # that nobody has to join to know which sites to trust.
-TRUST = ("confidence", "area_ratio", "touches_edge", "touches_nodata")
+TRUST = (
+    "confidence",
+    "area_ratio",
+    "touches_edge",
+    "touches_nodata",
+    "deep_pit",
+    "open_water",
+)
 
 # What stands before the features of a site, in order.
 BEFORE_FEATURES = ("site_id", "status", "reason", "layer_gap", *TRUST)

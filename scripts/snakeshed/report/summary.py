@@ -98,6 +98,8 @@ def summarise(
         "touches_nodata": int(done["touches_nodata"].sum()),
         "needs_larger_window": sorted(done.loc[done["needs_larger_window"], "site_id"]),
         "pool_at_rim": sorted(done.loc[done["pool_at_rim"], "site_id"]),
+        "deep_pit": sorted(done.loc[done["deep_pit"], "site_id"]),
+        "open_water": sorted(done.loc[done["open_water"], "site_id"]),
         "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
         "layers": {layer.name: _cover(finished.features, layer) for layer in layers},
         "unknown_codes": {
@@ -181,6 +183,13 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         lines.append(
             "Water at the rim of the top patch level may reach: " + _named(summary["pool_at_rim"])
         )
+    if summary.get("deep_pit"):
+        lines.append(
+            "A cell of the catchment lies far below its outlet, a quarry or missing data: "
+            + _named(summary["deep_pit"])
+        )
+    if summary.get("open_water"):
+        lines.append("The outlet lies on open water: " + _named(summary["open_water"]))
     lines += _layer_lines(summary)
     if summary["rows_rejected"] or summary["rows_with_remarks"]:
         lines.append(

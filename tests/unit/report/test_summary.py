@@ -24,6 +24,8 @@ DONE = {
     "touches_nodata": True,
     "needs_larger_window": False,
     "pool_at_rim": False,
+    "deep_pit": False,
+    "open_water": False,
     "patch_level": 1,
 }
 FAILED = dict.fromkeys(DONE) | {"site_id": "z", "status": "on_nodata"}
@@ -32,6 +34,7 @@ FAILED = dict.fromkeys(DONE) | {"site_id": "z", "status": "on_nodata"}
 def finished(*sites: dict, features: list[dict] = (), rejected=NO_ROWS, **told) -> Finished:
     types = {"area_ratio": "float64", "snap_distance_m": "float64", "patch_level": "Int64"}
     types |= dict.fromkeys(("touches_edge", "touches_nodata", "pool_at_rim"), "boolean")
+    types |= dict.fromkeys(("deep_pit", "open_water"), "boolean")
     catchments = pd.DataFrame(sites, columns=list(DONE)).astype(types)
     catchments["needs_larger_window"] = catchments["needs_larger_window"].astype("boolean")
     rows = list(features) or [
@@ -43,8 +46,10 @@ def finished(*sites: dict, features: list[dict] = (), rejected=NO_ROWS, **told) 
 def test_a_summary_by_hand():
     rejected = pd.DataFrame({"row": [1, 2, 3], "action": ["rejected", "kept", "rejected"]})
     done = finished(
-        DONE,
-        DONE | {"site_id": "b", "area_ratio": 0.8, "confidence": "low", "snap_distance_m": 20.0},
+        DONE | {"open_water": True},
+        DONE
+        | {"site_id": "b", "area_ratio": 0.8, "confidence": "low", "snap_distance_m": 20.0}
+        | {"deep_pit": True, "open_water": True},
         DONE | {"site_id": "c", "area_ratio": 1.01, "pool_at_rim": True, "patch_level": 0},
         DONE
         | {"site_id": "d", "area_ratio": None, "confidence": "unrated"}
@@ -72,6 +77,8 @@ def test_a_summary_by_hand():
         "touches_nodata": 4,
         "needs_larger_window": ["d"],
         "pool_at_rim": ["c"],
+        "deep_pit": ["b"],
+        "open_water": ["a", "b"],
         "patch_level": {"0": 1, "1": 3},
         "layers": {},
         "unknown_codes": {},
@@ -172,6 +179,7 @@ def test_a_summary_is_plain_json(tmp_path):
 def test_what_a_person_reads():
     many = [DONE | {"site_id": f"s{k:02}", "pool_at_rim": True} for k in range(10)]
     cut = DONE | {"site_id": "t", "needs_larger_window": True, "confidence": "low"}
+    cut |= {"deep_pit": True, "open_water": True}
     rejected = pd.DataFrame({"row": [1, 2], "action": ["rejected", "kept"]})
     told = {"warnings": ["sites.csv: odd"], "assumptions": ["elevations in metres"]}
     done = finished(*many, cut, FAILED, rejected=rejected, **told)
@@ -182,6 +190,8 @@ def test_what_a_person_reads():
         "Cut by, or too large for, the top patch level: t.",
         "Water at the rim of the top patch level may reach: s00, s01, s02, s03, s04, s05, s06, s07 "
         "and 2 more.",
+        "A cell of the catchment lies far below its outlet, a quarry or missing data: t.",
+        "The outlet lies on open water: t.",
         "Rows of the site table rejected: 1, kept with a remark: 1; see results/mine/rejected.csv.",
         "Assumed: elevations in metres",
         "Warning: sites.csv: odd",

@@ -121,6 +121,7 @@ class TestDefaults:
             "vertical_unit": None,
             "conditioning": "fill",
             "max_void_cells": 64,
+            "max_pit_m": 30,
             "redistribute": False,
             "url": None,
             "licence": None,
