@@ -18,9 +18,11 @@ def main(*, settings: dict, terrain: str, log: str) -> None:
             max_step_m=settings["max_step_m"],
         )
         logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
+        index = check_cells(index)
         for assumption in index.assumptions:
             logger.info("assumed: %s", assumption)
-        check_cells(index)
+        for warning in index.warnings:
+            logger.warning("%s", warning)
         with atomic(terrain) as part:
             part.write_text(index.to_json(), encoding="utf-8")
 

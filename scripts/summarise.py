@@ -36,7 +36,11 @@ def main(
             catchments=read_table(catchments, columns=list(CATCHMENTS)),
             features=read_table(features),
             rejected=pd.read_csv(rejected),
-            warnings=[*of_table, *(warning for file in files for warning in file["warnings"])],
+            warnings=[
+                *of_table,
+                *index.warnings,
+                *(warning for file in files for warning in file["warnings"]),
+            ],
             assumptions=index.assumptions,
         )
         declared = [layer_of(layer) for layer in layers]

@@ -43,7 +43,7 @@ class Finished:
     rejected : pandas.DataFrame
         ``rejected.csv``.
     warnings : sequence of str
-        Of the site table and of the layers' files.
+        Of the site table, the DEM, and the layers' files.
     assumptions : sequence of str
         Of the DEM: what its files do not say.
     """

@@ -170,7 +170,8 @@ def preview_text(preview: Preview) -> str:
     if study["layers"]:
         lines.append(f"Layers: {', '.join(layer['name'] for layer in study['layers'])}.")
     lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
-    lines += [f"Note: {warning}" for warning in (*prepared.warnings, *preview.layer_warnings)]
+    warnings = (*prepared.warnings, *preview.terrain.warnings, *preview.layer_warnings)
+    lines += [f"Note: {warning}" for warning in warnings]
     return "\n".join(lines)
 
 
@@ -184,8 +185,7 @@ def _terrain(settings: Mapping) -> TerrainIndex:
         nodata=settings["nodata"],
         max_step_m=settings["max_step_m"],
     )
-    check_cells(index)
-    return index
+    return check_cells(index)
 
 
 def _is_there(path: str) -> bool:

@@ -151,6 +151,13 @@ class Terrain:
         TerrainError
             They cannot be read, or hold what is no elevation.
         """
+        values = self.read_stored(tile, first_row, end_row, first_column, end_column)
+        return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
+
+    def read_stored(
+        self, tile: DemTile, first_row: int, end_row: int, first_column: int, end_column: int
+    ) -> np.ndarray:
+        """Read cells as `read_tile` does, but return the stored numbers."""
         rows = first_row - tile.row, end_row - tile.row
         columns = first_column - tile.column, end_column - tile.column
         try:
@@ -178,7 +185,7 @@ class Terrain:
         ends = _elevations(tile, np.array([low, high]))
         if low <= max(_SENTINELS) or ends.min() < _LOWEST_M or ends.max() > _HIGHEST_M:
             self._refuse_no_elevations(tile, values, first_row, first_column)
-        return _elevations(tile, values) if tile.exact_dtype == np.float64 else values
+        return values
 
     def compare(self, one: DemTile, other: DemTile, share: tuple[int, int, int, int]) -> np.ndarray:
         """Compare the cells that two tiles share, given as by `overlap`.

@@ -79,7 +79,9 @@ class TerrainIndex:
     max_step_m : float
         Two tiles that differ by more than this in a cell are not of one DEM: ``dem.max_step_m``.
     assumptions : tuple of str
-        What the files do not say and was assumed; for the log.
+        What the files do not say and was assumed.
+    warnings : tuple of str
+        What a person should look at.
     """
 
     lattice: Lattice
@@ -87,6 +89,7 @@ class TerrainIndex:
     tiles: tuple[DemTile, ...]
     max_step_m: float = 0.0
     assumptions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_native(self) -> bool:
@@ -99,10 +102,19 @@ class TerrainIndex:
         bounds = [(t.row, t.row + t.height, t.column, t.column + t.width) for t in self.tiles]
         return np.array(bounds, np.int64).reshape(-1, 4).T
 
+    def touching(self, row: int, column: int, height: int, width: int) -> list[int]:
+        """Return which tiles have cells in a window of the source lattice."""
+        # Thousands of patches ask this of thousands of tiles.
+        first_row, end_row, first_column, end_column = self._bounds
+        rows = (first_row < row + height) & (end_row > row)
+        touched = rows & (first_column < column + width) & (end_column > column)
+        return np.flatnonzero(touched).tolist()
+
     def subset(self, paths: Iterable[str]) -> TerrainIndex:
-        """Keep only the tiles of these paths, in their order."""
+        """Keep only the tiles of these paths, in their order, and nothing said of the others."""
         keep = set(paths)
-        return replace(self, tiles=tuple(tile for tile in self.tiles if tile.path in keep))
+        tiles = tuple(tile for tile in self.tiles if tile.path in keep)
+        return replace(self, tiles=tiles, assumptions=(), warnings=())
 
     def to_json(self) -> str:
         """Return a JSON object from which :meth:`from_json` makes an equal index."""
@@ -127,6 +139,7 @@ class TerrainIndex:
             ),
             max_step_m=fields["max_step_m"],
             assumptions=tuple(fields["assumptions"]),
+            warnings=tuple(fields["warnings"]),
         )
 
 
@@ -150,12 +163,7 @@ def tiles_under(index: TerrainIndex, row: int, column: int, height: int, width: 
         window = _source_window(index, *window)
         if window is None:
             return [tile.path for tile in index.tiles]
-    row, column, height, width = window
-    # Thousands of patches ask this of thousands of tiles.
-    first_row, end_row, first_column, end_column = index._bounds
-    rows = (first_row < row + height) & (end_row > row)
-    touched = rows & (first_column < column + width) & (end_column > column)
-    return [index.tiles[k].path for k in np.flatnonzero(touched)]
+    return [index.tiles[k].path for k in index.touching(*window)]
 
 
 def overlap(

@@ -6,6 +6,7 @@ What this does not meet is found when it is read, and fails the shards that read
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,12 +14,17 @@ from snakeshed.errors import SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
+from snakeshed.terrain.suspects import coarse_cells, few, gaps_between_tiles, suspect_cells
 
 Share = tuple[int, int, int, int]
 """First row, end row, first and end column, absolute; as of `snakeshed.terrain.index.overlap`."""
 
 # Side of the squares of cells that are looked at.
 _SIDE = 32
+
+# Cells that are compared of what two tiles share, in bands.
+_MOST_COMPARED = 1 << 16
+_BANDS = 8
 
 # Files kept open at a time, fewer than any system allows.
 _MOST_OPEN = 64
@@ -28,17 +34,22 @@ _MOST_CELLS = 1 << 32
 _CELLS_AT_A_TIME = 1 << 22
 
 
-def check_cells(index: TerrainIndex) -> None:
+def check_cells(index: TerrainIndex) -> TerrainIndex:
     """Look at cells of every tile, and of what two tiles share.
 
     Of each tile squares in the corners, where undeclared nodata usually lie, and in the middle
-    are read; of what it shares with another one the middle. Tiles at a web address are only
-    looked at until one has data.
+    are read, and rows as `snakeshed.terrain.suspects` says; of what it shares with another one all
+    or parts. Tiles at a web address are only looked at until one has data.
 
     Parameters
     ----------
     index : TerrainIndex
         The whole DEM.
+
+    Returns
+    -------
+    TerrainIndex
+        The same, with what was found in its `assumptions` and `warnings`.
 
     Raises
     ------
@@ -47,6 +58,8 @@ def check_cells(index: TerrainIndex) -> None:
         for each tile; or no cell of the whole DEM has data.
     """
     problems: list[SnakeshedError] = []
+    suspects: list[str] = []
+    steps: dict[tuple[str, str], np.ndarray] = {}
     has_data = False
     with Terrain(index, 0) as terrain:
         for k, tile in enumerate(index.tiles):
@@ -55,7 +68,8 @@ def check_cells(index: TerrainIndex) -> None:
             try:
                 if not is_remote(tile.path):
                     has_data |= _any_data(terrain, tile, [_middle(tile), *_corners(tile)])
-                    _compare(terrain, tile, index.tiles[:k])
+                    steps |= _compare(terrain, tile, index.tiles[:k])
+                    suspects += suspect_cells(terrain, tile, len(index.tiles))
                 elif not has_data:
                     has_data = _any_data(terrain, tile, [_middle(tile)])
             except TerrainError as problem:
@@ -66,6 +80,30 @@ def check_cells(index: TerrainIndex) -> None:
             raise problems[0]
         if not has_data:
             _search(terrain)
+    coarse = coarse_cells(index)
+    return replace(
+        index,
+        assumptions=(*index.assumptions, *_steps_in_words(steps)),
+        warnings=(
+            *index.warnings,
+            *few(suspects, "such cells, rows or columns"),
+            *gaps_between_tiles(index),
+            *([coarse] if coarse else []),
+        ),
+    )
+
+
+def _steps_in_words(steps: dict[tuple[str, str], np.ndarray]) -> list[str]:
+    """Tell by how much tiles differ where they overlap, those that differ most first."""
+    differ = [pair for pair in steps if steps[pair].size and steps[pair].max() > 0]
+    differ.sort(key=lambda pair: (-steps[pair].max(), pair))
+    told = [
+        f"{one} and {other} overlap, and the first of them counts: they differ by "
+        f"{np.median(steps[one, other]):.3g} m (median) and {steps[one, other].max():.3g} m at "
+        f"most, in {steps[one, other].size:,} cells compared."
+        for one, other in differ
+    ]
+    return few(told, "pairs of tiles that differ less")
 
 
 def _any_data(terrain: Terrain, tile: DemTile, shares: Sequence[Share]) -> bool:
@@ -76,17 +114,35 @@ def _any_data(terrain: Terrain, tile: DemTile, shares: Sequence[Share]) -> bool:
     return bool(found)
 
 
-def _compare(terrain: Terrain, tile: DemTile, others: Sequence[DemTile]) -> None:
-    """Read the middle of what a tile shares with each other one, which finds contradictions."""
+def _compare(
+    terrain: Terrain, tile: DemTile, others: Sequence[DemTile]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Read what a tile shares with each other one: their differences, by both paths."""
+    steps = {}
     for other in others:
         share = overlap(other, tile.row, tile.column, tile.height, tile.width)
         if share is None or is_remote(other.path):
             continue
-        first_row, end_row, first_column, end_column = share
-        height, width = min(_SIDE, end_row - first_row), min(_SIDE, end_column - first_column)
-        row = (first_row + end_row - height) // 2
-        column = (first_column + end_column - width) // 2
-        terrain.compare(other, tile, (row, row + height, column, column + width))
+        parts = [terrain.compare(other, tile, part) for part in _parts(share)]
+        steps[other.path, tile.path] = np.concatenate(parts)
+    return steps
+
+
+def _parts(share: Share) -> Iterator[Share]:
+    """Cut bands out of what two tiles share, along its longer side; all of it if it is small."""
+    first_row, end_row, first_column, end_column = share
+    height, width = end_row - first_row, end_column - first_column
+    if height * width <= _MOST_COMPARED:
+        yield share
+        return
+    long, short = max(height, width), min(height, width)
+    band = max(1, _MOST_COMPARED // (_BANDS * short))
+    for k in range(_BANDS):
+        first = (long - band) * k // (_BANDS - 1)
+        if height >= width:
+            yield first_row + first, first_row + first + band, first_column, end_column
+        else:
+            yield first_row, end_row, first_column + first, first_column + first + band
 
 
 def _middle(tile: DemTile) -> Share:

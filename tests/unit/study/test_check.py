@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -177,3 +179,33 @@ def test_a_geographic_dem_and_one_in_feet_are_told_in_their_units(study, tmp_pat
     study["dem"] |= {"target_crs": "EPSG:32611", "resolution": 30}
     line = preview_text(check_study(write(study))).splitlines()[6]
     assert line == "DEM: 1 tile, EPSG:32611, cells of 30 x 30 m, resampled from EPSG:4326."
+
+
+def test_what_a_person_should_look_at_in_the_dem_is_noted(study, capsys):
+    ground = 500 + np.add.outer(np.arange(60), np.arange(60)).astype(np.float32)
+    ground[20:30, 40:50] = -99
+    write_tiles(Path("dem"), ground, [np.s_[:, :30], np.s_[:, 31:]])
+    assert main(["check", write(study)]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+    assert [note[:60] for note in notes] == [
+        "Note: dem/tile_1.tif: 100 of 1,740 cells (0.057 of them) are",
+        "Note: dem/tile_0.tif and dem/tile_1.tif: a gap of 1 column b",
+    ]
+    study["dem"]["nodata"] = -99
+    assert main(["check", write(study)]) == 0
+    assert "are exactly" not in capsys.readouterr().out
+
+
+def test_tiles_that_differ_where_they_overlap_are_told(study, capsys):
+    ground = np.add.outer(np.arange(60), np.arange(60)).astype(np.float32)
+    write_tiles(Path("dem"), ground, [np.s_[:, :36]])
+    write_raster(Path("dem/tile_1.tif"), ground[:, 24:] + 0.5, left=LEFT + 240)
+    study["dem"]["path"] = ["dem/tile_1.tif", "dem"]
+    assert main(["check", write(study)]) == 0
+    assert (
+        "Assumed: dem/tile_1.tif and dem/tile_0.tif overlap, and the first of them counts: they "
+        "differ by 0.5 m (median) and 0.5 m at most, in 720 cells compared."
+    ) in capsys.readouterr().out.splitlines()
+    study["dem"]["max_step_m"] = 0.4
+    assert main(["check", write(study)]) == 1
+    assert "a difference of at most 0.4 m where tiles overlap" in capsys.readouterr().err
