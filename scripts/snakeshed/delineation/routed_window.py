@@ -308,6 +308,8 @@ class Box:
 def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
     """Longitude and latitude, rounded to 1e-8 degrees (1 mm) so that every CPU agrees."""
     lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
+    # Where the terrain goes on beyond the antimeridian, longitudes do.
+    lon -= 360.0 * math.ceil((lon - 180.0) / 360.0)
     return round(lon, 8), round(lat, 8)
 
 

@@ -16,7 +16,8 @@ from snakeshed.terrain.index import TerrainIndex, near_a_tile, tiles_under
 
 COLUMNS = {
     "site_id": "Identifier of the site.",
-    "x": "Easting or longitude of the site, in the CRS of the terrain; null if it has none there.",
+    "x": "Easting or longitude of the site, in the CRS of the terrain; null if it has none there. "
+    "Longitudes are counted on where the DEM goes on beyond the antimeridian.",
     "y": "Northing or latitude of the site, in the CRS of the terrain; null if it has none there.",
     "reported_area_km2": "Published area of the site's catchment, km2; null if none.",
     "level": "Level of the patch pyramid at which the site starts.",
@@ -134,7 +135,7 @@ def _reaches(
     x, y = transformer(crs, index.lattice.crs).transform(x, y)
     if not (math.isfinite(x) and math.isfinite(y)):
         return False
-    return near_a_tile(index, x, y, radius_m)
+    return near_a_tile(index, index.turned(x), y, radius_m)
 
 
 def _extent(index: TerrainIndex) -> tuple[float, float, float, float] | None:
@@ -167,7 +168,7 @@ def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> p
         level, needs_more = pyramid.start_level(area)
         patch = None
         if math.isfinite(x) and math.isfinite(y):
-            x, y = round(x, decimals), round(y, decimals)
+            x, y = round(float(index.turned(x)), decimals), round(y, decimals)
             patch = pyramid.patch_of(*lattice.cell_of(x, y), level).id
         else:
             x = y = math.nan

@@ -6,6 +6,7 @@ import glob
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
@@ -137,12 +138,16 @@ def index_terrain(
         problems.extend(_misfits(header, lattice, by_path[0].path))
     _raise_all(problems)
 
+    tiles = _side_by_side(
+        [_tile(header, lattice, unit_m, also_nodata) for header in headers], lattice
+    )
     assumed = [header.path for header in headers if _unit_of(header, unit_m) is None]
     return TerrainIndex(
         lattice=target or lattice,
         source=lattice,
-        tiles=tuple(_tile(header, lattice, unit_m, also_nodata) for header in headers),
+        tiles=tuple(tiles),
         max_step_m=float(max_step_m),
+        meridian=_middle(tiles, lattice) if lattice.geographic else None,
         assumptions=_assumptions(assumed, len(headers)),
     )
 
@@ -249,6 +254,73 @@ def _tile(
         vertical_unit_m=_unit_of(header, unit_m) or 1.0,
         also_nodata=also_nodata,
     )
+
+
+def _side_by_side(tiles: list[DemTile], lattice: Lattice) -> list[DemTile]:
+    """Place tiles on both sides of the antimeridian side by side.
+
+    Columns are counted from the antimeridian on, or, if tiles have cells on both sides of it, from
+    the end of the widest gap around the globe. Of the places that are whole turns apart, tiles are
+    where most of their columns stay where their headers say. All stay there if there is no gap, or
+    if a parallel is no whole number of cells.
+    """
+    around = _columns_around(lattice)
+    if around is None or any(tile.width > around for tile in tiles):
+        return tiles
+    start: int | None = math.ceil((-180.0 - lattice.x0) / lattice.dx - _ALIGNMENT_TOLERANCE)
+    placed = _counted_from(start, around, tiles)
+    first, end = _range_of(placed)
+    if end > start + around or (end == start + around and first == start):
+        start = _east_of_widest_gap(tiles, around)
+        if start is None:
+            return tiles
+        placed = _counted_from(start, around, tiles)
+    choices = []
+    for turns in {
+        (tile.column - at.column) // around for tile, at in zip(tiles, placed, strict=True)
+    }:
+        moved = [replace(tile, column=tile.column + turns * around) for tile in placed]
+        kept = sum(at.width for tile, at in zip(tiles, moved, strict=True) if tile == at)
+        # Of two that keep as many, the one nearer to Greenwich, or east of it.
+        middle = sum(_range_of(moved))
+        choices.append(((-kept, abs(middle), -middle), moved))
+    return min(choices, key=lambda choice: choice[0])[1]
+
+
+def _range_of(tiles: Sequence[DemTile]) -> tuple[int, int]:
+    """Return the first column of some tiles, and the one after their last."""
+    return min(tile.column for tile in tiles), max(tile.column + tile.width for tile in tiles)
+
+
+def _counted_from(first: int, around: int, tiles: list[DemTile]) -> list[DemTile]:
+    """Place tiles where they begin in the columns of one turn from a first one."""
+    return [replace(tile, column=first + (tile.column - first) % around) for tile in tiles]
+
+
+def _east_of_widest_gap(tiles: list[DemTile], around: int) -> int | None:
+    """Return the column at which the widest gap around the globe ends; None without any."""
+    starts = sorted((tile.column % around, tile.width) for tile in tiles)
+    # Up to here the first columns are covered by tiles that begin before them.
+    covered = max(start + width for start, width in starts) - around
+    widest, found = 0, None
+    for start, width in [*starts, (starts[0][0] + around, 0)]:
+        if start - covered > widest and start > starts[0][0]:
+            widest, found = start - covered, start % around
+        covered = max(covered, start + width)
+    return found
+
+
+def _columns_around(lattice: Lattice) -> int | None:
+    """Return the number of columns around the globe, if that is whole."""
+    if not lattice.geographic:
+        return None
+    around = 360.0 / lattice.dx
+    return round(around) if abs(around - round(around)) < _ALIGNMENT_TOLERANCE else None
+
+
+def _middle(tiles: Sequence[DemTile], lattice: Lattice) -> float:
+    first, end = _range_of(tiles)
+    return round(lattice.x0 + (first + end) / 2 * lattice.dx, 6)
 
 
 def _numbers(nodata: float | Sequence[float] | None) -> tuple[float, ...]:

@@ -306,6 +306,7 @@ class Terrain:
         xs = target.x0 + (np.arange(column, column + width) + 0.5) * target.dx
         ys = target.y0 - (np.arange(row, row + height) + 0.5) * target.dy
         x, y = self._transformer.transform(np.tile(xs, height), np.repeat(ys, width))
+        x = self.index.turned_at_source(x)
         shape = (height, width)
         return (
             ((source.y0 - y) / source.dy).reshape(shape),

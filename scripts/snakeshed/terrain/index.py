@@ -78,6 +78,10 @@ class TerrainIndex:
         In the order of ``dem.path``: where two overlap, the first one that has data counts.
     max_step_m : float
         Two tiles that differ by more than this in a cell are not of one DEM: ``dem.max_step_m``.
+    meridian : float or None
+        Longitude in the middle of the whole DEM, where that is counted in degrees. Tiles on both
+        sides of the antimeridian lie side by side, and longitudes are those within 180 degrees of
+        this one: they may be beyond 180 or -180.
     assumptions : tuple of str
         What the files do not say and was assumed.
     warnings : tuple of str
@@ -88,6 +92,7 @@ class TerrainIndex:
     source: Lattice
     tiles: tuple[DemTile, ...]
     max_step_m: float = 0.0
+    meridian: float | None = None
     assumptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -95,6 +100,20 @@ class TerrainIndex:
     def is_native(self) -> bool:
         """The terrain is read on the DEM's own lattice."""
         return self.lattice == self.source
+
+    def turned(self, x: float) -> float:
+        """Return a longitude as the terrain counts it; an easting as it is."""
+        return x if not self.lattice.geographic else self._turned(x)
+
+    def turned_at_source(self, x: np.ndarray) -> np.ndarray:
+        """Return longitudes as the tiles count them; eastings as they are."""
+        return x if not self.source.geographic else self._turned(x)
+
+    def _turned(self, x: float | np.ndarray) -> float | np.ndarray:
+        if self.meridian is None:
+            return x
+        with np.errstate(invalid="ignore"):  # a place beyond what the CRS can express
+            return x - 360.0 * np.floor((x - self.meridian + 180.0) / 360.0)
 
     @cached_property
     def _bounds(self) -> np.ndarray:
@@ -138,6 +157,7 @@ class TerrainIndex:
                 for tile in fields["tiles"]
             ),
             max_step_m=fields["max_step_m"],
+            meridian=fields["meridian"],
             assumptions=tuple(fields["assumptions"]),
             warnings=tuple(fields["warnings"]),
         )
@@ -197,6 +217,7 @@ def _source_window(
     )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
+    x = index.turned_at_source(x)
     columns, rows = (x - source.x0) / source.dx, (source.y0 - y) / source.dy
     # Between two of these points a smooth map strays by less than one step of the mesh.
     margin_columns = math.ceil(2 + (columns.max() - columns.min()) / steps)
@@ -239,5 +260,5 @@ def on_a_tile(index: TerrainIndex, x: float, y: float) -> bool:
         x, y = transformer(index.lattice.crs, index.source.crs).transform(x, y)
     if not (math.isfinite(x) and math.isfinite(y)):
         return False
-    cell = index.source.cell_of(x, y)
+    cell = index.source.cell_of(index.turned_at_source(x), y)
     return any(overlap(tile, *cell, 1, 1) for tile in index.tiles)
