@@ -221,7 +221,7 @@ def measure(study: dict, sites: int, processes: int, folder: Path) -> dict:
     reported = pd.read_csv(study["sites"]["path"], index_col="site")["area_km2"]
     found = pd.Series({site: area for shard in done for site, area in shard["areas"].items()})
     ratio = found / reported[found.index]
-    within = int(ratio.between(1 / 1.1, 1.1).sum())
+    within = int(ratio.between(0.9, 1.1).sum())
     levels = sum((Counter(shard["levels"]) for shard in done), Counter())
     parts = {
         "sites, index, shards": prepared["seconds"],

@@ -32,10 +32,13 @@ class Catchment:
     outlet_lon: float | None = None
     outlet_lat: float | None = None
     area_km2: float | None = None
+    area_low_km2: float | None = None
+    area_high_km2: float | None = None
     area_ratio: float | None = None
     cells: int | None = None
     snap_distance_m: float | None = None
     snap_cost: float | None = None
+    stability: float | None = None
     confidence: str | None = None
     runner_up_x: float | None = None
     runner_up_y: float | None = None

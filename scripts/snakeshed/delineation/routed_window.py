@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +21,10 @@ from snakeshed.grid.snap import Candidate, Neighbourhood, Snap, confidence
 from snakeshed.kernels.accumulation import accumulate
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
+from snakeshed.kernels.d8 import COLUMN_STEP, ROW_STEP
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill
+from snakeshed.kernels.snapping import follow_to_box
 from snakeshed.kernels.water_at_rim import backwater, pools_at_rim
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.lattice import Lattice, RowGeometry
@@ -101,6 +105,8 @@ class Routed:
     flags : ndarray of uint8, shape (h + 2, w + 2)
         Of all that drains through each cell: the bits of
         `snakeshed.terrain.elevations.Ground.border`, and `POOL`.
+    around : callable or None
+        Reads a piece around an absolute cell, where the arrays are a piece of a window.
     """
 
     lattice: Lattice
@@ -111,6 +117,7 @@ class Routed:
     counts: np.ndarray
     areas_m2: np.ndarray | None
     flags: np.ndarray
+    around: Callable[[int, int], Routed] | None = None
 
     @classmethod
     def of(
@@ -148,7 +155,7 @@ class Routed:
         sizes = self.counts.ravel()[outlets]
         return [cells[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
-    def upslope_m2(self, rows: slice, columns: slice) -> np.ndarray:
+    def upslope_m2(self, rows: slice | int, columns: slice | int) -> np.ndarray:
         """Return the area in m2 that drains through cells of the arrays."""
         if self.areas_m2 is not None:
             return self.areas_m2[rows, columns]
@@ -177,8 +184,31 @@ class Routed:
             # The first and the last row and column of the padded window hold no cells.
             whole=(top, left, rows.stop, columns.stop)
             == (first_row, first_column, end_row, end_column),
+            beyond=partial(self._come_back, (top, left, rows.stop, columns.stop)),
         )
         return Box(self, near, top, left)
+
+    def _come_back(
+        self, box: tuple[int, int, int, int], row: int, column: int, most_m2: float
+    ) -> tuple[int, int] | None:
+        """As `Neighbourhood.beyond`; `box` by its first row and column and those after the last."""
+        piece, down, right = self, 0, 0
+        row, column = row + box[0], column + box[1]
+        while True:
+            shifted = box[0] - down, box[1] - right, box[2] - down, box[3] - right
+            state, row, column = follow_to_box(
+                piece.directions, row, column, *shifted, ROW_STEP, COLUMN_STEP
+            )
+            if state == 1:
+                return row - shifted[0], column - shifted[1]
+            if state == 0 or self.around is None:
+                return None
+            row, column = row + piece.row, column + piece.column
+            piece = self.around(row, column)
+            row, column = row - piece.row, column - piece.column
+            if piece.upslope_m2(row, column) > most_m2:
+                return None
+            down, right = piece.row - self.row, piece.column - self.column
 
     def describe(
         self,
@@ -236,10 +266,13 @@ class Routed:
             outlet_lon=lon,
             outlet_lat=lat,
             area_km2=area_km2,
+            area_low_km2=choice.area_low_m2 / 1e6,
+            area_high_km2=choice.area_high_m2 / 1e6,
             area_ratio=None if reported is None else area_km2 / reported,
             cells=int(cells.size),
             snap_distance_m=outlet.distance_m,
             snap_cost=outlet.cost,
+            stability=choice.stability,
             confidence="low" if doubts and reported is not None else confidence(choice, reported),
             runner_up_x=rival_x,
             runner_up_y=rival_y,
@@ -289,9 +322,18 @@ class Box:
         return int(self.routed.flags.ravel()[self.flat_index(candidate)])
 
     def pool_reaches(self, choice: Snap) -> bool:
-        """Whether water at the rim may reach the catchment of the outlet, or of the runner-up."""
+        """Whether water at the rim may reach the catchment of the outlet, or of the runner-up.
+
+        Or of a plausible candidate.
+        """
         candidates = [each for each in (choice.outlet, choice.runner_up) if each is not None]
-        return any(self.flags_of(candidate) & POOL for candidate in candidates)
+        if any(self.flags_of(candidate) & POOL for candidate in candidates):
+            return True
+        if choice.plausible is None:
+            return False
+        height, width = choice.plausible.shape
+        box = self.routed.flags[self.top : self.top + height, self.left : self.left + width]
+        return bool((box[choice.plausible] & POOL).any())
 
     def centre_of(self, candidate: Candidate) -> tuple[float, float]:
         """Return where a candidate's cell has its centre, in the CRS."""
@@ -323,6 +365,7 @@ def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:
         remarks.append("the reported area asks for a larger window than the top patch level")
     if pool:
         remarks.append(
-            "water at the rim of the top patch level may reach the catchment, or the runner-up's"
+            "water at the rim of the top patch level may reach the catchment, or that of another "
+            "plausible outlet"
         )
     return "; ".join(remarks) or None

@@ -33,15 +33,27 @@ CATCHMENTS = STATUS | {
     "outlet_lon": (REAL, "Longitude of the outlet, degrees (EPSG:4326)."),
     "outlet_lat": (REAL, "Latitude of the outlet, degrees (EPSG:4326)."),
     "area_km2": (REAL, "Area of the catchment, km2."),
+    "area_low_km2": (
+        REAL,
+        "Least area of the plausible outlets: the candidates whose cost exceeds snap_cost by at "
+        "most ln 1.5, the outlet itself among them, km2.",
+    ),
+    "area_high_km2": (REAL, "Largest area of the plausible outlets, km2."),
     "area_ratio": (REAL, "area_km2 / reported_area_km2."),
     "cells": (WHOLE, "Number of DEM cells in the catchment."),
     "snap_distance_m": (REAL, "From the site to the centre of the outlet's cell, m."),
     "snap_cost": (REAL, "Cost of the outlet; the least of all candidates."),
+    "stability": (
+        REAL,
+        "Least intersection over union of the catchment with that of a plausible outlet, 0 to 1: "
+        "0 if one lies on another drainage line.",
+    ),
     "confidence": (
         TEXT,
-        "high: area within 10 % and no rival of nearly equal cost; medium: within a factor of "
-        "1.5; low: else, if a larger window might choose another outlet, or with deep_pit or "
-        "open_water; unrated: no reported area.",
+        "high: area_ratio 0.9 to 1.1 and stability at least 0.8; medium: area_ratio within a "
+        "factor of 1.5; low: else, if a larger window might choose another outlet, if the site "
+        "does not lie on data of the DEM, or with deep_pit or open_water; unrated: no reported "
+        "area.",
     ),
     "runner_up_x": (REAL, "x of the best plausible candidate on another drainage line."),
     "runner_up_y": (REAL, "y of that candidate."),
@@ -53,7 +65,7 @@ CATCHMENTS = STATUS | {
     "pool_at_rim": (
         TRUTH,
         "At the top patch level: a depression that the patch's rim cuts, or water dammed beyond "
-        "it, may reach the catchment or that of the runner-up.",
+        "it, may reach the catchment or that of another plausible outlet.",
     ),
     "needs_larger_window": (
         TRUTH,

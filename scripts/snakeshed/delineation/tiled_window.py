@@ -7,7 +7,7 @@ around its catchment.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,9 @@ from snakeshed.tiled.carving import carve_all
 from snakeshed.tiled.routing import TiledDrainage, fill_all
 from snakeshed.tiled.store import Map, TileStore
 from snakeshed.tiled.tiling import Tiling, hand_over
+
+PIECE = 256
+"""Cells to each side of one by which water is followed; no result depends on it."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,15 @@ class TiledWindow:
         top, left = max(self.row - 1, box[0]), max(self.column - 1, box[1])
         bottom = min(self.row + tiling.height + 1, box[2])
         right = min(self.column + tiling.width + 1, box[3])
+        piece = self._piece(top, left, bottom - top, right - left)
+        return replace(piece, around=self._around_cell)
+
+    def _around_cell(self, row: int, column: int) -> Routed:
+        """Read the cells around an absolute cell of the window, or of the ring around it."""
+        tiling = self.store.tiling
+        top, left = max(self.row - 1, row - PIECE), max(self.column - 1, column - PIECE)
+        bottom = min(self.row + tiling.height + 1, row + PIECE + 1)
+        right = min(self.column + tiling.width + 1, column + PIECE + 1)
         return self._piece(top, left, bottom - top, right - left)
 
     def catchment_at(self, row: int, column: int) -> Routed:

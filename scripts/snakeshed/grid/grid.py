@@ -575,12 +575,16 @@ class Grid(StockGrid):
             - x, y: upper left corner of the cell, as `catchment` and `catchments` expect it;
             - column, row: the cell; -1 without one;
             - area, area_ratio: what the cell drains, and its ratio to `area`;
+            - area_low, area_high: the least and the largest area of the cells that are plausible
+              outlets, whose cost exceeds the least by at most ln 1.5;
             - distance: from the point to the centre of the cell;
             - runner_up_x, runner_up_y, runner_up_area: the best cell on another flow path that
               drains between a third of `area` and three times as much; NaN without one;
-            - confidence: "high" if the area is within 10 % and no runner-up costs nearly as
-              little, "medium" if it is within a factor of 1.5, else "low"; "none" where no cell
-              with data lies within `radius`, and all else is NaN.
+            - stability: the least intersection over union of the cell's catchment with that of
+              a plausible outlet, 0 to 1;
+            - confidence: "high" if the area is within 10 % and the stability at least 0.8,
+              "medium" if the area is within a factor of 1.5, else "low", and for a point without
+              data; "none" where no cell with data lies within `radius`, and all else is NaN.
 
         Raises
         ------

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from snakeshed.grid import snap as snapping
 from snakeshed.grid.pysheds_import import ViewFinder
-from snakeshed.kernels.d8 import NODATA
+from snakeshed.kernels.d8 import COLUMN_STEP, NODATA, ROW_STEP
+from snakeshed.kernels.snapping import follow_to_box
 
 SNAP_COLUMNS = {
     "x": "float64",
@@ -17,11 +18,14 @@ SNAP_COLUMNS = {
     "column": "int64",
     "row": "int64",
     "area": "float64",
+    "area_low": "float64",
+    "area_high": "float64",
     "area_ratio": "float64",
     "distance": "float64",
     "runner_up_x": "float64",
     "runner_up_y": "float64",
     "runner_up_area": "float64",
+    "stability": "float64",
     "confidence": "str",
 }
 
@@ -51,6 +55,13 @@ def snap_one(
         return nothing
     box = (slice(top, bottom), slice(left, right))
     areas = drained[box].astype(np.float64)
+
+    def beyond(row: int, column: int, _: float) -> tuple[int, int] | None:
+        state, row, column = follow_to_box(
+            directions, row + top, column + left, top, left, bottom, right, ROW_STEP, COLUMN_STEP
+        )
+        return (row - top, column - left) if state == 1 else None
+
     near = snapping.Neighbourhood(
         areas_m2=areas,
         # Where nothing is accumulated no outlet can be.
@@ -60,6 +71,7 @@ def snap_one(
         column=column - left,
         width_m=width,
         height_m=height,
+        beyond=beyond,
     )
     # The unit of the areas is that of `acc`; the snapping of sites reads it as square metres.
     wanted_km2 = wanted / 1e6
@@ -74,8 +86,11 @@ def snap_one(
         "column": place[0],
         "row": place[1],
         "area": choice.outlet.area_m2,
+        "area_low": choice.area_low_m2,
+        "area_high": choice.area_high_m2,
         "area_ratio": choice.outlet.area_m2 / wanted,
         "distance": choice.outlet.distance_m,
+        "stability": choice.stability,
         "confidence": snapping.confidence(choice, wanted_km2),
     }
     if choice.runner_up is not None:

@@ -1,4 +1,7 @@
-"""The cost of each cell near a site as its outlet, and which cells lie on one drainage line."""
+"""The cost of each cell near a site as its outlet, and which cells lie on one drainage line.
+
+Drainage lines are followed within a box of cells, and beyond it where that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -128,3 +131,115 @@ def same_drainage_line(directions, row, column, row_step, column_step):
             break
         i, j = i + row_step[code], j + column_step[code]
     return same
+
+
+@compiled
+def last_in_box(directions, row, column, row_step, column_step):
+    """Find where the water of each cell leaves a box, if it does not come by a certain cell.
+
+    Linear in the cells of the box, as `same_drainage_line`.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h, w)
+        D8 codes without cycles.
+    row, column : int
+        The certain cell, which has data.
+    row_step, column_step : ndarray of int64, shape (9,)
+        `ROW_STEP` and `COLUMN_STEP`.
+
+    Returns
+    -------
+    ndarray of int64, shape (h, w)
+        Flat index of the certain cell where the water comes by it, else of the last cell in the
+        box; -1 where there is no data.
+    """
+    rows, columns = directions.shape
+    last = np.full((rows, columns), -1, np.int64)
+    last[row, column] = row * columns + column
+    for start in range(rows * columns):
+        end = np.int64(-1)
+        for look in range(2):
+            i, j = start // columns, start % columns
+            while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+                if last[i, j] >= 0:
+                    end = last[i, j]
+                    break
+                if look == 1:
+                    last[i, j] = end
+                else:
+                    end = np.int64(i * columns + j)
+                code = directions[i, j]
+                if code == OUTSIDE:
+                    break
+                i, j = i + row_step[code], j + column_step[code]
+    return last
+
+
+@compiled
+def mark_downstream(directions, start, row_step, column_step, marks):
+    """Mark a cell of a box and those downstream of it, as far as the water stays in the box.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h, w)
+        D8 codes without cycles.
+    start : int
+        Flat index of the cell, which has data.
+    row_step, column_step : ndarray of int64, shape (9,)
+        `ROW_STEP` and `COLUMN_STEP`.
+    marks : ndarray of bool, shape (h, w)
+        Marked cells are set.
+
+    Returns
+    -------
+    int
+        Flat index of the last one.
+    """
+    rows, columns = directions.shape
+    last = start
+    i, j = start // columns, start % columns
+    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+        marks[i, j] = True
+        last = i * columns + j
+        code = directions[i, j]
+        if code == OUTSIDE:
+            break
+        i, j = i + row_step[code], j + column_step[code]
+    return last
+
+
+@compiled
+def follow_to_box(directions, row, column, top, left, bottom, right, row_step, column_step):
+    """Follow the water of a cell until it enters a box.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h, w)
+        D8 codes.
+    row, column : int
+        The cell.
+    top, left, bottom, right : int
+        First row and column of the box, and those after the last.
+    row_step, column_step : ndarray of int64, shape (9,)
+        `ROW_STEP` and `COLUMN_STEP`.
+
+    Returns
+    -------
+    state : int
+        1 in the box, 2 where the array ends, 0 where the water does.
+    row, column : int
+        The cell there.
+    """
+    rows, columns = directions.shape
+    # No path is longer, unless it goes in a circle.
+    for _ in range(directions.size + 1):
+        if top <= row < bottom and left <= column < right:
+            return 1, row, column
+        if not (0 <= row < rows and 0 <= column < columns):
+            return 2, row, column
+        code = directions[row, column]
+        if code in (NODATA, OUTSIDE):
+            break
+        row, column = row + row_step[code], column + column_step[code]
+    return 0, row, column

@@ -10,8 +10,8 @@ import pandas as pd
 
 from snakeshed.delineation.catchment import STATUSES
 from snakeshed.features.columns import BEFORE_FEATURES, ReliefRule, catchment_columns
-from snakeshed.grid.snap import AMBIGUOUS_COST, CONFIDENCE
-from snakeshed.report.page import fixed, number, words
+from snakeshed.grid.snap import CONFIDENCE, PLAUSIBLE_COST, agreement
+from snakeshed.report.page import fixed, number, percent, words
 
 CONFIDENCES = (*CONFIDENCE, "low", "unrated")
 KINDS = (*CONFIDENCES, *STATUSES[1:])
@@ -89,13 +89,11 @@ def why(row: Mapping[str, Any]) -> list[str]:
             "is the nearest cell that drains at least snap.min_area_km2."
         ]
     else:
-        factor = max(ratio, 1 / ratio)
-        if factor <= CONFIDENCE["high"]:
-            near = "within 10 %"
-        elif factor <= CONFIDENCE["medium"]:
-            near = f"within a factor of {CONFIDENCE['medium']:g}"
-        else:
-            near = f"not within a factor of {CONFIDENCE['medium']:g}"
+        near = {
+            "high": "within 10 %",
+            "medium": "within a factor of 1.5",
+            "low": "not within a factor of 1.5",
+        }[agreement(ratio)]
         told = [
             f"The catchment has {area} km², {fixed(ratio, 2)} times the reported "
             f"{number(row['reported_area_km2'])} km²: {near}."
@@ -103,12 +101,19 @@ def why(row: Mapping[str, Any]) -> list[str]:
     if row["runner_up_cost"] is None:
         told.append("No other drainage line nearby is a plausible outlet.")
     else:
-        ambiguous = row["runner_up_cost"] - row["snap_cost"] < AMBIGUOUS_COST
+        plausible = row["runner_up_cost"] <= row["snap_cost"] + PLAUSIBLE_COST
         told.append(
             f"The runner-up, on another drainage line {fixed(row['runner_up_distance_m'], 0)} m "
             f"from the site with {number(row['runner_up_area_km2'])} km², "
-            + ("costs nearly as little" if ambiguous else "costs more")
+            + ("costs not much more" if plausible else "costs more")
             + f": {number(row['runner_up_cost'])} against {number(row['snap_cost'])}."
+        )
+    if row["stability"] < 1:
+        share = percent(row["stability"]) if row["stability"] else "nothing"
+        told.append(
+            f"Plausible outlets nearby drain {number(row['area_low_km2'])} to "
+            f"{number(row['area_high_km2'])} km². The catchment of one of them has {share} in "
+            "common with this one."
         )
     return told + [f"{remark[0].upper()}{remark[1:]}." for remark in remarks(row)]
 

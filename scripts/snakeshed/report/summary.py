@@ -73,6 +73,8 @@ def summarise(
     dict
         Plain values, the same for the same tables.
     """
+    from snakeshed.grid.snap import agreement
+
     catchments, rejected = finished.catchments, finished.rejected
     done = catchments[catchments["status"] == "ok"]
     ratio = done["area_ratio"].dropna()
@@ -92,7 +94,7 @@ def summarise(
         "assumptions": list(finished.assumptions),
         "confidence": dict(sorted(Counter(done["confidence"]).items())),
         "area_ratio_median": _rounded(ratio.median()),
-        "area_within_10_percent": _rounded(ratio.between(1 / 1.1, 1.1).mean()),
+        "area_within_10_percent": _rounded((ratio.map(agreement) == "high").mean()),
         "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
         "touches_edge": int(done["touches_edge"].sum()),
         "touches_nodata": int(done["touches_nodata"].sum()),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rasters import write_raster
 
 from snakeshed.backends.local import Backend
+from snakeshed.delineation import tiled_window
 from snakeshed.delineation.catchment import STATUSES, Catchment
 from snakeshed.delineation.delineate import delineate
 from snakeshed.delineation.outlines import cells_within
@@ -134,6 +135,52 @@ def test_catchments_are_what_a_breadth_first_search_finds(tmp_path, seed, relief
     done = only(run([site_at(row, column)], index, patches_of(index, 200.0, 200.0, 1), rule))
     expected = reference.upslope(directions, (row + 1, column + 1))
     assert cells_of(done, index) == {(i - 1, j - 1) for i, j in expected}
+
+
+@examples(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 10_000),
+    st.floats(0, 40),
+    st.integers(2, 27),
+    st.integers(2, 27),
+    st.sampled_from([None, 0.0005, 0.002, 0.005]),
+)
+def test_the_stability_is_the_worst_overlap_with_a_plausible_catchment(
+    tmp_path, seed, relief, row, column, area
+):
+    """Whole catchments, though snapping sees a box of 9 x 9 cells, and tiles 7 x 7 beyond it."""
+    z = hills(30, 30, seed, relief)
+    index = index_of(tmp_path, z)
+    padded = reference.pad(z)
+    sizes = np.full(32, CELL)
+    border = reference.beside_nodata(padded)
+    directions = reference.route(reference.priority_flood(padded, border), border, sizes, sizes)
+    rule = replace(RULE, snap=SnapRule(25.0, 0.05, 0.0004))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tiled_window, "PIECE", 3)
+        site = site_at(row, column, area=area)
+        done = only(run([site], index, patches_of(index, 400.0, 400.0, 1), rule))
+    costs = {}
+    for i, j in np.ndindex(30, 30):
+        share = math.hypot(i - row, j - column) * CELL / 25.0
+        size = len(reference.upslope(directions, (i + 1, j + 1))) / 10_000
+        if share <= 1 and area is not None:
+            costs[i, j] = abs(math.log(size / area)) + 0.05 * share
+        elif share <= 1 and size >= 0.0004:
+            costs[i, j] = share
+    if done.status != "ok":
+        assert not costs
+        return
+    outlet = min(costs, key=lambda cell: (round(costs[cell], 9), cell))
+    ours = reference.upslope(directions, (outlet[0] + 1, outlet[1] + 1))
+    near = [
+        reference.upslope(directions, (i + 1, j + 1))
+        for (i, j), cost in costs.items()
+        if cost <= costs[outlet] + math.log(1.5)
+    ]
+    assert done.stability == min(len(ours & each) / len(ours | each) for each in near)
+    assert done.area_low_km2 == pytest.approx(min(map(len, near)) / 10_000)
+    assert done.area_high_km2 == pytest.approx(max(map(len, near)) / 10_000)
 
 
 def test_nested_sites_and_sites_on_one_cell(tmp_path):

@@ -211,10 +211,28 @@ def test_confidence_and_the_runner_up():
     sure = grid.snap([x, y], 11.0, fdir, radius=8.0)
     assert sure.confidence[0] == "high"
     assert np.isnan(sure.runner_up_area[0])
+    # No other cell lies within the radius.
+    assert sure[["area_low", "area_high", "stability"]].loc[0].tolist() == [11, 11, 1]
     torn = grid.snap([x, y], 11.0, fdir, radius=15.0)
     assert (torn.confidence[0], torn.runner_up_area[0]) == ("medium", 11)
+    assert torn.stability[0] == 0.0
     assert (torn.runner_up_x[0], torn.runner_up_y[0]) == fdir.affine @ (1, 10)
     assert grid.snap([x, y], 5.0, fdir, radius=8.0).confidence[0] == "low"
+
+
+@pytest.mark.parametrize(("joined", "stability"), [(True, 1000 / 1060), (False, 0.0)])
+def test_water_that_leaves_the_radius_and_comes_back_is_one_flow_path(joined, stability):
+    # East in the first row, west in the last: one brook, if they meet at the far end.
+    numbers = np.zeros((3, 30), np.int64)
+    numbers[0], numbers[2], numbers[:2, -1] = 1, 16, 4 if joined else 1
+    drained = np.zeros((3, 30))
+    drained[0], drained[1, -1], drained[2] = 1000 + np.arange(30), 1030, 1060 - np.arange(30)
+    fdir, acc = raster(numbers, nodata=0), raster(drained)
+    x, y = fdir.affine @ (0.5, 1.5)
+    grid = Grid(viewfinder=fdir.viewfinder)
+    found = grid.snap([x, y], 1000.0, fdir, acc, radius=13.0)
+    assert found[["area", "area_low", "area_high"]].loc[0].tolist() == [1000, 1000, 1060]
+    assert found.stability[0] == stability
 
 
 def test_a_point_far_from_all_data_is_a_row_with_the_reason(grid, drainage):

@@ -19,6 +19,9 @@ GOOD = {
     "reason": None,
     "confidence": "high",
     "area_km2": 1.234,
+    "area_low_km2": 1.234,
+    "area_high_km2": 1.234,
+    "stability": 1.0,
     "area_ratio": 1.02,
     "reported_area_km2": 1.21,
     "snap_cost": 0.02,
@@ -43,12 +46,15 @@ RIVAL = {"runner_up_cost": 0.05, "runner_up_area_km2": 1.4, "runner_up_distance_
             ],
         ),
         (
-            {"area_ratio": 0.7, "reported_area_km2": 1.76} | RIVAL,
+            {"area_ratio": 0.7, "reported_area_km2": 1.76, "stability": 0.0, "area_high_km2": 1.4}
+            | RIVAL,
             [
                 "The catchment has 1.23 km², 0.70 times the reported 1.76 km²: within a factor of "
                 "1.5.",
                 "The runner-up, on another drainage line 61 m from the site with 1.40 km², costs "
-                "nearly as little: 0.0500 against 0.0200.",
+                "not much more: 0.0500 against 0.0200.",
+                "Plausible outlets nearby drain 1.23 to 1.40 km². The catchment of one of them has "
+                "nothing in common with this one.",
             ],
         ),
         (
@@ -59,6 +65,15 @@ RIVAL = {"runner_up_cost": 0.05, "runner_up_area_km2": 1.4, "runner_up_distance_
                 "The runner-up, on another drainage line 61 m from the site with 1.40 km², costs "
                 "more: 1.00 against 0.0200.",
                 "Touches the edge of the DEM: the area is a lower bound.",
+            ],
+        ),
+        (
+            {"area_ratio": 1.1, "stability": 0.714, "area_low_km2": 0.881},
+            [
+                "The catchment has 1.23 km², 1.10 times the reported 1.21 km²: within 10 %.",
+                "No other drainage line nearby is a plausible outlet.",
+                "Plausible outlets nearby drain 0.881 to 1.23 km². The catchment of one of them has "
+                "71 % in common with this one.",
             ],
         ),
         (

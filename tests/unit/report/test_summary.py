@@ -43,6 +43,13 @@ def finished(*sites: dict, features: list[dict] = (), rejected=NO_ROWS, **told) 
     return Finished(catchments, pd.DataFrame(rows), rejected, **told)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "share"), [(0.9, 1.0), (0.8999, 0.0), (0.363 / 0.33, 1.0), (1.1001, 0.0)]
+)
+def test_within_10_percent_is_from_0_9_to_1_1(ratio, share):
+    assert summarise("a", finished(DONE | {"area_ratio": ratio}))["area_within_10_percent"] == share
+
+
 def test_a_summary_by_hand():
     rejected = pd.DataFrame({"row": [1, 2, 3], "action": ["rejected", "kept", "rejected"]})
     done = finished(
