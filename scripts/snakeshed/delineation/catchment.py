@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import shapely
 
-STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream", "worker_killed")
-"""The closed list: delineated, or the one reason why not."""
+STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream", "worker_killed", "area_mismatch")
+"""The closed list: delineated, or the one reason why not.
+
+``area_mismatch`` has a catchment, but one that is not to be used.
+"""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,8 @@ def delineate_patch(
             chosen.append((site, box, outcome))
     catchments = routed.catchments([box.flat_index(choice.outlet) for _, box, choice in chosen])
     for (site, box, choice), cells in zip(chosen, catchments, strict=True):
-        final.append(routed.describe(site, patch, box, choice, cells, rule, window))
+        on_tile = on_a_tile(terrain.index, site.x, site.y)
+        final.append(routed.describe(site, patch, box, choice, cells, rule, window, on_tile))
     work = PatchWork(patch, height, width, len(sites), read - started, time.perf_counter() - read)
     return PatchResult(tuple(final), tuple(promoted), work)
 
@@ -226,7 +227,8 @@ def _finish_by_tiles(
     piece = window.catchment_at(row, column)
     outlet = (row - piece.row) * piece.directions.shape[1] + column - piece.column
     (cells,) = piece.catchments([outlet])
-    return piece.describe(site, patch, box, choice, cells, rule, window.store.source.patch_ground)
+    ground, on_tile = window.store.source.patch_ground, on_a_tile(index, site.x, site.y)
+    return piece.describe(site, patch, box, choice, cells, rule, ground, on_tile)
 
 
 def choose(

@@ -219,8 +219,12 @@ class Routed:
         cells: np.ndarray,
         rule: DelineationRule,
         ground: PatchGround,
+        on_tile: bool,
     ) -> Catchment:
-        """Measure a catchment and put all that is known of the site together."""
+        """Measure a catchment and put all that is known of the site together.
+
+        `on_tile` tells whether the site itself lies on a tile of the DEM.
+        """
         outlet, rival = choice.outlet, choice.runner_up
         x, y = box.centre_of(outlet)
         lon, lat = _lon_lat(self.lattice.crs, x, y)
@@ -241,6 +245,9 @@ class Routed:
         )
         reported = site.reported_area_km2
         area_km2 = outlet.area_m2 / 1e6
+        mismatch = _mismatch(area_km2, reported, rule.snap.max_area_mismatch)
+        aside = None if choice.on_data else _aside(on_tile, outlet.distance_m)
+        remark = _remark(site, cut, choice.final, pool)
         level = level_ground(
             ground,
             mask[1:-1, 1:-1],
@@ -253,9 +260,8 @@ class Routed:
         doubts = level.remarks(rule.max_pit_m)
         return Catchment(
             site_id=site.site_id,
-            status="ok",
-            reason="; ".join(filter(None, [_remark(site, cut, choice.final, pool), *doubts]))
-            or None,
+            status="area_mismatch" if mismatch else "ok",
+            reason="; ".join(filter(None, (mismatch, aside, remark, *doubts))) or None,
             site_x=site.x,
             site_y=site.y,
             reported_area_km2=reported,
@@ -353,6 +359,29 @@ def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
     # Where the terrain goes on beyond the antimeridian, longitudes do.
     lon -= 360.0 * math.ceil((lon - 180.0) / 360.0)
     return round(lon, 8), round(lat, 8)
+
+
+def _mismatch(area_km2: float, reported_km2: float | None, most: float | None) -> str | None:
+    """Why a catchment is not to be used, if it is not."""
+    if reported_km2 is None or most is None:
+        return None
+    ratio = area_km2 / reported_km2
+    # A ratio of decimal numbers may miss the limit by a rounding error.
+    if max(ratio, 1 / ratio) <= most * (1 + 1e-9):
+        return None
+    return (
+        f"the catchment has {area_km2:.4g} km2, {ratio:.3g} times the reported "
+        f"{reported_km2:.4g} km2: more apart than snap.max_area_mismatch = {most:g}"
+    )
+
+
+def _aside(on_tile: bool, distance_m: float) -> str:
+    """Remark on a site that does not lie on data itself."""
+    where = "on nodata of the DEM" if on_tile else "outside the DEM"
+    return (
+        f"the site lies {where}: its outlet is the cell with data within snap.radius_m that fits "
+        f"best, {distance_m:.0f} m away"
+    )
 
 
 def _remark(site: Site, cut: bool, final: bool, pool: bool) -> str | None:

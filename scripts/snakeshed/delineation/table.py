@@ -12,7 +12,7 @@ from snakeshed.tables.schema import REAL, TEXT, TRUTH, WHOLE, table_of
 
 STATUS = {
     "site_id": (TEXT, "Identifier of the site."),
-    "status": (TEXT, f"ok, or why there is no catchment: {', '.join(STATUSES[1:])}."),
+    "status": (TEXT, f"ok, or why there is no catchment to use: {', '.join(STATUSES[1:])}."),
     "reason": (TEXT, "The status in words, or a remark on a delineated site; null if none."),
 }
 

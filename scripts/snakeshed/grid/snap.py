@@ -45,7 +45,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class SnapRule:
-    """How sites are snapped; the ``snap`` section of the configuration."""
+    """How sites are snapped, and what is refused; the ``snap`` section of the configuration."""
 
     radius_m: float
     distance_weight: float

@@ -80,7 +80,7 @@ def why(row: Mapping[str, Any]) -> list[str]:
     row : mapping
         Plain values of ``catchments.parquet``, and ``layer_gap``.
     """
-    if row["status"] != "ok":
+    if row["status"] not in ("ok", "area_mismatch"):
         return [f"Not delineated, {words(row['status'])}: {row['reason']}."]
     area, ratio = number(row["area_km2"]), row["area_ratio"]
     if ratio is None:
@@ -98,6 +98,8 @@ def why(row: Mapping[str, Any]) -> list[str]:
             f"The catchment has {area} km², {fixed(ratio, 2)} times the reported "
             f"{number(row['reported_area_km2'])} km²: {near}."
         ]
+    if row["status"] == "area_mismatch":
+        told.insert(0, "Delineated, but without features, and not to be used as it is.")
     if row["runner_up_cost"] is None:
         told.append("No other drainage line nearby is a plausible outlet.")
     else:

@@ -219,7 +219,7 @@ def report(
 
 _COLUMNS = [
     {"name": "Site", "title": "site_id", "numeric": False},
-    {"name": "Confidence", "title": "confidence, or status if not delineated", "numeric": False},
+    {"name": "Confidence", "title": "confidence, or status if not ok", "numeric": False},
     {"name": "Area, km²", "title": "area_km2: area of the catchment, km2", "numeric": True},
     {"name": "Reported, km²", "title": "reported_area_km2: published area, km2", "numeric": True},
     {"name": "Ratio", "title": "area_ratio: area over reported area", "numeric": True},
@@ -266,7 +266,7 @@ def _site(k: int, row: Mapping[str, Any], drawn: MapSite) -> dict[str, Any]:
         "area": row["area_km2"],
         "remarks": "; ".join(remarks(row)),
         "outline": drawn.outline,
-        "mark": drawn.point if failed else drawn.outlet,
+        "mark": drawn.outlet or drawn.point,
     }
 
 
@@ -275,8 +275,12 @@ def _headline(summary: Mapping) -> str:
     failed = ", ".join(
         f"{len(ids)} {words(status)}" for status, ids in summary["not_delineated"].items()
     )
-    return f"{done} of {_sites(summary['sites'])} delineated" + (
-        f"; not delineated: {failed}." if failed else "."
+    refused = len(summary.get("area_mismatch", ()))
+    return (
+        f"{done} of {_sites(summary['sites'])} delineated"
+        + (f"; not delineated: {failed}" if failed else "")
+        + (f"; {refused} with another area than reported" if refused else "")
+        + "."
     )
 
 
@@ -320,7 +324,7 @@ def _snaps_told(distances: Sequence[float | None], radius_m: float) -> str:
 
 
 def _failures(catchments: pd.DataFrame) -> list[dict[str, Any]]:
-    """Sites that were not delineated, by status and reason, the most frequent reasons first."""
+    """Sites without features, by status and reason, the most frequent reasons first."""
     failed = catchments[catchments["status"] != "ok"]
     groups: dict[tuple[str, str], list[str]] = {}
     for site in failed.itertuples():

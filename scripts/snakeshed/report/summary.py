@@ -77,7 +77,8 @@ def summarise(
 
     catchments, rejected = finished.catchments, finished.rejected
     done = catchments[catchments["status"] == "ok"]
-    ratio = done["area_ratio"].dropna()
+    mismatch = catchments["status"] == "area_mismatch"
+    ratio, all_ratios = done["area_ratio"].dropna(), catchments["area_ratio"].dropna()
     statuses = Counter(catchments["status"])
     return {
         "study": study,
@@ -86,11 +87,12 @@ def summarise(
         "not_delineated": {
             status: sorted(catchments.loc[catchments["status"] == status, "site_id"])
             for status in STATUSES[1:]
-            if statuses[status]
+            if statuses[status] and status != "area_mismatch"
         },
+        "area_mismatch": sorted(catchments.loc[mismatch, "site_id"]),
         "rows_rejected": int((rejected["action"] == "rejected").sum()),
         "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
-        "warnings": [*finished.warnings, *_area_warnings(ratio, area_unit)],
+        "warnings": [*finished.warnings, *_area_warnings(all_ratios, area_unit)],
         "assumptions": list(finished.assumptions),
         "confidence": dict(sorted(Counter(done["confidence"]).items())),
         "area_ratio_median": _rounded(ratio.median()),
@@ -168,6 +170,11 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         f"Study {summary['study']}: {summary['sites']} sites, "
         f"{summary['status'].get('ok', 0)} delineated; not delineated: {not_ok}.",
     ]
+    if summary.get("area_mismatch"):
+        lines.append(
+            "Without features, since the area is beyond snap.max_area_mismatch: "
+            + _named(summary["area_mismatch"])
+        )
     if summary["area_ratio_median"] is not None:
         lines.append(
             f"Area against reported area: median ratio {summary['area_ratio_median']:.3f}, "

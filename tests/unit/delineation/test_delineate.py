@@ -476,9 +476,56 @@ def test_sites_at_the_rim_and_just_outside_have_a_catchment(holed, place):
     assert done.status == "ok"
     row, column = place
     outside = (row + (row == 59) - (row == 0), column + (column == 49) - (column == 0))
-    snapped = only(run([site_at(*outside, area=0.0001)], holed))
+    snapped = only(run([site_at(*outside, area=done.area_km2)], holed))
     assert snapped.status == "ok"
-    assert snapped.snap_distance_m > 0
+    assert snapped.reason == (
+        "the site lies outside the DEM: its outlet is the cell with data within snap.radius_m "
+        f"that fits best, {snapped.snap_distance_m:.0f} m away"
+    )
+    # However well the area fits, the true outlet may be one that the DEM does not have.
+    fits = only(run([site_at(*outside, area=snapped.area_km2)], holed))
+    assert (fits.area_ratio, fits.confidence) == (1.0, "low")
+    assert only(run([site_at(*place, area=done.area_km2)], holed)).confidence != "low"
+
+
+def test_a_site_on_nodata_says_so(holed):
+    done = only(run([site_at(28, 18, area=0.01)], holed))
+    assert (done.status, done.confidence) == ("ok", "low")
+    assert done.reason.startswith("the site lies on nodata of the DEM: its outlet is the cell ")
+    unrated = only(run([site_at(28, 18)], holed, rule=replace(RULE, snap=LOOSE)))
+    assert (unrated.status, unrated.confidence) == ("ok", "unrated")
+    assert unrated.reason == done.reason
+
+
+LOOSE = SnapRule(15.0, 0.05, 1e-9)
+
+
+# ---- a catchment of another size than reported -----------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 2.0, 10.0])
+def test_an_area_too_far_from_the_reported_one_is_refused_but_kept(tmp_path, factor):
+    index = index_of(tmp_path, hills(20, 20, 3))
+    site = site_at(12, 9)
+    snap = SnapRule(1.0, 0.05, 1e-9)
+
+    def found(reported, most):
+        rule = replace(RULE, snap=replace(snap, max_area_mismatch=most))
+        return only(run([replace(site, reported_area_km2=reported)], index, rule=rule))
+
+    area = found(None, 1.0).area_km2
+    assert found(None, 1.0).status == "ok"
+    done, refused = found(area / factor, None), found(area / factor, 1.9)
+    assert done.status == "ok"
+    reason = (
+        f"the catchment has {area:.4g} km2, {factor:.3g} times the reported {area / factor:.4g} "
+        "km2: more apart than snap.max_area_mismatch = 1.9"
+    )
+    assert refused.reason == "; ".join(filter(None, (reason, done.reason)))
+    assert replace(refused, status="ok", reason=done.reason) == done
+    # The limit itself is accepted, and what is not beyond it.
+    for most in (max(factor, 1 / factor), 11.0):
+        assert found(area / factor, most) == done
 
 
 def test_a_tile_that_cannot_be_read_is_named(tmp_path):

@@ -156,6 +156,22 @@ def test_shards_without_a_catchment_have_the_same_columns(study, sites):
         assert len(read_table(other)) == len(sites)
 
 
+def test_a_catchment_of_another_area_has_no_features(study):
+    catchments = read_table(study.run(SITES)[0])
+    refused = catchments.assign(
+        status=["ok", "area_mismatch", "ok", "outside_dem"],
+        reason=[None, "too large", None, "none"],
+    )
+    with Terrain(study.index, 0) as terrain:
+        before = extract_features(catchments, terrain, RELIEF, study.layers)
+        after = extract_features(refused, terrain, RELIEF, study.layers)
+    assert after[0] == before[0]
+    assert after[2] == before[2]
+    trust = {name: before[1][name] for name in TRUST}
+    told = {"site_id": "b", "status": "area_mismatch", "reason": "too large"}
+    assert after[1] == told | trust
+
+
 def test_a_crs_without_a_code_all_the_way(tmp_path):
     study = Study(tmp_path, OWN_CRS)
     catchments, features = map(read_table, study.run(SITES))

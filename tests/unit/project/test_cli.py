@@ -88,6 +88,7 @@ def test_summary_of_a_study(tmp_path, capsys):
         "sites": 3,
         "status": {"ok": 1, "outside_dem": 2},
         "not_delineated": {"outside_dem": ["b", "c"]},
+        "area_mismatch": [],
         "confidence": {"high": 1},
         "area_ratio_median": 0.97,
         "area_within_10_percent": 1.0,

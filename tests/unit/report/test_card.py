@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -164,6 +165,15 @@ def test_the_page_has_every_value_with_its_description(study):
 def test_a_failed_site_has_a_page_with_its_reason_and_no_features(study):
     text = card(values_of(study, "far"), b"picture")
     assert "Not delineated, outside DEM: no tile of the DEM lies within 100 m of the site." in text
+    assert "<h2>Layer rain</h2>" not in text
+
+
+def test_a_catchment_that_is_not_used_has_a_page_without_features(study):
+    values = values_of(study, "a")
+    refused = dict(values.catchment) | {"status": "area_mismatch", "reason": "too large"}
+    text = card(replace(values, catchment=refused), b"picture")
+    assert "Delineated, but without features, and not to be used as it is. " in text
+    assert '<span class="chip area_mismatch failed">area mismatch</span>' in text
     assert "<h2>Layer rain</h2>" not in text
 
 

@@ -72,8 +72,8 @@ RIVAL = {"runner_up_cost": 0.05, "runner_up_area_km2": 1.4, "runner_up_distance_
             [
                 "The catchment has 1.23 km², 1.10 times the reported 1.21 km²: within 10 %.",
                 "No other drainage line nearby is a plausible outlet.",
-                "Plausible outlets nearby drain 0.881 to 1.23 km². The catchment of one of them has "
-                "71 % in common with this one.",
+                "Plausible outlets nearby drain 0.881 to 1.23 km². The catchment of one of them "
+                "has 71 % in common with this one.",
             ],
         ),
         (
@@ -82,6 +82,16 @@ RIVAL = {"runner_up_cost": 0.05, "runner_up_area_km2": 1.4, "runner_up_distance_
                 "The catchment has 1.23 km². No area is reported that could confirm the outlet: it "
                 "is the nearest cell that drains at least snap.min_area_km2.",
                 "No other drainage line nearby is a plausible outlet.",
+            ],
+        ),
+        (
+            {"status": "area_mismatch", "area_ratio": 4.0, "reason": "the catchment is too large"},
+            [
+                "Delineated, but without features, and not to be used as it is.",
+                "The catchment has 1.23 km², 4.00 times the reported 1.21 km²: not within a factor "
+                "of 1.5.",
+                "No other drainage line nearby is a plausible outlet.",
+                "The catchment is too large.",
             ],
         ),
         (
@@ -104,6 +114,7 @@ def test_remarks_tell_what_limits_a_site():
 
 def test_a_site_is_shown_as_its_confidence_or_its_status():
     assert kind_of(GOOD) == "high"
+    assert kind_of(GOOD | {"status": "area_mismatch"}) == "area_mismatch"
     assert kind_of(GOOD | {"status": "no_stream", "confidence": None}) == "no_stream"
     assert [kind_in_words(kind) for kind in ("low", "unrated", "outside_dem")] == [
         "low confidence",

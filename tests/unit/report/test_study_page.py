@@ -243,6 +243,31 @@ def test_rejected_rows_are_told_the_first_200_of_many(study):
     assert "And 50 more in rejected.csv." in text
 
 
+def test_a_catchment_that_is_not_used_is_drawn_and_told(study):
+    catchments = study.results.catchments
+    refused = catchments["site_id"] == catchments.loc[catchments["status"] == "ok", "site_id"].max()
+    (name,) = catchments.loc[refused, "site_id"]
+    status = catchments["status"].mask(refused, "area_mismatch")
+    reason = catchments["reason"].mask(refused, "too <large>")
+    results = replace(
+        study.results,
+        catchments=catchments.assign(status=status, reason=reason),
+        features=study.results.features.assign(status=status),
+        summary=study.results.summary | {"area_mismatch": [name]},
+    )
+    with study.terrain() as terrain:
+        text = report(results, terrain, MADE_WITH)
+    page = Reader(text)
+    number = str(list(catchments["site_id"]).index(name))
+    own = [each for each in page.of("path") if each.get("data-site") == number]
+    assert [each["class"] for each in own] == ["area_mismatch failed"]
+    (row,) = [each for each in page.of("tr") if each.get("data-site") == number]
+    assert row["data-kind"] == "area_mismatch"
+    assert "<td>too &lt;large&gt;</td>" in text
+    assert "; 1 with another area than reported." in text
+    assert any(each.get("class") == "bar failed" for each in page.of("rect"))
+
+
 def test_a_study_without_any_catchment_has_a_page(tmp_path):
     study = small_study(tmp_path, ["g", "h"])
     failed = study.results.catchments["status"] != "none"

@@ -43,6 +43,25 @@ def finished(*sites: dict, features: list[dict] = (), rejected=NO_ROWS, **told) 
     return Finished(catchments, pd.DataFrame(rows), rejected, **told)
 
 
+def test_sites_of_another_area_are_named_and_count_for_no_figure_but_the_warning():
+    refused = [
+        DONE | {"site_id": f"r{k}", "status": "area_mismatch", "area_ratio": 0.39 + k / 100}
+        for k in range(6)
+    ]
+    refused = [site | {"area_ratio": site["area_ratio"] / 100} for site in refused]
+    done = summarise("mine", finished(DONE, FAILED, *refused), area_unit="km2")
+    assert done["status"] == {"ok": 1, "on_nodata": 1, "area_mismatch": 6}
+    assert done["not_delineated"] == {"on_nodata": ["z"]}
+    assert done["area_mismatch"] == ["r0", "r1", "r2", "r3", "r4", "r5"]
+    assert (done["area_ratio_median"], done["confidence"]) == (1.1, {"high": 1})
+    assert len(done["warnings"]) == 1
+    assert "are the areas in acre?" in done["warnings"][0]
+    text = summary_text(done, "results/mine")
+    assert (
+        "Without features, since the area is beyond snap.max_area_mismatch: r0, r1, r2, r3, r4, r5."
+    ) in text
+
+
 @pytest.mark.parametrize(
     ("ratio", "share"), [(0.9, 1.0), (0.8999, 0.0), (0.363 / 0.33, 1.0), (1.1001, 0.0)]
 )
@@ -72,6 +91,7 @@ def test_a_summary_by_hand():
         "sites": 6,
         "status": {"ok": 4, "on_nodata": 2},
         "not_delineated": {"on_nodata": ["y", "z"]},
+        "area_mismatch": [],
         "rows_rejected": 2,
         "rows_with_remarks": 1,
         "warnings": ["sites.csv: odd"],

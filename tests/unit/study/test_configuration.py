@@ -135,6 +135,7 @@ class TestDefaults:
         assert done["shards"] == 3
         assert done["snap"]["radius_m"] == 30
         assert done["snap"]["min_area_km2"] == 0.1
+        assert done["snap"]["max_area_mismatch"] is None
 
     def test_the_schema_may_be_a_path(self):
         path = CONFIG / "schema" / "study.schema.yaml"
