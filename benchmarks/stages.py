@@ -10,6 +10,7 @@ from record import ROOT
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.nesting import with_nesting
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, split
 from snakeshed.delineation.site import DelineationRule, sites_of
@@ -100,5 +101,8 @@ def gather(shards: list[Path], folder: Path) -> float:
     """One table each of the catchments and the features of all shards; tells the CPU time in s."""
     started = time.process_time()
     for table in ("catchments.parquet", "features.parquet"):
-        write_table(concatenate([str(shard / table) for shard in shards]), folder / table)
+        gathered = concatenate([str(shard / table) for shard in shards])
+        if table == "catchments.parquet":
+            gathered = with_nesting(gathered)
+        write_table(gathered, folder / table)
     return time.process_time() - started

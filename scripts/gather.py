@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from snakeshed.delineation.nesting import with_nesting
 from snakeshed.jobs.log import job_log
 from snakeshed.tables.gather import concatenate
 from snakeshed.tables.geoparquet import write_table
 
 
 def main(*, shards: Sequence[str], table: str, log: str) -> None:
-    """Write all rows of the shards' tables, sorted by site."""
+    """Write all rows of the shards' tables, sorted by site; catchments with their nesting."""
     with job_log(log, f"gathering {table}") as logger:
         gathered = concatenate(shards)
         name = Path(table).stem
+        if name == "catchments":
+            gathered = with_nesting(gathered)
         logger.info("%s of %d sites from %d shards", name, gathered.num_rows, len(shards))
         write_table(gathered, table)
 
