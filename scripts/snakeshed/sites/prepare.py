@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 import statistics
 import unicodedata
 from collections import Counter
@@ -210,12 +209,14 @@ def _site_ids(
 
 
 def _identifier(cell: Any) -> str | None:
-    """Return a cell as text; whole numbers without decimals, as people write them."""
+    """Return a cell as text: text as it is, whole numbers without decimals."""
     if is_missing(cell):
         return None
     text = str(cell).strip()
-    # Spreadsheets and data frames turn 11 into 11.0 where a column has gaps.
-    return re.sub(r"^([+-]?[0-9]+)\.0+$", r"\1", text) or None
+    if isinstance(cell, float):
+        # Data frames turn 11 into 11.0 where a column has gaps.
+        text = text.removesuffix(".0")
+    return text or None
 
 
 def _areas(given: Observations, column: str | None, unit: str) -> list[float | Refusal | None]:

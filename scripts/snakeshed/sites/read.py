@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -23,19 +24,28 @@ from snakeshed.sites.observations import (
     without_geometry,
     without_rows,
 )
+from snakeshed.sites.text_columns import text_column, typed_column
 from snakeshed.sites.xlsx import read_xlsx
 
-_SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
+_SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
+# The type of a column in a USGS RDB file: a width, and s for text, n for numbers, d for dates.
+_RDB_FORMAT = re.compile(rb"[0-9]{0,9}[snd]")
 
 FORMATS = {
     ".xlsx": "XLSX",
     ".csv": "CSV",
+    ".tsv": "TSV",
+    ".tab": "TSV",
+    ".txt": "CSV or TSV",
+    ".rdb": "USGS RDB",
     ".parquet": "Parquet",
     ".geoparquet": "Parquet",
     ".gpkg": "GeoPackage",
     ".geojson": "GeoJSON",
     ".json": "GeoJSON",
 }
+# Those of them that are text.
+TEXT_FORMATS = (".csv", ".tsv", ".tab", ".txt", ".rdb")
 
 
 def read_observations(
@@ -72,8 +82,8 @@ def read_observations(
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
         read = read_xlsx(path, name, sheet, id_column)
-    elif suffix == ".csv":
-        read = _read_csv(path, name, id_column)
+    elif suffix in TEXT_FORMATS:
+        read = _read_text(path, name, id_column)
     elif suffix in {".parquet", ".geoparquet"}:
         read = _read_parquet(path, name, with_points)
     else:
@@ -116,58 +126,110 @@ def _check_file(path: Path, name: str) -> None:
         )
 
 
-def _read_csv(path: Path, name: str, id_column: str | None) -> Observations:
-    """Read a CSV file: UTF-8, commas, a header."""
+@dataclass(frozen=True)
+class _TextTable:
+    """How a table of text is written: what is above its header, and what is between its cells."""
+
+    kind: str
+    separator: str
+    comment_lines: int = 0
+    # Of a USGS RDB file: the types of its columns, such as 15s, from the line below the header.
+    formats: tuple[str, ...] | None = None
+
+
+def _read_text(path: Path, name: str, id_column: str | None) -> Observations:
+    """Read a table of text: UTF-8, with commas or tabs and a header; USGS RDB too."""
+    written = _text_table(path, name)
+    # A site's name may have a quotation mark; RDB knows no quoting.
+    quote = '"' if written.formats is None else False
+
+    def read(column_types: dict[str, pa.DataType] | None) -> pa.Table:
+        return pyarrow.csv.read_csv(
+            path,
+            # One block: types are inferred from all rows, not from the first megabyte.
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False,
+                block_size=path.stat().st_size,
+                skip_rows=written.comment_lines,
+                skip_rows_after_names=0 if written.formats is None else 1,
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=written.separator, quote_char=quote, newlines_in_values=True
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=column_types),
+        )
+
+    with reading(name, written.kind):
+        names = read(None).column_names
+    check_column_names(names, name)
+    with reading(name, written.kind):
+        table = read(dict.fromkeys(names, pa.binary()))
+    columns = []
+    for column_name, column in zip(names, table.columns, strict=True):
+        try:
+            columns.append(column.cast(pa.string()))
+        except pa.ArrowInvalid as error:
+            raise not_utf8(name, f" in the column {column_name!r}") from error
+    is_text = [
+        title == id_column or (written.formats is not None and written.formats[k].endswith("s"))
+        for k, title in enumerate(names)
+    ]
+    columns = [
+        text_column(column) if as_text else typed_column(column)
+        for column, as_text in zip(columns, is_text, strict=True)
+    ]
+    return without_empty_rows(pa.table(columns, names=names))
+
+
+def _text_table(path: Path, name: str) -> _TextTable:
+    """Find out how a table of text is written, by its suffix and its first lines."""
+    with path.open("rb") as file:
+        lines = iter(file)
+        comments, header = 0, next(lines)
+        while header.startswith(b"#") and (line := next(lines, None)) is not None:
+            comments, header = comments + 1, line
+        below = next(lines, b"").strip(b"\r\n").lower().split(b"\t")
+    if len(below) == header.count(b"\t") + 1 and all(map(_RDB_FORMAT.fullmatch, below)):
+        formats = tuple(each.decode() for each in below)
+        return _TextTable("USGS RDB", "\t", comments, formats)
     with path.open("rb") as file:
         header = file.readline()
-    _check_header(header, name)
-    with reading(name, "CSV"):
-        try:
-            table = pyarrow.csv.read_csv(
-                path,
-                # One block: types are inferred from all rows, not from the first megabyte.
-                read_options=pyarrow.csv.ReadOptions(
-                    use_threads=False, block_size=path.stat().st_size
-                ),
-                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={id_column: pa.string()} if id_column else None
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            if "invalid UTF8" in str(error):
-                raise not_utf8(name, "") from error
-            raise
-    check_column_names(table.column_names, name)
-    for column in table.schema:
-        if pa.types.is_binary(column.type):
-            raise not_utf8(name, f" in the column {column.name!r}")
-    columns = [
-        # An empty cell is missing, also where the column is text.
-        pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-        if pa.types.is_string(column.type)
-        else column
-        for column in table.columns
-    ]
-    return without_empty_rows(pa.table(columns, names=table.column_names))
+    suffix = path.suffix.lower()
+    if suffix == ".rdb":
+        raise TableError(
+            name,
+            "a file without the line of formats below its header",
+            "a USGS RDB file: lines of comment (#), a header, a line such as 5s 15s 10n, rows; "
+            "all with tabs",
+            "Download it again, or save the table as .tsv or .csv.",
+        )
+    is_tabs = suffix in {".tsv", ".tab"} or (suffix == ".txt" and b"\t" in header)
+    separator = "\t" if is_tabs else ","
+    _check_header(header, name, separator)
+    return _TextTable("TSV" if is_tabs else "CSV", separator)
 
 
-def _check_header(header: bytes, name: str) -> None:
-    """Refuse a CSV file by its first line: other encodings, other separators, nothing below it."""
+def _check_header(header: bytes, name: str, separator: str) -> None:
+    """Refuse a table by its first line: other encodings, other separators, nothing below it."""
     if header.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise not_utf8(name, ": UTF-16")
     try:
         header.decode("utf-8")
     except UnicodeDecodeError as error:
         raise not_utf8(name, " in the header") from error
-    commas = header.count(b",")
+    expected = separator.encode()
     likely = max(_SEPARATORS, key=header.count)
-    if header.count(likely) > commas:
+    if header.count(likely) > header.count(expected):
+        advice = "Save the table again with commas, and with points in decimal numbers."
+        if expected == b"\t":
+            advice = "Save the table again with tabs, or call it .csv if it has commas."
+        elif likely == b"\t":
+            advice = "Call the file .tsv, or save the table again with commas."
         raise TableError(
             name,
             f"columns separated by {_SEPARATORS[likely]}",
-            "columns separated by commas",
-            "Save the table again with commas, and with points in decimal numbers.",
+            f"columns separated by {_SEPARATORS[expected]}",
+            advice,
         )
     # Old programs for the Mac end lines with a carriage return alone.
     if header.strip() and not header.endswith(b"\n") and b"\r" not in header:

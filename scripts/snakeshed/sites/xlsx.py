@@ -7,6 +7,7 @@ import re
 import zipfile
 from contextlib import closing
 from dataclasses import replace
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ _OLE_MAGIC = bytes.fromhex("d0cf11e0a1b11ae1")
 _XLSX_ROWS = 1_048_576
 # An XLSX file is unpacked into memory, and a small one may unpack to anything.
 _XLSX_UNPACKED_BYTES = 1_000_000_000
+# A piece of a number format: a place of a digit; text; a condition, or a blank as wide as a sign.
+_FORMAT_PART = re.compile(r'(?P<digit>0)|(?P<literal>"[^"]*"|\\.|[-() ])|\[[^]]*\]|_.')
+_EXACT_IN_DOUBLE = 2**53
 
 
 def read_xlsx(path: Path, name: str, sheet: str | None, id_column: str | None) -> Observations:
@@ -99,16 +103,57 @@ def _xlsx_lines(path: Path, name: str, sheet: str | None, formulas: bool) -> lis
             raise ValueError(f"the sheet {title!r} is a chart")
         # Some programs write a wrong extent of the sheet, which would cut it.
         book[title].reset_dimensions()
-        for number, cells in enumerate(book[title].iter_rows(values_only=True), start=1):
+        # Cells cost more than their values; few books have a format that pads codes.
+        padded = any(_code_format(each) for each in book._number_formats)
+        for number, cells in enumerate(book[title].iter_rows(values_only=not padded), start=1):
             if number > _XLSX_ROWS:
                 raise ValueError(f"more than {_XLSX_ROWS:,} rows")
-            line = list(cells)
+            line = [_as_shown(cell) for cell in cells] if padded else list(cells)
             while line and line[-1] is None:
                 line.pop()
             lines.append(line)
     while lines and not lines[-1]:
         lines.pop()
     return lines
+
+
+def _as_shown(cell: Any) -> Any:
+    """Return a cell's value, or the text that is shown where its format pads it with zeros."""
+    value = cell.value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    # Beyond 15 digits, a spreadsheet shows others than are stored.
+    if not (0 <= value < 10**15 and value == int(value)):
+        return value
+    tokens = _code_format(cell.number_format)
+    if tokens is None:
+        return value
+    places = sum(token is None for token in tokens)
+    digits = str(int(value)).zfill(places)
+    # The first place takes all digits that the others leave.
+    shares = iter([digits[: len(digits) - places + 1], *digits[len(digits) - places + 1 :]])
+    return "".join(next(shares) if token is None else token for token in tokens)
+
+
+@lru_cache(maxsize=1000)
+def _code_format(number_format: str) -> tuple[str | None, ...] | None:
+    r"""Return the places (None) of digits and the text of a format that pads with zeros, or None.
+
+    Formats such as ``00000000``, ``00000-0000``, ``"HUC "00000000`` and ``000\-00\-0000`` are
+    those of codes. One with a decimal point, with grouped digits, or of dates is not.
+    """
+    tokens: list[str | None] = []
+    rest = number_format
+    while rest and not rest.startswith(";"):
+        part = _FORMAT_PART.match(rest)
+        if part is None:
+            return None
+        rest = rest[part.end() :]
+        if part["digit"]:
+            tokens.append(None)
+        elif part["literal"]:
+            tokens.append(part["literal"].removeprefix("\\").strip('"'))
+    return tuple(tokens) if tokens.count(None) > 1 else None
 
 
 def _formulas_without_result(
@@ -140,7 +185,9 @@ def _column(cells: list[Any], is_identifier: bool) -> pa.Array:
         without = [None if gone else cell for cell, gone in zip(cells, missing, strict=True)]
         if str not in {type(cell) for cell in without}:
             cells, kinds = without, kinds - {str}
-    if kinds == {int, float}:
+    if kinds == {int, float} and not any(
+        type(cell) is int and abs(cell) > _EXACT_IN_DOUBLE for cell in cells
+    ):
         return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
     types = {
         int: pa.int64(),

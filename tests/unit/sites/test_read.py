@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import os
+import tempfile
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import geopandas
 import pandas as pd
@@ -14,11 +17,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from examples import examples
+from hypothesis import given
+from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from snakeshed.errors import TableError
 from snakeshed.sites.cells import is_missing, number_in, shown
+from snakeshed.sites.observations import NULL_TEXTS
 from snakeshed.sites.read import read_observations
+from snakeshed.tables.exports import write_csv
+
+# Numbers, codes and dates in every spelling, some of them the canonical one.
+CELLS = st.one_of(
+    st.from_regex(r"[+-]?0?[0-9]{1,3}(\.[0-9]{1,2})?(e[+-]?[0-9])?", fullmatch=True),
+    st.integers(-(10**18), 10**18).map(str),
+    st.floats().map(str),
+    st.booleans().map(str),
+    st.dates().map(str),
+    st.datetimes().map(lambda when: str(when.replace(microsecond=0))),
+    st.sampled_from(["", "NA", "nan", "true", "2008-01-22 00:00:00", "x", "1 000", "١"]),
+)
 
 
 def read(path, sheet=None, id_column=None, with_points=False):
@@ -62,7 +81,10 @@ def save_csv(path, *lines, encoding="utf-8"):
 class TestCsv:
     def test_types_are_those_of_the_columns(self, tmp_path):
         path = save_csv(
-            tmp_path / "a.csv", "id,n,x,when,word,flag", "7,1,0.1,2008-01-22,NA,true", "8,,1e3,,b,"
+            tmp_path / "a.csv",
+            "id,n,x,when,word,flag",
+            "7,1,0.1,2008-01-22,NA,True",
+            "8,,1e+16,,b,",
         )
         table = read(path).table
         assert [str(kind) for kind in table.schema.types] == [
@@ -74,8 +96,68 @@ class TestCsv:
             "bool",
         ]
         assert table["n"].to_pylist() == [1, None]
-        assert table["x"].to_pylist() == [0.1, 1000.0]
+        assert table["x"].to_pylist() == [0.1, 1e16]
         assert table["word"].to_pylist() == ["NA", "b"]
+
+    @pytest.mark.parametrize(
+        "codes",
+        [
+            ["05130101", "18070105"],
+            ["1e5", "2"],
+            ["1.10", "1.1"],
+            ["1.0", "2"],
+            ["+1", "2"],
+            ["-0", "2"],
+            [" 1", "2"],
+            ["1,000", "2"],
+            ["100000000000000000001", "100000000000000000002"],
+            ["9007199254740993", "2"],
+            ["0.1234567890123456789"],
+            ["inf", "1.5"],
+            ["TRUE", "FALSE"],
+            ["1"] * 1000 + ["02"],
+            ["2008-1-22"],
+            ["20080122", "2008-01-22"],
+            ["10:30"],
+            ["2008-01-22 00:00:00"],
+            ["2008-01-22T10:00:00"],
+            ["NA", "007"],
+        ],
+    )
+    def test_codes_stay_text(self, tmp_path, codes):
+        path = save_csv(tmp_path / "a.csv", "code", *(f'"{code}"' for code in codes))
+        assert read(path).table["code"].to_pylist() == codes
+        assert read(path, id_column="code").table["code"].to_pylist() == codes
+
+    @pytest.mark.parametrize(
+        ("texts", "kind"),
+        [
+            (["0", "-7", "9007199254740992"], "int64"),
+            (["0.25", "-1.5", "2.0", "1e-07"], "double"),
+            (["True", "False"], "bool"),
+            (["2008-01-22"], "date32[day]"),
+            (["2008-01-22 00:00:00", "2008-01-22 16:27:00"], "timestamp[us]"),
+        ],
+    )
+    def test_what_prints_as_it_stands_has_a_type(self, tmp_path, texts, kind):
+        table = read(save_csv(tmp_path / "a.csv", "x", *texts, "NA", texts[0])).table
+        assert str(table["x"].type) == kind
+        cells = [str(cell) for cell in table["x"].to_pylist()]
+        assert cells == [*texts, texts[0]]
+
+    @examples(200)
+    @given(st.lists(CELLS, min_size=1, max_size=4))
+    def test_every_cell_survives_the_way_to_a_table_and_back(self, cells):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "a.csv")
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+                writer.writerows([("row", "code"), *enumerate(cells)])
+            write_csv(read(path).table, path)
+            with path.open(newline="", encoding="utf-8") as file:
+                found = [row["code"] for row in csv.DictReader(file)]
+        for cell, after in zip(cells, found, strict=True):
+            assert after == cell or (after == "" and cell in NULL_TEXTS)
 
     def test_identifiers_stay_text(self, tmp_path):
         path = save_csv(tmp_path / "a.csv", "id,x", "007,1", "NA,2", ",3")
@@ -89,8 +171,8 @@ class TestCsv:
         digits = ["368133.51650000001", "0.1234567890123456789", "5e-324", "3823231.9890000005"]
         alone = read(save_csv(tmp_path / "a.csv", "x", *digits)).table["x"].to_pylist()
         mixed = read(save_csv(tmp_path / "b.csv", "x", *digits, "?")).table["x"].to_pylist()
-        assert alone == [float(text) for text in digits]
-        assert [number_in(cell) for cell in mixed] == [*alone, None]
+        assert [number_in(cell) for cell in alone] == [float(text) for text in digits]
+        assert [number_in(cell) for cell in mixed] == [*map(float, digits), None]
 
     def test_types_come_from_all_rows_however_long_the_file(self, tmp_path):
         path = save_csv(tmp_path / "a.csv", "x", *["12345678"] * 150_000, "no number")
@@ -120,7 +202,7 @@ class TestCsv:
     def test_other_encodings_are_named(self, tmp_path):
         path = save_csv(tmp_path / "a.csv", "id,x", "Ñuñoa,1", encoding="latin-1")
         assert "not UTF-8 in the column 'id'" in problem(path)
-        message = "found text that is not UTF-8; expected a CSV file in UTF-8. Save the table again"
+        message = "in the column 'id'; expected a CSV file in UTF-8. Save the table again"
         assert message in problem(path, id_column="id")
         path = save_csv(tmp_path / "b.csv", "Ñame,x", "a,1", encoding="latin-1")
         assert "found text that is not UTF-8 in the header" in problem(path)
@@ -259,6 +341,48 @@ class TestXlsx:
         given = read(path, id_column="id")
         assert given.cells("id") == ["1", "NA", "nan"]
         assert given.cells("x") == [1, 2, None]
+
+    @pytest.mark.parametrize(
+        ("number_format", "value", "expected"),
+        [
+            ("00000000", 5130101, "05130101"),
+            ("00000", 6037.0, "06037"),
+            ("00000;@", 6037, "06037"),
+            ("[$-409]00000_)", 6037, "06037"),
+            ("00000-0000", 21230045, "02123-0045"),
+            ("000\\-00\\-0000", 12345678, "012-34-5678"),
+            ('"HUC 0"0000', 513, "HUC 00513"),
+            ("00", 1234, "1234"),
+            ("00", 0, "00"),
+            # Quantities, not codes.
+            ("0", 7, 7),
+            ("General", 7, 7),
+            ("0.00", 1.1, 1.1),
+            ("00.00", 1.5, 1.5),
+            ("#,##0", 5130101, 5130101),
+            ("000", 1.5, 1.5),
+            ("000", -3, -3),
+            ("000", "x", "x"),
+            ("00", True, True),
+        ],
+    )
+    def test_codes_are_read_as_their_format_shows_them(
+        self, tmp_path, number_format, value, expected
+    ):
+        book = Workbook()
+        for line in (["id", "code"], ["a", value], ["b", None]):
+            book.active.append(line)
+        book.active["B2"].number_format = number_format
+        book.save(tmp_path / "a.xlsx")
+        (cell, gone) = read(tmp_path / "a.xlsx", id_column="code").table["code"].to_pylist()
+        assert (cell, gone) == (expected, None)
+        assert type(cell) is type(expected)
+
+    def test_large_codes_beside_decimal_numbers_keep_their_digits(self, tmp_path):
+        path = save_xlsx(tmp_path / "a.xlsx", Data=[["code"], [123456789], [0.5]])
+        rewrite(path, b"123456789", b"9007199254740993")
+        table = read(path).table
+        assert table["code"].to_pylist() == ["9007199254740993", "0.5"]
 
     def test_huge_integers_are_text(self, tmp_path):
         path = save_xlsx(tmp_path / "a.xlsx", Data=[["id"], [123456789]])
