@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.csv
@@ -24,6 +25,7 @@ from snakeshed.sites.observations import (
     without_geometry,
     without_rows,
 )
+from snakeshed.sites.table_files import table_files
 from snakeshed.sites.text_columns import text_column, typed_column
 from snakeshed.sites.xlsx import read_xlsx
 
@@ -43,6 +45,9 @@ FORMATS = {
     ".gpkg": "GeoPackage",
     ".geojson": "GeoJSON",
     ".json": "GeoJSON",
+    ".fgb": "FlatGeobuf",
+    ".shp": "shapefile",
+    ".zip": "zipped shapefile",
 }
 # Those of them that are text.
 TEXT_FORMATS = (".csv", ".tsv", ".tab", ".txt", ".rdb")
@@ -60,7 +65,8 @@ def read_observations(
     name : str
         The file as the user calls it, for messages.
     sheet : str or None
-        Sheet of an XLSX file or layer of a GeoPackage; None if there is only one.
+        Sheet of an XLSX file, layer of a GeoPackage, or shapefile in a ZIP file; None if there is
+        only one.
     id_column : str or None
         Column to be read as text, for formats that have no types.
     with_points : bool
@@ -278,16 +284,23 @@ def _primary_geometry(table: pa.Table) -> str | None:
 
 
 def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) -> Observations:
-    """Read a layer of a GeoPackage, or a GeoJSON file."""
+    """Read a layer of a GeoPackage, or a file of another format of GDAL's."""
     import pyogrio
     import shapely
 
     kind = FORMATS[path.suffix.lower()]
+    source: Path | str = path
+    if path.suffix.lower() == ".shp":
+        _check_shapefile(path, name)
+    elif path.suffix.lower() == ".zip":
+        source, sheet = _zipped_shapefile(path, name, sheet), None
     with reading(name, kind):
-        layers = [str(layer) for layer, _ in pyogrio.list_layers(path)]
+        layers = [str(layer) for layer, _ in pyogrio.list_layers(source)]
     layer = choose_one(sheet, layers, "layer", name)
+    # GDAL's own way from FlatGeobuf to Arrow loses the count where a row has no geometry.
+    pyogrio.set_gdal_config_options({"OGR_FLATGEOBUF_STREAM_BASE_IMPL": True})
     with reading(name, kind):
-        meta, table = pyogrio.read_arrow(path, layer=layer)
+        meta, table = pyogrio.read_arrow(source, layer=layer)
         table.validate(full=True)
     geometry = meta["geometry_name"] or "wkb_geometry"
     check_column_names(table.column_names, name)
@@ -303,6 +316,40 @@ def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) ->
             return Observations(table, rows)
         points = [None if wkb is None else shapely.from_wkb(wkb) for wkb in encoded]
     return Observations(table, rows, points=points, crs=_crs_text(meta["crs"], name))
+
+
+def _check_shapefile(path: Path, name: str) -> None:
+    """Refuse one of the files of a shapefile without the others."""
+    there = {Path(file).suffix.lower() for file in table_files(str(path))}
+    absent = [end for end in (".dbf", ".shx") if end not in there]
+    if absent:
+        raise TableError(
+            name,
+            f"no {' and no '.join(absent)} beside it",
+            "all files of the shapefile in one folder: .shp, .shx, .dbf, and .prj",
+            "Copy them there too, or name the ZIP file that has them all.",
+        )
+
+
+def _zipped_shapefile(path: Path, name: str, sheet: str | None) -> str:
+    """Return a shapefile in a ZIP file as GDAL names it."""
+    with reading(name, "ZIP"), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    there = {
+        PurePosixPath(each).stem: each
+        for each in names
+        # What a Mac adds is called like the files, and is none of them.
+        if each.lower().endswith(".shp") and not each.startswith("__MACOSX/")
+    }
+    if not there:
+        held = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise TableError(
+            name,
+            f"a ZIP file without a shapefile ({held or 'empty'})",
+            "a ZIP file with the .shp, .shx, .dbf, and .prj of the sites",
+            "Unpack it and name the table.",
+        )
+    return f"/vsizip/{path}/{there[choose_one(sheet, sorted(there), 'shapefile', name)]}"
 
 
 def _crs_text(crs: object, name: str) -> str:

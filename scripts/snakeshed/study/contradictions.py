@@ -9,9 +9,9 @@ from pathlib import PurePath
 from snakeshed.study.schema_messages import shown
 
 # Formats whose rows have no geometry: they need columns of coordinates.
-_WITHOUT_GEOMETRY = {".csv", ".xlsx"}
+_WITHOUT_GEOMETRY = {".csv", ".tsv", ".tab", ".txt", ".rdb", ".xlsx"}
 # Formats that hold several tables in one file.
-_WITH_SHEETS = {".xlsx", ".gpkg"}
+_WITH_SHEETS = {".xlsx", ".gpkg", ".zip"}
 # Codes of classes, as rasters can hold them.
 _CODE = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -92,7 +92,7 @@ def check_sites(sites: Mapping) -> Iterator[tuple[str, str, str, str]]:
         yield (
             "sites.sheet",
             f"{sites['sheet']!r} for a table in {suffix or 'an unknown format'}",
-            "no sheet: only XLSX files and GeoPackages have them",
+            "no sheet: only XLSX files, GeoPackages, and ZIP files with shapefiles have them",
             "Remove this key.",
         )
 

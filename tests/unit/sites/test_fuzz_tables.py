@@ -32,7 +32,12 @@ from snakeshed.study.yaml_file import load_schema, read_study
 from snakeshed.tables.geoparquet import read_table
 
 SCHEMA = load_schema(Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml")
-SUFFIXES = (".csv", ".xlsx", ".parquet", ".geoparquet", ".gpkg", ".geojson")
+SUFFIXES = (
+    *(".csv", ".tsv", ".rdb", ".xlsx", ".parquet", ".geoparquet"),
+    *(".gpkg", ".geojson", ".fgb", ".zip"),
+)
+WITH_POINTS = {".geoparquet", ".gpkg", ".geojson", ".fgb", ".zip"}
+WITHOUT_GEOMETRY = {".csv", ".tsv", ".rdb", ".xlsx"}
 COLUMNS = {"site_id": "name", "x": "x", "y": "y", "area": "area"}
 
 
@@ -119,6 +124,19 @@ def valid(suffix: str) -> bytes:
         path = Path(folder, f"sites{suffix}")
         if suffix == ".csv":
             frame.to_csv(path, index=False)
+        elif suffix == ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        elif suffix == ".rdb":
+            header, *rows = frame.to_csv(index=False, sep="\t").splitlines()
+            lines = ["# USGS", header, "\t".join(["9s", "9n", "9n", "9n", "9d", "9n"]), *rows]
+            path.write_text("\n".join(lines) + "\n")
+        elif suffix == ".zip":
+            # A shapefile has dates, but no instants.
+            points.astype({"storm": "str"}).to_file(Path(folder, "sites.shp"))
+            with zipfile.ZipFile(path, "w") as archive:
+                for file in Path(folder).glob("sites.*"):
+                    if file != path:
+                        archive.write(file, file.name)
         elif suffix == ".xlsx":
             frame.to_excel(path, index=False)
         elif suffix == ".parquet":
@@ -156,7 +174,7 @@ def damaged(draw, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_files_that_are_damaged_are_good_ones(suffix):
-    has_points = suffix in {".geoparquet", ".gpkg", ".geojson"}
+    has_points = suffix in WITH_POINTS
     prepared = outcome(valid(suffix), suffix, has_points)
     assert prepared.sites["site_id"].tolist() == ["a", "b", "ñ"]
     assert prepared.rejected.empty
@@ -165,7 +183,7 @@ def test_the_files_that_are_damaged_are_good_ones(suffix):
 @fuzzed(60)
 @given(st.binary(max_size=300), st.sampled_from(SUFFIXES), st.booleans())
 def test_any_bytes(content, suffix, has_points):
-    has_points = has_points and suffix not in {".csv", ".xlsx"}
+    has_points = has_points and suffix not in WITHOUT_GEOMETRY
     outcome(content, suffix, has_points)
 
 
@@ -173,7 +191,7 @@ def test_any_bytes(content, suffix, has_points):
 @fuzzed(30)
 @given(st.data())
 def test_damaged_files(suffix, data):
-    has_points = suffix in {".geoparquet", ".gpkg", ".geojson"}
+    has_points = suffix in WITH_POINTS
     outcome(data.draw(damaged(valid(suffix))), suffix, has_points)
 
 

@@ -25,7 +25,7 @@ from openpyxl import Workbook
 from snakeshed.errors import TableError
 from snakeshed.sites.cells import is_missing, number_in, shown
 from snakeshed.sites.observations import NULL_TEXTS
-from snakeshed.sites.read import read_observations
+from snakeshed.sites.read import FORMATS, read_observations
 from snakeshed.tables.exports import write_csv
 
 # Numbers, codes and dates in every spelling, some of them the canonical one.
@@ -450,14 +450,135 @@ class TestGeoJson:
         assert "found a file that cannot be read as GeoJSON" in problem(path, with_points=True)
 
 
-@pytest.mark.parametrize("suffix", [".gpkg", ".geojson"])
+RDB = """\
+# ---------------------------------- WARNING ----------------------------------------
+# Some of the data may be\tprovisional, "as is".
+#
+agency_cd\tsite_no\tstation_nm\tdec_lat_va\tdrain_area_va\tinventory_dt\tcount_nu
+5s\t15s\t50s\t16s\t8n\t10d\t6n
+USGS\t05130101\tTOUTLE R "N FORK"\t46.3310\t0.25\t2008-01-22\t7
+USGS\t13010000\tS FORK\t46.5000\t\t\t
+"""
+
+
+class TestTabs:
+    @pytest.mark.parametrize("suffix", [".tsv", ".tab", ".txt", ".TSV"])
+    def test_columns_may_be_separated_by_tabs(self, tmp_path, suffix):
+        path = save_csv(tmp_path / f"a{suffix}", "id\tx, m", '007\t"1\t2"', "b\t3")
+        assert read(path).table.to_pydict() == {"id": ["007", "b"], "x, m": ["1\t2", "3"]}
+
+    def test_text_files_may_have_commas(self, tmp_path):
+        assert read(save_csv(tmp_path / "a.txt", "id,x", "a,1")).table["x"].to_pylist() == [1]
+
+    def test_other_separators_are_named(self, tmp_path):
+        message = problem(save_csv(tmp_path / "a.tsv", "id,x", "a,1"))
+        assert "found columns separated by commas; expected columns separated by tabs" in message
+        assert "call it .csv if it has commas" in message
+        message = problem(save_csv(tmp_path / "a.csv", "id\tx", "a\t1"))
+        assert "found columns separated by tabs; expected columns separated by commas" in message
+        assert "Call the file .tsv" in message
+
+    @pytest.mark.parametrize("suffix", [".rdb", ".txt", ".tsv", ".csv"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    def test_tables_of_usgs_are_known_by_their_line_of_formats(self, tmp_path, suffix, end):
+        path = tmp_path / f"a{suffix}"
+        path.write_text(RDB, newline=end)
+        given = read(path, id_column="site_no")
+        assert given.rows == [1, 2]
+        assert given.table.to_pydict() == {
+            "agency_cd": ["USGS", "USGS"],
+            "site_no": ["05130101", "13010000"],
+            "station_nm": ['TOUTLE R "N FORK"', "S FORK"],
+            "dec_lat_va": ["46.3310", "46.5000"],
+            "drain_area_va": [0.25, None],
+            "inventory_dt": [dt.date(2008, 1, 22), None],
+            "count_nu": [7, None],
+        }
+        # Without comments, and codes as text although all of them could be numbers.
+        path.write_text("a\tb\n5s\t2n\n12\t34\n")
+        assert read(path).table.to_pydict() == {"a": ["12"], "b": [34]}
+
+    def test_rdb_without_its_formats_or_rows_is_named(self, tmp_path):
+        message = problem(save_csv(tmp_path / "a.rdb", "# x", "a\tb", "1\t2"))
+        assert "found a file without the line of formats below its header" in message
+        assert "a line such as 5s 15s 10n" in message
+        assert "save the table as .tsv or .csv" in message
+        assert "found no rows" in problem(save_csv(tmp_path / "b.rdb", "a\tb", "5s\t5s", ""))
+
+
+class TestShapefile:
+    def save(self, folder, name="sites", x=-118.25, crs="EPSG:4326"):
+        folder.mkdir(exist_ok=True)
+        frame = geopandas.GeoDataFrame(
+            {"code": ["05130101", "b"], "n": [7, 8]},
+            geometry=[shapely.Point(x, 34.5), shapely.Point(x, 35)],
+            crs=crs,
+        )
+        frame.to_file(folder / f"{name}.shp")
+        return folder / f"{name}.shp"
+
+    def zipped(self, path, *shapefiles):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("__MACOSX/._sites.shp", "a Mac's own")
+            for shapefile in shapefiles:
+                for file in shapefile.parent.glob(f"{shapefile.stem}.*"):
+                    archive.write(file, f"data of 2008/{file.name}")
+        return path
+
+    def test_points_and_columns(self, tmp_path):
+        given = read(self.save(tmp_path), with_points=True)
+        assert given.crs == "EPSG:4326"
+        assert given.points == [shapely.Point(-118.25, 34.5), shapely.Point(-118.25, 35)]
+        assert given.table.to_pydict() == {"code": ["05130101", "b"], "n": [7, 8]}
+
+    def test_one_in_a_zip_file(self, tmp_path):
+        path = self.zipped(tmp_path / "a.zip", self.save(tmp_path / "one"))
+        given = read(path, with_points=True)
+        assert given.points == [shapely.Point(-118.25, 34.5), shapely.Point(-118.25, 35)]
+        assert given.table["code"].to_pylist() == ["05130101", "b"]
+        assert read(path).points is None
+
+    def test_several_in_a_zip_file_need_a_choice(self, tmp_path):
+        both = [self.save(tmp_path / "s", "east"), self.save(tmp_path / "s", "west", x=-119.0)]
+        path = self.zipped(tmp_path / "a.zip", *both)
+        message = problem(path)
+        assert "found 2 shapefiles; expected one of the shapefiles 'east', 'west'" in message
+        assert "Name the shapefile in sites.sheet." in message
+        assert read(path, sheet="west", with_points=True).points[0].x == -119.0
+
+    def test_missing_parts_are_named(self, tmp_path):
+        path = self.save(tmp_path)
+        path.with_suffix(".prj").unlink()
+        assert "found no CRS; expected a file that says in which CRS" in problem(
+            path, with_points=True
+        )
+        path.with_suffix(".dbf").unlink()
+        assert "found no .dbf beside it; expected all files of the shapefile" in problem(path)
+        path.with_suffix(".shx").unlink()
+        message = problem(path)
+        assert "found no .dbf and no .shx beside it" in message
+        assert "Copy them there too, or name the ZIP file that has them all." in message
+
+    def test_other_zip_files_are_named(self, tmp_path):
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for k in range(6):
+                archive.writestr(f"{k}.csv", "id,x")
+        message = problem(path)
+        assert "found a ZIP file without a shapefile (0.csv, 1.csv, 2.csv, 3.csv, 4.csv" in message
+        assert "4.csv and 1 more); expected a ZIP file with the .shp, .shx, .dbf, and" in message
+        assert "Unpack it and name the table." in message
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb"])
 class TestVector:
     def save(self, path, crs="EPSG:4326"):
         points = [shapely.Point(-118.25, 34.5), None]
         frame = geopandas.GeoDataFrame(
             {"id": ["a", None], "n": [2**31, 2]}, geometry=points, crs=crs
         )
-        frame.to_file(path)
+        # A FlatGeobuf with an index has its rows in an order of its own, and no gaps.
+        frame.to_file(path, **({"SPATIAL_INDEX": "NO"} if path.suffix == ".fgb" else {}))
         return path
 
     def test_points_and_columns(self, tmp_path, suffix):
@@ -503,7 +624,7 @@ class TestGeoPackage:
 
 class TestAnyFile:
     def test_unknown_formats_are_named(self, tmp_path):
-        assert "found the format .shp; expected one of .xlsx, .csv" in problem(tmp_path / "a.shp")
+        assert "found the format .kml; expected one of .xlsx, .csv" in problem(tmp_path / "a.kml")
         assert "the format without a suffix" in problem(tmp_path / "sites")
 
     def test_missing_files_are_named(self, tmp_path):
@@ -514,21 +635,23 @@ class TestAnyFile:
     def test_suffixes_may_be_capitals(self, tmp_path):
         assert read(save_csv(tmp_path / "A.CSV", "x", "1")).rows == [1]
 
-    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    @pytest.mark.parametrize("suffix", sorted(FORMATS))
     def test_other_content_is_named(self, tmp_path, suffix):
         path = tmp_path / f"a{suffix}"
         path.write_bytes(b"\x00\x01\x02, nothing of the kind\n 1")
         message = problem(path, with_points=True)
-        assert "found a file that cannot be read as " in message
-        assert "Open it in the program that wrote it" in message
+        assert message.startswith(f"data/a{suffix}: found ")
+        if suffix not in {".shp", ".tsv", ".tab", ".rdb"}:
+            assert "found a file that cannot be read as " in message
+            assert "Open it in the program that wrote it" in message
 
-    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    @pytest.mark.parametrize("suffix", sorted(FORMATS))
     def test_a_file_without_a_byte_is_named(self, tmp_path, suffix):
         path = tmp_path / f"a{suffix}"
         path.touch()
         assert "found a file of 0 bytes; expected a table with a header" in problem(path)
 
-    @pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".parquet", ".gpkg", ".geojson"])
+    @pytest.mark.parametrize("suffix", sorted(FORMATS))
     def test_a_file_without_read_permission_is_named(self, tmp_path, suffix, monkeypatch):
         path = tmp_path / f"a{suffix}"
         path.write_bytes(b"id,x\na,1\n")

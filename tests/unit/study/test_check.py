@@ -80,7 +80,7 @@ def test_it_says_what_a_run_would_do_and_writes_nothing(study, tmp_path, capsys)
     )
     assert lines[2] == ("  2 x the coordinates are not finite numbers (row 4: x = an empty cell)")
     assert lines[3].startswith("  1 x the coordinates look like degrees")
-    assert lines[4] == "  1 x the reported area is not positive (row 2: -1.0)"
+    assert lines[4] == "  1 x the reported area is not positive (row 2: '-1')"
     assert lines[5] == "Farther than 100 m from the DEM, and so outside_dem: 1 sites."
     assert lines[6] == "DEM: 2 tiles, EPSG:32611, cells of 10 x 10 m."
     assert lines[7] == f"Jobs: {check_study(path).shards_with_sites} of 4 shards have sites."
