@@ -38,7 +38,7 @@ def main(
         with open_backend(backend, workers, needed, given) as where:
             worker = where.worker_bytes(given)
             tiles = TileSettings(
-                largest_patch(worker, index.lattice.geographic),
+                largest_patch(worker),
                 tile_edge(worker),
                 # On the volume that all workers share.
                 str(Path(catchments).parent),

@@ -10,6 +10,7 @@ from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log
 from snakeshed.report.summary import Finished, summarise, write_summary
 from snakeshed.tables.geoparquet import read_table
+from snakeshed.terrain.distortion import distortion_note
 from snakeshed.terrain.index import TerrainIndex
 
 
@@ -42,6 +43,7 @@ def main(
                 *(warning for file in files for warning in file["warnings"]),
             ],
             assumptions=index.assumptions,
+            distortion=distortion_note(index),
         )
         declared = [layer_of(layer) for layer in layers]
         write_summary(summarise(study, finished, declared, area_unit), summary)

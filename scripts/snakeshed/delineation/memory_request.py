@@ -17,10 +17,9 @@ from snakeshed.raster.lattice import Lattice
 
 BASE_BYTES = 320_000_000
 """Of a process with all libraries loaded, and GDAL's cache of blocks."""
-PATCH_BYTES = 25
-"""For each cell of a patch: its elevations, its routing, and what its sites need."""
-AREA_BYTES = 9
-"""More for each cell of a grid whose cells differ in size: the areas that drain through them."""
+PATCH_BYTES = 34
+"""For each cell of a patch: its elevations, its routing, the areas that drain through its cells,
+and what its sites need."""
 TILE_BYTES = 40
 """For each cell of a tile of a patch, mapped files included."""
 CATCHMENT_BYTES = 160
@@ -42,13 +41,10 @@ class ShardMemory:
         Of the largest patch at which a site starts.
     larger : tuple of int
         Cells of the patches above that one, level by level.
-    geographic : bool
-        Cells differ in size.
     """
 
     cells: int
     larger: tuple[int, ...]
-    geographic: bool
 
     @classmethod
     def of(cls, sites: str | Path, terrain: str | Path, patches: dict) -> ShardMemory:
@@ -79,16 +75,15 @@ class ShardMemory:
             _, _, height, width = pyramid.window(patch)
             return height * width
 
-        geographic = pyramid.lattice.geographic
         largest = max(patches, key=cells, default=None)
         if largest is None:
-            return cls(0, (), geographic)
+            return cls(0, ())
         larger = []
         parent = largest
         while parent.level + 1 < pyramid.levels:
             parent = pyramid.parent(parent)
             larger.append(cells(parent))
-        return cls(cells(largest), tuple(larger), geographic)
+        return cls(cells(largest), tuple(larger))
 
     def delineation_bytes(self, levels_up: int = 0) -> int:
         """Estimate the peak of a job that delineates, in bytes.
@@ -100,7 +95,7 @@ class ShardMemory:
         """
         cells = (self.cells, *self.larger)
         cells_there = cells[min(levels_up, len(cells) - 1)]
-        return BASE_BYTES + cells_there * cell_bytes(self.geographic)
+        return BASE_BYTES + cells_there * PATCH_BYTES
 
 
 def features_bytes(catchments: str | Path) -> int:
@@ -118,11 +113,6 @@ def features_bytes(catchments: str | Path) -> int:
     return BASE_BYTES + (cells or 0) * CATCHMENT_BYTES
 
 
-def cell_bytes(geographic: bool) -> int:
-    """Bytes for each cell of a patch that is worked on as a whole."""
-    return PATCH_BYTES + (AREA_BYTES if geographic else 0)
-
-
 def asked_mb(needed_bytes: int, attempt: int) -> int:
     """Memory to ask for, in MB: what is needed, and at least three times more on each attempt.
 
@@ -131,9 +121,9 @@ def asked_mb(needed_bytes: int, attempt: int) -> int:
     return max(LEAST_MB * 3 ** (attempt - 1), math.ceil(needed_bytes / 1e6))
 
 
-def largest_patch(worker_bytes: int, geographic: bool) -> int:
+def largest_patch(worker_bytes: int) -> int:
     """Cells of the largest patch that a worker can work on as a whole; 0 if there is none."""
-    return max(0, worker_bytes - BASE_BYTES) // cell_bytes(geographic)
+    return max(0, worker_bytes - BASE_BYTES) // PATCH_BYTES
 
 
 def tile_edge(worker_bytes: int) -> int:

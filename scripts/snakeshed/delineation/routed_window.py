@@ -18,16 +18,17 @@ from snakeshed.grid.drainage import Drainage
 from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Raster, ViewFinder
 from snakeshed.grid.snap import Candidate, Neighbourhood, Snap, confidence
-from snakeshed.kernels.accumulation import accumulate
+from snakeshed.kernels.accumulation import upslope_mm2
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
+from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.d8 import COLUMN_STEP, ROW_STEP
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill
 from snakeshed.kernels.snapping import follow_to_box
 from snakeshed.kernels.water_at_rim import backwater, pools_at_rim
 from snakeshed.raster.crs import transformer
-from snakeshed.raster.lattice import Lattice, RowGeometry
+from snakeshed.raster.lattice import CellSize, Lattice, RowGeometry
 from snakeshed.terrain.border import BESIDE_NODATA, CUT, EDGE
 from snakeshed.terrain.elevations import Ground
 
@@ -37,7 +38,7 @@ POOL = 8
 
 def route_ground(
     ground: Ground, lattice: Lattice, conditioning: str, threads: int
-) -> tuple[RowGeometry, Drainage, np.ndarray | None]:
+) -> tuple[RowGeometry, CellSizes, Drainage, np.ndarray]:
     """Route a window of terrain.
 
     Parameters
@@ -52,12 +53,14 @@ def route_ground(
     Returns
     -------
     geometry : RowGeometry
-        Of the h + 2 rows of the padded window.
+        Of the h + 2 rows of the padded window, by which water finds its way.
+    sizes : CellSizes
+        Of its cells on the ground.
     drainage : Drainage
-    areas_m2 : ndarray of float64, shape (h + 2, w + 2), or None
-        What drains through each cell; None where all cells are of the same size.
+    areas_m2 : ndarray of float64, shape (h + 2, w + 2)
+        What drains through each cell, on the ground.
     """
-    geometry = lattice.rows(ground.row - 1, ground.z.shape[0] + 2)
+    geometry = lattice.routing_rows(ground.row - 1, ground.z.shape[0] + 2)
     view = ViewFinder(
         affine=lattice.affine(ground.row, ground.column),
         shape=ground.z.shape,
@@ -71,19 +74,25 @@ def route_ground(
         threads,
         conditioning,
     )
-    if not lattice.geographic:
-        return geometry, drainage, None
-    # In square millimetres, integers, whose sums are exact in any order.
-    weights = np.rint(geometry.area_m2 * 1e6).astype(np.int64)
-    weights = np.broadcast_to(weights[:, None], drainage.directions.shape)
-    return geometry, drainage, accumulate(drainage.directions, weights, threads) / 1e6
+    sizes = lattice.cells(ground.row - 1, ground.column - 1, *drainage.directions.shape)
+    areas_m2 = upslope_mm2(drainage.directions, sizes, threads) / 1e6
+    return geometry, sizes, drainage, areas_m2
 
 
-def box_of(
-    row: int, column: int, width_m: float, height_m: float, radius_m: float
-) -> tuple[int, int, int, int]:
-    """Return the box of cells around a radius: first row and column, and those after the last."""
-    north, east = math.ceil(radius_m / height_m) + 1, math.ceil(radius_m / width_m) + 1
+def box_of(row: int, column: int, cell: CellSize, radius_m: float) -> tuple[int, int, int, int]:
+    """Return the box of cells around a radius: first row and column, and those after the last.
+
+    Parameters
+    ----------
+    row, column : int
+        The cell in the middle.
+    cell : CellSize
+        Its size on the ground.
+    radius_m : float
+    """
+    # A circle on the ground reaches farther along axes that are not at right angles.
+    reach_m = radius_m / math.sqrt(1 - cell.skew * cell.skew)
+    north, east = math.ceil(reach_m / cell.height_m) + 1, math.ceil(reach_m / cell.width_m) + 1
     return row - north, column - east, row + north + 1, column + east + 1
 
 
@@ -96,12 +105,12 @@ class Routed:
     lattice : Lattice
     row, column : int
         Absolute cell of the first one of the arrays, which are padded by one cell.
-    geometry : RowGeometry
-        Of the rows of the arrays.
+    sizes : CellSizes
+        Of the cells of the arrays, on the ground.
     directions : ndarray of uint8, shape (h + 2, w + 2)
     counts : ndarray of int32 or int64, shape (h + 2, w + 2)
-    areas_m2 : ndarray of float64, shape (h + 2, w + 2), or None
-        What drains through each cell, in the window; None where all cells are of the same size.
+    areas_m2 : ndarray of float64, shape (h + 2, w + 2)
+        What drains through each cell, in the window, on the ground.
     flags : ndarray of uint8, shape (h + 2, w + 2)
         Of all that drains through each cell: the bits of
         `snakeshed.terrain.elevations.Ground.border`, and `POOL`.
@@ -112,10 +121,10 @@ class Routed:
     lattice: Lattice
     row: int
     column: int
-    geometry: RowGeometry
+    sizes: CellSizes
     directions: np.ndarray
     counts: np.ndarray
-    areas_m2: np.ndarray | None
+    areas_m2: np.ndarray
     flags: np.ndarray
     around: Callable[[int, int], Routed] | None = None
 
@@ -124,7 +133,7 @@ class Routed:
         cls, ground: Ground, lattice: Lattice, conditioning: str, backwater_m: float, threads: int
     ) -> Routed:
         """Route a window of terrain as one array."""
-        geometry, drainage, areas = route_ground(ground, lattice, conditioning, threads)
+        geometry, sizes, drainage, areas = route_ground(ground, lattice, conditioning, threads)
         flags = np.pad(ground.border, 1)
         cut = (flags & CUT).astype(np.bool_)
         if cut.any():
@@ -142,7 +151,7 @@ class Routed:
             lattice,
             ground.row - 1,
             ground.column - 1,
-            geometry,
+            sizes,
             drainage.directions,
             drainage.counts,
             areas,
@@ -155,32 +164,27 @@ class Routed:
         sizes = self.counts.ravel()[outlets]
         return [cells[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
-    def upslope_m2(self, rows: slice | int, columns: slice | int) -> np.ndarray:
-        """Return the area in m2 that drains through cells of the arrays."""
-        if self.areas_m2 is not None:
-            return self.areas_m2[rows, columns]
-        return self.counts[rows, columns] * self.geometry.area_m2[0]
-
     def box_around(self, site: Site, radius_m: float) -> Box:
         """Return the cells within a radius of a site, as far as the arrays have them."""
         lattice = self.lattice
         row, column = lattice.cell_of(site.x, site.y)
+        cell = lattice.cell_at(row, column)
         row, column = row - self.row, column - self.column
-        width, height = self.geometry.width_m[row], self.geometry.height_m[row]
         shape = self.directions.shape
-        first_row, first_column, end_row, end_column = box_of(row, column, width, height, radius_m)
+        first_row, first_column, end_row, end_column = box_of(row, column, cell, radius_m)
         top, left = max(0, first_row), max(0, first_column)
         rows = slice(top, min(shape[0], end_row))
         columns = slice(left, min(shape[1], end_column))
         x, y = lattice.corner(self.row + top, self.column + left)
         near = Neighbourhood(
-            areas_m2=self.upslope_m2(rows, columns),
+            areas_m2=self.areas_m2[rows, columns],
             directions=self.directions[rows, columns],
             cut=(self.flags[rows, columns] & CUT).astype(np.bool_),
             row=(y - site.y) / lattice.dy,
             column=(site.x - x) / lattice.dx,
-            width_m=float(width),
-            height_m=float(height),
+            width_m=cell.width_m,
+            height_m=cell.height_m,
+            skew=cell.skew,
             # The first and the last row and column of the padded window hold no cells.
             whole=(top, left, rows.stop, columns.stop)
             == (first_row, first_column, end_row, end_column),
@@ -206,7 +210,7 @@ class Routed:
             row, column = row + piece.row, column + piece.column
             piece = self.around(row, column)
             row, column = row - piece.row, column - piece.column
-            if piece.upslope_m2(row, column) > most_m2:
+            if piece.areas_m2[row, column] > most_m2:
                 return None
             down, right = piece.row - self.row, piece.column - self.column
 
@@ -233,15 +237,13 @@ class Routed:
         cut = bool(flags & CUT)
         pool = box.pool_reaches(choice)
         mask, top, left = self._mask_of(cells)
-        rows = slice(top, top + mask.shape[0])
+        around = self.lattice.cells(self.row + top, self.column + left, *mask.shape)
         longest, channel, basin = flow_lengths(
             cells,
             self.directions,
             self.counts,
-            self.geometry.width_m,
-            self.geometry.height_m,
+            self.sizes,
             rule.channel_km2 * 1e6,
-            self.geometry.area_m2,
         )
         reported = site.reported_area_km2
         area_km2 = outlet.area_m2 / 1e6
@@ -292,8 +294,7 @@ class Routed:
             pit_depth_m=level.pit_depth_m,
             deep_pit=level.pit_depth_m > rule.max_pit_m,
             open_water=level.open_water,
-            perimeter_km=perimeter(mask, self.geometry.width_m[rows], self.geometry.height_m[rows])
-            / 1000,
+            perimeter_km=perimeter(mask, around) / 1000,
             longest_flow_path_km=longest / 1000,
             basin_length_km=basin / 1000,
             channel_length_km=channel / 1000,

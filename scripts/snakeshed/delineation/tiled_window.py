@@ -17,6 +17,7 @@ from snakeshed.delineation.level_ground import PatchGround
 from snakeshed.delineation.routed_window import Routed, box_of
 from snakeshed.delineation.site import Site
 from snakeshed.delineation.tiled_flags import find_flags, mark_water_at_rim
+from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.d8 import NODATA, OUTSIDE
 from snakeshed.kernels.tiled.walks import climb
 from snakeshed.raster.lattice import Lattice, RowGeometry
@@ -71,8 +72,12 @@ class TerrainWindow:
         return ground.z[here], ground.border[here]
 
     def rows(self, first: int, count: int) -> RowGeometry:
-        """Return the sizes of cells in rows of the window, from -1 on."""
-        return self.index.lattice.rows(self.row + first, count)
+        """Return the sizes of cells in rows of the window, from -1 on, to find directions by."""
+        return self.index.lattice.routing_rows(self.row + first, count)
+
+    def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
+        """Return the sizes of cells of the window, from -1 on, on the ground."""
+        return self.index.lattice.cells(self.row + row, self.column + column, height, width)
 
     @cached_property
     def dtype(self) -> np.dtype:
@@ -137,7 +142,7 @@ class TiledWindow:
         """
         lattice = source.index.lattice
         tiling = Tiling.of_size(source.height, source.width, edge)
-        store = TileStore(source, tiling, folder, source.dtype.name, lattice.geographic)
+        store = TileStore(source, tiling, folder, source.dtype.name, areas=True)
         # Water at the rim stands as high as it would in a filled depression, carved or not.
         fill_all(store, run)
         marks = mark_water_at_rim(store, backwater_m, run)
@@ -150,8 +155,7 @@ class TiledWindow:
         """Read the cells within a radius of a site."""
         tiling = self.store.tiling
         row, column = self.lattice.cell_of(site.x, site.y)
-        geometry = self.lattice.rows(row, 1)
-        box = box_of(row, column, geometry.width_m[0], geometry.height_m[0], radius_m)
+        box = box_of(row, column, self.lattice.cell_at(row, column), radius_m)
         top, left = max(self.row - 1, box[0]), max(self.column - 1, box[1])
         bottom = min(self.row + tiling.height + 1, box[2])
         right = min(self.column + tiling.width + 1, box[3])
@@ -201,21 +205,16 @@ class TiledWindow:
 
     def _piece(self, row: int, column: int, height: int, width: int) -> Routed:
         """Read absolute cells, of the window or the ring around it."""
-        areas = self._read("areas", 0, row, column, height, width) if self._geographic else None
         return Routed(
             self.lattice,
             row,
             column,
-            self.lattice.rows(row, height),
+            self.lattice.cells(row, column, height, width),
             self._read("directions", NODATA, row, column, height, width),
             self._read("counts", 0, row, column, height, width),
-            None if areas is None else areas / 1e6,
+            self._read("areas", 0, row, column, height, width) / 1e6,
             self._read("flags", 0, row, column, height, width),
         )
-
-    @property
-    def _geographic(self) -> bool:
-        return self.store.areas
 
     def _read(
         self, name: str, beyond: int, row: int, column: int, height: int, width: int

@@ -49,10 +49,10 @@ def catchment_features(
     lattice = terrain.index.lattice
     mask, row, column = cells_within(geometry, lattice)
     z = terrain.read(row, column, *mask.shape).z
-    sizes = lattice.rows(row, mask.shape[0])
+    sizes = lattice.cells(row, column, *mask.shape)
     cells = int(np.count_nonzero(mask))
     elevation, east, north, tangent = (np.empty(cells) for _ in range(4))
-    gradients(z, mask, sizes.width_m, sizes.height_m, elevation, east, north)
+    gradients(z, mask, sizes, elevation, east, north)
     degrees = np.empty(cells)
     to_east, to_north, facing_north = slope_and_aspect(east, north, tangent, degrees)
     slope_mean = total(degrees) / cells

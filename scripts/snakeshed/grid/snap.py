@@ -68,9 +68,11 @@ class Neighbourhood:
     row, column : float
         The site, in cells from the box's north-western corner.
     width_m, height_m : float
-        Size of a cell at the site.
+        Size of a cell at the site, on the ground.
     whole : bool
         The window holds all cells within the radius.
+    skew : float
+        As in `snakeshed.kernels.cell_sizes.CellSizes`.
     beyond : callable or None
         Follows water that leaves the box: of the row and column of a cell beside the box, and an
         area in m2, it returns the row and column of the cell by which the water comes back into
@@ -86,6 +88,7 @@ class Neighbourhood:
     width_m: float
     height_m: float
     whole: bool = True
+    skew: float = 0.0
     beyond: Callable[[int, int, float], tuple[int, int] | None] | None = None
 
 
@@ -158,6 +161,7 @@ def snap(near: Neighbourhood, reported_area_km2: float | None, rule: SnapRule) -
         near.column,
         near.width_m,
         near.height_m,
+        near.skew,
         rule.radius_m,
         math.nan if reported_area_km2 is None else reported_area_km2 * 1e6,
         rule.min_area_km2 * 1e6,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from snakeshed.kernels.cell_sizes import CellSizes, between
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, index_type, neighbour_offsets
 from snakeshed.kernels.row_bands import in_bands, split
@@ -60,6 +61,43 @@ def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) ->
     sums = np.where(directions != NODATA, weights, weights.dtype.type(0))
     exact = np.issubdtype(sums.dtype, np.integer)
     return _gather(directions, sums, np.empty((0, 0), np.int32), threads if exact else 1)
+
+
+def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> np.ndarray:
+    """Area that drains through each cell, its own included, in whole square millimetres.
+
+    Sums of integers are exact in any order.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes without cycles, padded.
+    sizes : CellSizes
+        Of the cells of the padded array.
+    threads : int
+        Bands of rows that are worked on at once; the result does not depend on it.
+
+    Returns
+    -------
+    ndarray of int64, shape (h + 2, w + 2)
+        0 at nodata and in the ring.
+    """
+    sums = np.zeros(directions.shape, np.int64)
+    in_bands(
+        lambda first, end: _own_areas(
+            directions, sizes.area_m2, sizes.bits, sizes.offset, first, end, sums
+        ),
+        split(1, directions.shape[0] - 1, threads),
+    )
+    return _gather(directions, sums, np.empty((0, 0), np.int32), threads)
+
+
+@compiled(nogil=True)
+def _own_areas(directions, area_m2, bits, offset, first, end, sums):
+    for i in range(first, end):
+        for j in range(1, directions.shape[1] - 1):
+            if directions[i, j] != NODATA:
+                sums[i, j] = np.int64(np.rint(between(area_m2, bits, offset, i, j) * 1e6))
 
 
 def _gather(

@@ -6,11 +6,18 @@ import math
 
 import numpy as np
 
+from snakeshed.kernels.cell_sizes import CellSizes, between
 from snakeshed.kernels.compiled import compiled
 
 
-@compiled
-def gradients(z, mask, width_m, height_m, elevation, east, north):
+def gradients(
+    z: np.ndarray,
+    mask: np.ndarray,
+    sizes: CellSizes,
+    elevation: np.ndarray,
+    east: np.ndarray,
+    north: np.ndarray,
+) -> None:
     """Elevation of the cells of a mask, and their gradient by Horn's method.
 
     A neighbour without data is given the elevation of the cell itself.
@@ -21,15 +28,32 @@ def gradients(z, mask, width_m, height_m, elevation, east, north):
         Elevations in metres; NaN is nodata.
     mask : ndarray of bool, shape (h, w)
         The cells, none of them in the outermost ring or on nodata.
-    width_m, height_m : ndarray of float64, shape (h,)
+    sizes : CellSizes
+        Of the cells of the arrays.
     elevation, east, north : ndarray of float64, shape (n,)
-        Written, in row-major order: metres, and metres per metre, positive where the ground
-        rises eastwards or northwards.
+        Written, in row-major order: metres, and metres per metre of ground, positive where the
+        ground rises along the rows and, at right angles to them, to the north of the grid.
 
     References
     ----------
     Horn, B. K. P. (1981), Hill shading and the reflectance map. Proceedings of the IEEE 69, 14-47.
     """
+    _gradients(
+        z,
+        mask,
+        sizes.width_m,
+        sizes.height_m,
+        sizes.skew,
+        sizes.bits,
+        sizes.offset,
+        elevation,
+        east,
+        north,
+    )
+
+
+@compiled
+def _gradients(z, mask, width_m, height_m, skew, bits, offset, elevation, east, north):
     around = np.empty((3, 3))
     n = 0
     for i in range(1, z.shape[0] - 1):
@@ -45,9 +69,12 @@ def gradients(z, mask, width_m, height_m, elevation, east, north):
             left = around[0, 0] + 2 * around[1, 0] + around[2, 0]
             upper = around[0, 0] + 2 * around[0, 1] + around[0, 2]
             lower = around[2, 0] + 2 * around[2, 1] + around[2, 2]
+            along_row = (right - left) / (8 * between(width_m, bits, offset, i, j))
+            along_column = (upper - lower) / (8 * between(height_m, bits, offset, i, j))
+            lean = between(skew, bits, offset, i, j)
             elevation[n] = here
-            east[n] = (right - left) / (8 * width_m[i])
-            north[n] = (upper - lower) / (8 * height_m[i])
+            east[n] = along_row
+            north[n] = (along_column - lean * along_row) / math.sqrt(1.0 - lean * lean)
             n += 1
 
 

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from snakeshed.kernels.cell_sizes import distance as length_of
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE
 
@@ -21,6 +22,7 @@ def score_candidates(
     column,
     width_m,
     height_m,
+    skew,
     radius_m,
     reported_m2,
     min_area_m2,
@@ -45,7 +47,9 @@ def score_candidates(
     row, column : float
         Position of the site in cells from the box's north-western corner.
     width_m, height_m : float
-        Size of a cell at the site.
+        Size of a cell at the site, on the ground.
+    skew : float
+        As in `snakeshed.kernels.cell_sizes.CellSizes`.
     radius_m, reported_m2, min_area_m2, distance_weight : float
     distance_m, cost, lower_bound : ndarray of float64, shape (h, w)
         Written; infinite where a cell is no candidate.
@@ -56,9 +60,9 @@ def score_candidates(
             distance_m[i, j] = cost[i, j] = lower_bound[i, j] = np.inf
             if directions[i, j] == NODATA:
                 continue
-            north = (i + 0.5 - row) * height_m
+            north = (row - (i + 0.5)) * height_m
             east = (j + 0.5 - column) * width_m
-            distance = math.sqrt(north * north + east * east)
+            distance = length_of(east, north, skew)
             if distance > radius_m:
                 continue
             distance_m[i, j] = distance

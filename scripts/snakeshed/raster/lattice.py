@@ -11,12 +11,17 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from affine import Affine
 
 from snakeshed.raster.crs import CrsFacts
+from snakeshed.raster.ground_scale import ground_scale, stretches_rows
+
+if TYPE_CHECKING:
+    from snakeshed.kernels.cell_sizes import CellSizes
 
 # Cell sizes in degrees are stated in files with 8 to 17 digits, and tiles of one survey differ in
 # the last ones; lengths are short numbers, which only arithmetic in the software blurs.
@@ -30,6 +35,10 @@ _MICRO = 1_000_000
 _PHASE_SNAP_MICRO = 100
 
 _ROUND_DECIMALS = 6
+
+# The scale of a projection is known at nodes this far apart, at most, and linear in between: the
+# scale of Mercator's, at latitude 45, strays by less than a millionth from that.
+_NODE_DISTANCE_M = 8192
 
 
 class RowGeometry(NamedTuple):
@@ -46,6 +55,15 @@ class RowGeometry(NamedTuple):
     width_m: np.ndarray
     height_m: np.ndarray
     area_m2: np.ndarray
+
+
+class CellSize(NamedTuple):
+    """Sizes of one cell on the ground, as in `snakeshed.kernels.cell_sizes.CellSizes`."""
+
+    width_m: float
+    height_m: float
+    area_m2: float
+    skew: float
 
 
 @dataclass(frozen=True)
@@ -146,8 +164,9 @@ class Lattice:
     def rows(self, first: int, n: int) -> RowGeometry:
         """Measure the cells of rows ``first`` to ``first + n - 1``.
 
-        On a geographic lattice a cell's height is that of the meridian arc at its centre's
-        latitude, its width that of the parallel, and its area that of its piece of the
+        On a projected lattice they have the size that the CRS gives them; `cells` has their size
+        on the ground. On a geographic one a cell's height is that of the meridian arc at its
+        centre's latitude, its width that of the parallel, and its area that of its piece of the
         ellipsoid's zone, exactly. They depend on the absolute row alone, and are rounded to 1e-6 m
         and 1e-6 m2, so that the last bits in which the C libraries of two CPUs differ vanish. A
         row beyond a pole has the sizes of the row at the pole.
@@ -166,6 +185,77 @@ class Lattice:
         sizes = sizes.reshape(n, 3)  # also when there is no row
         return RowGeometry(*(np.ascontiguousarray(size) for size in sizes.T))
 
+    def routing_rows(self, first: int, n: int) -> RowGeometry:
+        """Measure the cells of rows ``first`` to ``first + n - 1`` for water to find its way.
+
+        Its directions depend on the shape of the cells alone. These are `rows`, but for a
+        cylindrical projection that stretches the rows of one latitude more than those of another:
+        there cells have their size on the ground. Other projections that are not conformal, such
+        as Albers', stretch by 1 or 2 % what is far from their middle; that is neglected.
+
+        Parameters
+        ----------
+        first : int
+            Absolute row; may be negative.
+        n : int
+            Number of rows.
+        """
+        if self.geographic or not stretches_rows(self.crs):
+            return self.rows(first, n)
+        sizes, _, _ = self._sizes_at_nodes(first, 0, n, 1)
+        return RowGeometry(*(np.ascontiguousarray(size[:, 0]) for size in sizes[:3]))
+
+    def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
+        """Measure the cells of a window on the ground.
+
+        On a geographic lattice they are those of `rows`. On a projected one they are what the
+        projection makes of the ellipsoid (`snakeshed.raster.ground_scale`), at each cell: they
+        depend on the absolute cell alone, not on the window. Where the projection has no ground,
+        cells have the size that the CRS gives them.
+
+        Parameters
+        ----------
+        row, column : int
+            Absolute cell of the north-western corner; may be negative.
+        height, width : int
+            Cells.
+        """
+        # Every start of Snakemake imports this module, and none needs Numba.
+        from snakeshed.kernels.cell_sizes import CellSizes, even_rows
+
+        if self.geographic:
+            return even_rows(*self.rows(row, height))
+        sizes, bits, offset = self._sizes_at_nodes(row, column, height, width)
+        return CellSizes(*sizes, bits, offset)
+
+    def cell_at(self, row: int, column: int) -> CellSize:
+        """Measure one absolute cell on the ground, as `cells` does."""
+        if self.geographic:
+            return CellSize(*self._geographic_cell(row), 0.0)
+        sizes, bits, offset = self._sizes_at_nodes(row, column, 1, 1)
+        share = (offset + 0.5) / (1 << bits)
+        return CellSize(
+            *(float(left + share * (right - left)) for left, right in (size[0] for size in sizes))
+        )
+
+    def _sizes_at_nodes(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[list[np.ndarray], int, int]:
+        """Return what `CellSizes` of a projected lattice hold."""
+        bits = self._node_bits()
+        side = 1 << bits
+        top, left = row >> bits, column >> bits
+        bottom, right = (row + max(height, 1) - 1) >> bits, (column + max(width, 1) - 1) >> bits
+        nodes = _scale_at_nodes(self, bits, top, left, bottom + 2 - top, right + 2 - left)
+        rows = np.arange(row, row + height)
+        above = (rows >> bits) - top
+        share = (((rows & (side - 1)) + 0.5) / side)[:, None]
+        scale = nodes[:, above] + share * (nodes[:, above + 1] - nodes[:, above])
+        width_m, height_m = self.dx * self.unit_m, self.dy * self.unit_m
+        nominal = width_m, height_m, width_m * height_m, 1.0
+        sizes = [one * size for one, size in zip(scale, nominal, strict=True)]
+        return sizes, bits, column - (left << bits)
+
     def cell_height_m(self) -> float:
         """Return the height of a cell in metres; at latitude 45 on a geographic lattice."""
         if not self.geographic:
@@ -181,6 +271,14 @@ class Lattice:
         """Make the lattice that :meth:`to_json` wrote."""
         return cls(**json.loads(text))
 
+    def _node_bits(self) -> int:
+        """Return the binary logarithm of the cells from node to node."""
+        size = max(self.dx, self.dy) * self.unit_m
+        bits = 0
+        while size * (2 << bits) <= _NODE_DISTANCE_M:
+            bits += 1
+        return bits
+
     def _geographic_cell(self, row: int) -> tuple[float, float, float]:
         """Return width, height (m) and area (m2) of the cells of one row."""
         pole = 90.0 - self.dy / 2
@@ -191,6 +289,19 @@ class Lattice:
         return _ellipsoid_cell(
             latitude, self.dx, self.dy, self.semi_major_m, self.inverse_flattening
         )
+
+
+@lru_cache(maxsize=1024)
+def _scale_at_nodes(
+    lattice: Lattice, bits: int, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """Return the scale of a projection at a window of nodes, (4, h, w)."""
+    xs = [lattice.corner(0, (left + j) << bits)[0] for j in range(width)]
+    ys = [lattice.corner((top + i) << bits, 0)[1] for i in range(height)]
+    x, y = np.tile(xs, height), np.repeat(ys, width)
+    scale = ground_scale(lattice.crs, lattice.unit_m, x, y).reshape(4, height, width)
+    scale.flags.writeable = False
+    return scale
 
 
 def _canonical_spacing(size: float, geographic: bool) -> float:

@@ -123,8 +123,9 @@ class Drawing:
 
     def cell_m(self) -> tuple[float, float]:
         """Return width and height of a cell at the site, m."""
-        sizes = self.lattice.rows(math.floor(self.point[1]), 1)
-        return float(sizes.width_m[0]), float(sizes.height_m[0])
+        column, row = map(math.floor, self.point)
+        cell = self.lattice.cell_at(row, column)
+        return cell.width_m, cell.height_m
 
     def extent(self) -> Extent:
         """Return a box, as high as wide on the ground, that shows the site and its catchment."""
@@ -294,9 +295,9 @@ def _draw_ground(axis: Axes, extent: Extent, terrain: Terrain) -> None:
     if np.isnan(z).all():
         axis.text(0.5, 0.75, "the DEM has no data here", ha="center", transform=axis.transAxes)
         return
-    sizes = terrain.index.lattice.rows(row, height * step)
+    sizes = terrain.index.lattice.cells(row, column + width * step // 2, height * step, 1)
     rows = slice(step // 2, None, step)
-    shade = hillshade(z, sizes.width_m[rows] * step, sizes.height_m[rows] * step)
+    shade = hillshade(z, sizes.width_m[rows, 0] * step, sizes.height_m[rows, 0] * step)
     axis.imshow(
         shade,
         extent=(column, column + width * step, row + height * step, row),

@@ -102,8 +102,6 @@ def network_of(
     if np.isnan(ground.z).all():
         empty = np.full(ground.z.shape, NODATA, np.uint8)
         return Network(row, column, empty, np.zeros(ground.z.shape))
-    sizes, drainage, areas_m2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
-    if areas_m2 is None:
-        areas_m2 = drainage.counts * sizes.area_m2[0]
+    _, _, drainage, areas_m2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
     # The arrays have a ring of one cell around the window.
     return Network(row, column, drainage.directions[1:-1, 1:-1], areas_m2[1:-1, 1:-1] / 1e6)

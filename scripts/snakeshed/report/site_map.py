@@ -122,8 +122,9 @@ def site_map(catchments: geopandas.GeoDataFrame, terrain: Terrain) -> SiteMap:
     drawn = [box for box, shape in zip(boxes, shapes, strict=True) if shape is not None and box]
     all_of_it = _around(placed) or (0.0, 0.0, 1.0, 1.0)
     west, north = math.floor(all_of_it[0]), math.floor(all_of_it[1])
-    middle = lattice.rows(round((all_of_it[1] + all_of_it[3]) / 2), 1)
-    unit_m, aspect = float(middle.height_m[0]), float(middle.width_m[0] / middle.height_m[0])
+    middle_row, middle_column = (round((all_of_it[k] + all_of_it[k + 2]) / 2) for k in (1, 0))
+    middle = lattice.cell_at(middle_row, middle_column)
+    unit_m, aspect = middle.height_m, middle.width_m / middle.height_m
 
     outlines = _outlines(shapes, west, north)
 
@@ -248,9 +249,9 @@ def _picture(row: int, column: int, step: int, terrain: Terrain) -> tuple[Box, s
     z = thinned(terrain, top - step, left - step, _SIDE + 3, _SIDE + 3, step)
     if np.isnan(z).all():
         return box, ""
-    sizes = terrain.index.lattice.rows(top - step, (_SIDE + 3) * step)
+    sizes = terrain.index.lattice.cells(top - step, left + side // 2, (_SIDE + 3) * step, 1)
     rows = slice(step // 2, None, step)
-    shade = hillshade(z, sizes.width_m[rows] * step, sizes.height_m[rows] * step)
+    shade = hillshade(z, sizes.width_m[rows, 0] * step, sizes.height_m[rows, 0] * step)
     return box, picture(shade[1:-1, 1:-1])
 
 

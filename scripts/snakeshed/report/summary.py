@@ -46,6 +46,8 @@ class Finished:
         Of the site table, the DEM, and the layers' files.
     assumptions : sequence of str
         Of the DEM: what its files do not say.
+    distortion : str or None
+        What the DEM's CRS distorts, from `snakeshed.terrain.distortion.distortion_note`.
     """
 
     catchments: pd.DataFrame
@@ -53,6 +55,7 @@ class Finished:
     rejected: pd.DataFrame
     warnings: Sequence[str] = ()
     assumptions: Sequence[str] = ()
+    distortion: str | None = None
 
 
 def summarise(
@@ -92,7 +95,11 @@ def summarise(
         "area_mismatch": sorted(catchments.loc[mismatch, "site_id"]),
         "rows_rejected": int((rejected["action"] == "rejected").sum()),
         "rows_with_remarks": int((rejected["action"] != "rejected").sum()),
-        "warnings": [*finished.warnings, *_area_warnings(all_ratios, area_unit)],
+        "warnings": [
+            *finished.warnings,
+            *_area_warnings(all_ratios, area_unit),
+            *filter(None, [finished.distortion]),
+        ],
         "assumptions": list(finished.assumptions),
         "confidence": dict(sorted(Counter(done["confidence"]).items())),
         "area_ratio_median": _rounded(ratio.median()),

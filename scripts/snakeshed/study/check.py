@@ -26,6 +26,7 @@ from snakeshed.study.configuration import complete
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.distortion import distortion_note
 from snakeshed.terrain.index import TerrainIndex
 from snakeshed.terrain.spot_check import check_cells
 
@@ -170,8 +171,9 @@ def preview_text(preview: Preview) -> str:
     if study["layers"]:
         lines.append(f"Layers: {', '.join(layer['name'] for layer in study['layers'])}.")
     lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
-    warnings = (*prepared.warnings, *preview.terrain.warnings, *preview.layer_warnings)
-    lines += [f"Note: {warning}" for warning in warnings]
+    distorted = filter(None, [distortion_note(preview.terrain)])
+    warnings = (*distorted, *preview.terrain.warnings, *preview.layer_warnings)
+    lines += [f"Note: {warning}" for warning in (*prepared.warnings, *warnings)]
     return "\n".join(lines)
 
 

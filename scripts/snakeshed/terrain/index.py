@@ -238,7 +238,7 @@ def near_a_tile(index: TerrainIndex, x: float, y: float, radius_m: float) -> boo
     x, y : float
         Finite, in the CRS of the terrain.
     radius_m : float
-        Metres.
+        Metres on the ground.
 
     Returns
     -------
@@ -247,9 +247,9 @@ def near_a_tile(index: TerrainIndex, x: float, y: float, radius_m: float) -> boo
     """
     lattice = index.lattice
     row, column = lattice.cell_of(x, y)
-    sizes = lattice.rows(row, 1)
-    north = math.ceil(radius_m / sizes.height_m[0])
-    east = math.ceil(radius_m / sizes.width_m[0])
+    cell = lattice.cell_at(row, column)
+    reach_m = radius_m / math.sqrt(1 - cell.skew * cell.skew)
+    north, east = math.ceil(reach_m / cell.height_m), math.ceil(reach_m / cell.width_m)
     # tiles_under adds a ring of cells to the window.
     return bool(tiles_under(index, row - north + 1, column - east + 1, 2 * north - 1, 2 * east - 1))
 

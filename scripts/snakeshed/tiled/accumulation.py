@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from snakeshed.kernels.accumulation import accumulate, count_upslope
+from snakeshed.kernels.accumulation import count_upslope, upslope_mm2
 from snakeshed.kernels.d8 import neighbour_offsets
 from snakeshed.kernels.tiled.links import NO_EXIT, link_sides, pass_through, spread_inflow
 from snakeshed.kernels.tiled.sides import frame_cells
-from snakeshed.tiled.store import SUMS, Map, TileStore, row_geometry
+from snakeshed.tiled.store import SUMS, Map, TileStore
 from snakeshed.tiled.tiling import (
     Tile,
     hand_over,
@@ -114,8 +114,8 @@ def _count(store: TileStore, tile: Tile) -> _Links:
     store.save("counts", tile, counts.astype(store.counts_dtype, copy=False))
     del counts
     if store.areas:
-        mm2 = np.rint(row_geometry(store, tile).area_m2 * 1e6).astype(np.int64)
-        areas = accumulate(directions, np.broadcast_to(mm2[:, None], directions.shape))
+        sizes = store.source.cells(tile.row - 1, tile.column - 1, *directions.shape)
+        areas = upslope_mm2(directions, sizes)
         leaving.append(areas.reshape(areas.size)[sides[exits]])
         store.save("areas", tile, areas)
     return _Links(links, exits, leads_to, leaving)

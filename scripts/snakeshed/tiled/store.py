@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from snakeshed.atomic import atomic
+from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.d8 import index_type
 from snakeshed.kernels.tiled.sides import frame
 from snakeshed.raster.lattice import RowGeometry
@@ -32,7 +33,10 @@ class Source(Protocol):
         """Return elevations (NaN is nodata) and border of cells of the window, (h, w) each."""
 
     def rows(self, first: int, count: int) -> RowGeometry:
-        """Return the sizes of cells in rows of the window, from -1 on."""
+        """Return the sizes of cells in rows of the window, from -1 on, to find directions by."""
+
+    def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
+        """Return the sizes of cells of the window, from -1 on, on the ground."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,7 @@ def read_ground(store: TileStore, tile: Tile) -> np.ndarray:
     return frame(z[1:-1, 1:-1])
 
 
-def row_geometry(store: TileStore, tile: Tile) -> RowGeometry:
-    """Sizes of the cells in the rows of a tile's padded array."""
-    return store.source.rows(tile.row - 1, tile.height + 2)
-
-
 def sizes_of(store: TileStore, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of the cells in the rows of a tile's padded array, in metres."""
-    geometry = row_geometry(store, tile)
+    geometry = store.source.rows(tile.row - 1, tile.height + 2)
     return geometry.width_m, geometry.height_m

@@ -89,9 +89,9 @@ def lattice_of(tmp_path):
 def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path):
     pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
     shard = ShardMemory.of_patches([Patch(0, 0, 0), Patch(1, 5, 5), Patch(0, 9, 9)], pyramid)
-    assert (shard.cells, shard.larger, shard.geographic) == (300**2, (600**2,), False)
+    assert (shard.cells, shard.larger) == (300**2, (600**2,))
     more = [shard.delineation_bytes(up) - memory_request.BASE_BYTES for up in range(4)]
-    assert more == [25 * 300**2, 25 * 600**2, 25 * 600**2, 25 * 600**2]
+    assert more == [34 * 300**2, 34 * 600**2, 34 * 600**2, 34 * 600**2]
 
 
 @pytest.mark.parametrize(("cells", "most"), [([5, None, 700], 700), ([None], 0), ([], 0)])
@@ -113,9 +113,8 @@ def test_each_attempt_asks_for_more():
 
 
 def test_what_a_worker_has_room_for():
-    assert largest_patch(memory_request.BASE_BYTES + 25 * 10**6, geographic=False) == 10**6
-    assert largest_patch(memory_request.BASE_BYTES + 34 * 10**6, geographic=True) == 10**6
-    assert largest_patch(10**6, geographic=False) == 0
+    assert largest_patch(memory_request.BASE_BYTES + 34 * 10**6) == 10**6
+    assert largest_patch(10**6) == 0
     assert tile_edge(memory_request.BASE_BYTES + 40 * 1000**2) == 1000
     assert tile_edge(10**12) == 4096
     assert tile_edge(0) == 64

@@ -12,6 +12,7 @@ from snakeshed.kernels.accumulation import accumulate, count_upslope
 from snakeshed.kernels.carving import carve
 from snakeshed.kernels.catchment_shape import flow_lengths
 from snakeshed.kernels.catchments import preorder
+from snakeshed.kernels.cell_sizes import even_rows
 from snakeshed.kernels.d8 import open_border
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill
@@ -115,7 +116,5 @@ def test_what_follows_the_directions(ground, conditioning):
     assert sorted(members.tolist()) == [row * z.shape[1] + column for row, column in cells]
     for outlet, start in zip(outlets.tolist(), starts.tolist(), strict=True):
         catchment = members[start : start + counts.flat[outlet]]
-        lengths = flow_lengths(
-            catchment, directions, counts, width, height, math.inf, width * height
-        )
+        lengths = flow_lengths(catchment, directions, counts, even_rows(width, height), math.inf)
         assert lengths[0] == way_outside.flat[catchment].max()

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
+from snakeshed.kernels.cell_sizes import even_rows
 
 SLANT = math.sqrt(2.0)
 
@@ -32,10 +33,12 @@ def lengths(directions, outlet, width_m=None, height_m=None, channel_m2=math.inf
         cells,
         directions,
         counts,
-        ones if width_m is None else width_m,
-        ones if height_m is None else height_m,
+        even_rows(
+            ones if width_m is None else width_m,
+            ones if height_m is None else height_m,
+            ones if cell_m2 is None else cell_m2,
+        ),
         channel_m2,
-        ones if cell_m2 is None else cell_m2,
     )
 
 
@@ -106,7 +109,7 @@ def test_lengths_equal_their_reference(terrain, channel_m2, data):
 
 def around(rows, width=2.0, height=3.0) -> float:
     mask = np.pad(np.array([[cell == "1" for cell in row] for row in rows]), 1)
-    return perimeter(mask, np.full(len(mask), width), np.full(len(mask), height))
+    return perimeter(mask, even_rows(np.full(len(mask), width), np.full(len(mask), height)))
 
 
 @pytest.mark.parametrize(
@@ -132,4 +135,4 @@ def test_the_perimeter_counts_each_side_between_inside_and_outside(mask, width):
     sides = (ring[1:] != ring[:-1]).sum()
     ends = (ring[:, 1:] != ring[:, :-1]).sum()
     sizes = np.full(len(ring), width), np.full(len(ring), 2.0)
-    assert perimeter(ring, *sizes) == pytest.approx(sides * width + ends * 2.0)
+    assert perimeter(ring, even_rows(*sizes)) == pytest.approx(sides * width + ends * 2.0)

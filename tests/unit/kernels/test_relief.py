@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from snakeshed.kernels.cell_sizes import even_rows
 from snakeshed.kernels.relief import gradients, slope_and_aspect, squared_deviations, total
 
 
@@ -18,7 +19,7 @@ def gradients_of(z, mask=None, width=10.0, height=10.0):
     mask = ~np.isnan(z) if mask is None else np.pad(mask, 1)
     rows = np.ones(z.shape[0])
     elevation, east, north = (np.empty(int(mask.sum())) for _ in range(3))
-    gradients(z, mask, rows * width, rows * height, elevation, east, north)
+    gradients(z, mask, even_rows(rows * width, rows * height), elevation, east, north)
     return elevation, east, north
 
 

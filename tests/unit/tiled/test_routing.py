@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from snakeshed.kernels.accumulation import accumulate, count_upslope
 from snakeshed.kernels.carving import carve
+from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.d8 import neighbour_offsets, open_border
 from snakeshed.kernels.filling import fill
 from snakeshed.raster.lattice import RowGeometry
@@ -41,6 +42,14 @@ class Window:
     def rows(self, first: int, count: int) -> RowGeometry:
         row = np.arange(first, first + count, dtype=np.float64)
         return RowGeometry(10 + row / 64, np.full(count, 11.0), 110 + row * 11 / 64)
+
+    def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
+        """Sizes that differ from cell to cell, as on a projected grid: linear between 4 columns."""
+        rows = np.arange(row, row + height, dtype=np.float64)[:, None]
+        first = column >> 2
+        nodes = np.arange(first, ((column + width - 1) >> 2) + 2)
+        area = 110 + rows * 11 / 64 + nodes * nodes / 8
+        return CellSizes(area / 11, np.full_like(area, 11.0), area, 0 * area, 2, column - 4 * first)
 
 
 def window(z: np.ndarray, void_cells: int = 0) -> Window:
@@ -69,13 +78,16 @@ def whole(ground: Window) -> dict[str, np.ndarray]:
     )
     standing = (directions == 0) | (filled.ravel()[below].reshape(z.shape) == filled)
     pools = (filled > z) | (standing & ~np.isnan(z))
-    mm2 = np.rint(geometry.area_m2 * 1e6).astype(np.int64)[:, None]
+    i, j = np.indices(z.shape) - 1
+    left, right = j // 4, j // 4 + 1
+    left, right = (110 + i * 11 / 64 + node * node / 8 for node in (left, right))
+    mm2 = np.rint((left + (j % 4 + 0.5) / 4 * (right - left)) * 1e6).astype(np.int64)
     arrays = (
         filled,
         pools,
         directions,
         count_upslope(directions),
-        accumulate(directions, np.broadcast_to(mm2, z.shape)),
+        accumulate(directions, mm2),
     )
     return {name: array[1:-1, 1:-1] for name, array in zip(NAMES, arrays, strict=True)}
 
