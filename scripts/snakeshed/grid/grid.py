@@ -20,7 +20,13 @@ from snakeshed.grid.catchments import Catchments
 from snakeshed.grid.dirmap import DIRMAP, FLATS, PITS, from_dirmap, has_level_neighbour, to_dirmap
 from snakeshed.grid.drainage import Drainage
 from snakeshed.grid.outlets import SNAP_COLUMNS, point_pairs, snap_one
-from snakeshed.grid.padding import blank_rim, cell_sizes, checked_elevations, padded_elevations
+from snakeshed.grid.padding import (
+    blank_rim,
+    cell_sizes,
+    checked_elevations,
+    ground_sizes,
+    padded_elevations,
+)
 from snakeshed.grid.pysheds_import import Grid as StockGrid
 from snakeshed.grid.pysheds_import import Raster, View, ViewFinder
 from snakeshed.kernels.accumulation import accumulate, count_upslope
@@ -66,6 +72,11 @@ class Grid(StockGrid):
     fill_depressions    water leaves at the first    water leaves at all cells of the rim and all
                         data cell of each row and    beside nodata
                         column, from each side
+    route               not there: `flowdir` takes   takes the cells' sizes on the ground where
+                        degrees for lengths, so that coordinates are degrees; with
+                        at latitude 36 every         ``lengths="crs"``, degrees for lengths. So
+                        seventh cell drains          does `flowdir`, which gives what pysheds
+                        elsewhere                    gives
     resolve_flats       some flats stay undrained    all drain that have a way out; cells that
                         or are lifted into traps,    pysheds traps are raised until they drain,
                         wide ones after `max_iter`   the others are raised as there
@@ -103,6 +114,7 @@ class Grid(StockGrid):
         height_m: np.ndarray | None = None,
         threads: int | None = None,
         conditioning: str = "fill",
+        lengths: str = "ground",
     ) -> Drainage:
         """Drain a DEM, its depressions and flats included, and count upslope cells.
 
@@ -116,14 +128,17 @@ class Grid(StockGrid):
             Non-zero where a cell may drain outside. Without it, all cells at the rim and beside
             nodata. Nodata without such a cell beside it is routed around.
         width_m, height_m : ndarray of float64, shape (h,), optional
-            Width and height of the cells of each row, in metres. Without them, those of the affine
-            transformation, in the unit of the CRS.
+            Width and height of the cells of each row, in metres; without them, `lengths` says.
         threads : int, optional
             Threads to work on; the result does not depend on it. Without it, NUMBA_NUM_THREADS of
             them, or one for each core that the process may use.
         conditioning : str
             "fill": depressions are filled to the level at which they spill. "carve": elevations
             stay as they are, and water runs up from the bottom of a depression to its spill.
+        lengths : str
+            "ground": where coordinates are degrees, cells have their width and height on the
+            ellipsoid, row by row; those of a projected CRS are as wide and as high as it says.
+            "crs": degrees are lengths too, as in `flowdir` and pysheds.
 
         Returns
         -------
@@ -132,18 +147,22 @@ class Grid(StockGrid):
         Raises
         ------
         ValueError
-            If `conditioning` is neither of these, an array's shape does not fit, or a connected
-            piece of the data has no cell that may drain outside.
+            If `conditioning` or `lengths` is none of these, an array's shape does not fit, or a
+            connected piece of the data has no cell that may drain outside.
         """
         if conditioning not in {"fill", "carve"}:
             raise ValueError(f'conditioning must be "fill" or "carve", not {conditioning!r}')
+        if lengths not in {"ground", "crs"}:
+            raise ValueError(f'lengths must be "ground" or "crs", not {lengths!r}')
         dem = self._input_handler(dem, nodata=dem.nodata)
         z = padded_elevations(dem, self._get_nodata_cells(dem))
         outlets = open_border(z)
         if border is not None:
             outlets = np.zeros(z.shape, dtype=np.uint8)
             outlets[1:-1, 1:-1] = checked_elevations(border, dem.shape, "border")
-        widths, heights = cell_sizes(dem)
+        given = width_m is not None and height_m is not None
+        of_cells = ground_sizes if lengths == "ground" and not given else cell_sizes
+        widths, heights = of_cells(dem)
         if width_m is not None:
             widths[1:-1] = checked_elevations(width_m, dem.shape[:1], "width_m")
         if height_m is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from snakeshed.ellipsoid import ellipsoid_cell
 from snakeshed.grid.pysheds_import import Raster
 
 SMALLEST = 1e-290
@@ -46,6 +49,31 @@ def cell_sizes(dem: Raster) -> tuple[np.ndarray, np.ndarray]:
     """Width and height of the cells of each padded row, in the unit of the CRS."""
     rows = dem.shape[0] + 2
     return np.full(rows, abs(dem.affine.a)), np.full(rows, abs(dem.affine.e))
+
+
+def ground_sizes(dem: Raster) -> tuple[np.ndarray, np.ndarray]:
+    """Width and height of the cells of each padded row as water takes them, in one unit.
+
+    Those of the ellipsoid, in metres, where coordinates are degrees; else those of the affine
+    transformation. A raster that pysheds was given no CRS for has EPSG:4326, so that coordinates
+    beyond the poles, or beyond a turn around the Earth, are not taken for degrees.
+    """
+    crs = getattr(dem.crs, "crs", dem.crs)  # a Proj's, or a CRS itself
+    if not crs.is_geographic:
+        return cell_sizes(dem)
+    degrees = math.degrees(crs.axis_info[0].unit_conversion_factor)
+    affine, (rows, columns) = dem.affine, dem.shape
+    xs = [(affine.c + affine.a * column) * degrees for column in (0, columns)]
+    ys = [(affine.f + affine.e * row) * degrees for row in (0, rows)]
+    dx, dy = abs(affine.a) * degrees, abs(affine.e) * degrees
+    # Many global grids have the centres of their outermost cells at the poles.
+    if max(map(abs, ys)) > 90 + dy or max(map(abs, xs)) > 360 + dx:
+        return cell_sizes(dem)
+    ellipsoid = crs.ellipsoid
+    shape = ellipsoid.semi_major_metre, ellipsoid.inverse_flattening
+    latitudes = [(affine.f + affine.e * (row + 0.5)) * degrees for row in range(-1, rows + 1)]
+    cells = np.array([ellipsoid_cell(latitude, dx, dy, *shape) for latitude in latitudes])
+    return np.ascontiguousarray(cells[:, 0]), np.ascontiguousarray(cells[:, 1])
 
 
 def checked_elevations(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:

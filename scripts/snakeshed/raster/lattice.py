@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from affine import Affine
 
+from snakeshed.ellipsoid import ellipsoid_cell
 from snakeshed.raster.crs import CrsFacts
 from snakeshed.raster.ground_scale import ground_scale, stretches_rows
 
@@ -33,8 +34,6 @@ _ARC_SECONDS_PER_DEGREE = 3600
 # The phase of the cells is counted in millionths of a cell.
 _MICRO = 1_000_000
 _PHASE_SNAP_MICRO = 100
-
-_ROUND_DECIMALS = 6
 
 # The scale of a projection is known at nodes this far apart, at most, and linear in between: the
 # scale of Mercator's, at latitude 45, strays by less than a millionth from that.
@@ -281,12 +280,10 @@ class Lattice:
 
     def _geographic_cell(self, row: int) -> tuple[float, float, float]:
         """Return width, height (m) and area (m2) of the cells of one row."""
-        pole = 90.0 - self.dy / 2
-        latitude = max(-pole, min(pole, self.y0 - (row + 0.5) * self.dy))
-        return self._cell_at(latitude)
+        return self._cell_at(self.y0 - (row + 0.5) * self.dy)
 
     def _cell_at(self, latitude: float) -> tuple[float, float, float]:
-        return _ellipsoid_cell(
+        return ellipsoid_cell(
             latitude, self.dx, self.dy, self.semi_major_m, self.inverse_flattening
         )
 
@@ -333,49 +330,3 @@ def _canonical_phase(position: float, size: float) -> float:
         micro = nearest_half
     micro = (micro + half) % _MICRO - half
     return micro * size / _MICRO
-
-
-def _ellipsoid_cell(
-    latitude: float, dx: float, dy: float, semi_major_m: float, inverse_flattening: float
-) -> tuple[float, float, float]:
-    """Return width, height (m) and area (m2) of a cell of an ellipsoid, rounded.
-
-    Parameters
-    ----------
-    latitude : float
-        Of the cell's centre, degrees.
-    dx, dy : float
-        Size of the cell, degrees.
-    semi_major_m, inverse_flattening : float
-        The ellipsoid; an inverse flattening of 0 is a sphere.
-
-    Notes
-    -----
-    The area between two parallels is the difference of two nearly equal numbers (Snyder 1987, Map
-    Projections: A Working Manual, equation 3-12). Here that difference is taken before it is
-    computed, with the identities for a difference of sines and of inverse hyperbolic tangents, so
-    that no digits cancel.
-    """
-    flattening = 1 / inverse_flattening if inverse_flattening else 0.0
-    e2 = flattening * (2 - flattening)
-    middle, half_height, width = (math.radians(angle) for angle in (latitude, dy / 2, dx))
-    sine, cosine = math.sin(middle), math.cos(middle)
-    w2 = 1 - e2 * sine * sine
-    prime_vertical = semi_major_m / math.sqrt(w2)
-    meridian = prime_vertical * (1 - e2) / w2
-
-    north, south = math.sin(middle + half_height), math.sin(middle - half_height)
-    rise = 2 * cosine * math.sin(half_height)
-    zone = rise * (1 + e2 * north * south)
-    zone /= (1 - e2 * north * north) * (1 - e2 * south * south)
-    if e2:
-        e = math.sqrt(e2)
-        zone += math.atanh(e * rise / (1 - e2 * north * south)) / e
-    else:
-        zone += rise
-    area = semi_major_m * semi_major_m * (1 - e2) / 2 * width * zone
-    return (
-        round(prime_vertical * cosine * width, _ROUND_DECIMALS),
-        round(meridian * 2 * half_height, _ROUND_DECIMALS),
-        round(area, _ROUND_DECIMALS),
-    )

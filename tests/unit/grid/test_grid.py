@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import rasterio
 import reference
+from affine import Affine
+from pyproj import CRS, Geod
 from pysheds_terrain import assert_same_raster, grids, raster
 
+from snakeshed.demo import read_sample
 from snakeshed.grid.drainage import Drainage
 from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Grid as StockGrid
@@ -204,6 +207,64 @@ def test_a_route_keeps_to_the_border_and_the_cell_sizes_it_is_given():
     assert grid.route(slope).directions[2, 2] == 3  # 2 / 10 m east, 2.1 / 12 m south
     assert grid.route(slope, width_m=np.full(3, 12.0)).directions[2, 2] == 5
     assert grid.route(slope, height_m=np.array([1.0, 9.0, 1.0])).directions[2, 2] == 5
+
+
+@pytest.fixture(scope="module")
+def jacksboro() -> Raster:
+    """The demo's DEM, of 3 arc-seconds, at 36 degrees north."""
+    elevation, affine = read_sample()
+    view = ViewFinder(affine=affine, shape=elevation.shape, nodata=np.int16(-9999))
+    return Raster(elevation, view)
+
+
+def test_a_route_takes_degrees_for_what_they_are_on_the_ground(jacksboro):
+    grid = Grid(viewfinder=jacksboro.viewfinder)
+    ground, crs = grid.route(jacksboro), grid.route(jacksboro, lengths="crs")
+    differ = (ground.directions != crs.directions)[1:-1, 1:-1]
+    assert differ.mean() == pytest.approx(0.15, abs=0.015)
+    # The first and the last row, measured by geodesics instead.
+    geod, step = Geod(ellps="WGS84"), jacksboro.affine.a
+    rows = np.arange(jacksboro.shape[0])
+    north = jacksboro.affine.f - rows * step
+    west = np.full(len(rows), jacksboro.affine.c)
+    width_m = geod.inv(west, north - step / 2, west + step, north - step / 2)[2]
+    height_m = geod.inv(west, north, west, north - step)[2]
+    measured = grid.route(jacksboro, width_m=width_m, height_m=height_m)
+    assert (measured.directions != ground.directions).mean() < 1e-4
+    # flowdir is that of pysheds, for which a degree is a degree.
+    slopes = np.asarray(grid.flowdir(grid.fill_depressions(jacksboro)))
+    falls = slopes > 0
+    assert np.array_equal(np.asarray(crs.flowdir())[falls], slopes[falls])
+    assert (np.asarray(ground.flowdir())[falls] != slopes[falls]).mean() > 0.1
+
+
+def test_lengths_of_a_projected_crs_are_lengths_already(rough):
+    view = ViewFinder(
+        affine=Affine(0.0005, 0, 10.0, 0, -0.001, 36.0),
+        shape=rough.shape,
+        nodata=rough.nodata,
+        crs=CRS("EPSG:32611"),
+    )
+    dem = Raster(np.asarray(rough), view)
+    grid = Grid(viewfinder=view)
+    assert np.array_equal(grid.route(dem).directions, grid.route(dem, lengths="crs").directions)
+
+
+def test_coordinates_that_are_no_degrees_are_lengths(rough):
+    # pysheds gives EPSG:4326 to whatever is given no CRS; these lie beyond the pole.
+    assert rough.affine.f == 900.0
+    grid = Grid(viewfinder=rough.viewfinder)
+    assert np.array_equal(grid.route(rough).directions, grid.route(rough, lengths="crs").directions)
+
+
+def test_lengths_are_of_the_ground_or_of_the_crs(rough):
+    with pytest.raises(ValueError, match='lengths must be "ground" or "crs", not \'degrees\''):
+        Grid(viewfinder=rough.viewfinder).route(rough, lengths="degrees")
+
+
+def test_the_help_lists_what_route_does_with_degrees():
+    assert "degrees for lengths" in Grid.__doc__
+    assert 'lengths="crs"' in Grid.__doc__
 
 
 @pytest.mark.parametrize(
