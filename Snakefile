@@ -27,6 +27,7 @@ user_error(check_inputs, STUDY, rules.make_demo.output)
 if workflow.is_main_process:
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
     warn_of_read_only_results()
+    user_error(look_at_inputs)
 
 
 rule all:

@@ -16,3 +16,15 @@ SITES = {
     },
 }
 """The section ``sites`` of a configuration."""
+COMPARE = [
+    # The share of a basin that burned at moderate or high severity and has slopes of 23 degrees or
+    # more: a part of all that is so steep.
+    {
+        "column": "PropHM23",
+        "feature": "share_steeper_23deg",
+        "relation": "at_most",
+        "tolerance": 0.02,
+    },
+    {"column": "ContributingArea_km2", "feature": "area_km2"},
+]
+"""The section ``compare`` of a configuration."""

@@ -4,7 +4,7 @@
 rule archive:
     input:
         results=[*RESULT_FILES, f"{RESULTS}/sites.parquet"],
-        sites=STUDY["sites"]["path"],
+        sites=site_files,
         terrain=terrain_files,
         layers=layer_files,
     output:
@@ -17,6 +17,7 @@ rule archive:
         study=WHOLE_STUDY,
         results=lambda wildcards, input: str(Path(input.results[0]).parent),
         jobs=[name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
+        inputs=token_of(site_files, terrain_files, layer_files),
         workflow=workflow.basedir,
         commit=lambda wildcards: commit_of(workflow.basedir),
         library=library_of("archive"),

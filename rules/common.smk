@@ -16,12 +16,15 @@ from snakeshed.delineation.pyramid import shard_name
 from snakeshed.errors import SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.digest import script_digest
+from snakeshed.jobs.input_record import InputRecord, settle, times_of
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
-from snakeshed.raster.vrt_sources import files_behind
+from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
 from snakeshed.sites.file_names import find_site, sites_in_shards
+from snakeshed.sites.table_files import table_files
+from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete, without_publication
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import typed
@@ -56,8 +59,10 @@ WHOLE_STUDY = user_error(
 )
 STUDY = without_publication(WHOLE_STUDY)
 # Two columns of the same name are found before anything runs.
-user_error(declared_columns, STUDY["features"], STUDY["layers"])
+COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
+user_error(check_compared, STUDY["compare"], COLUMNS)
 RESULTS = f"results/{STUDY['study']}"
+INPUTS = InputRecord(f".snakemake/snakeshed/{STUDY['study']}.inputs.json")
 RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"])
 # What a run makes if nothing else is asked for.
 RESULT_FILES = [
@@ -86,12 +91,11 @@ def library_of(script):
 
 
 def terrain_files(wildcards):
-    """The DEM's files and, of a VRT, what it is made of."""
+    """The DEM's files with what VRTs are made of, and with their sidecar files."""
     path = STUDY["dem"]["path"]
     if path in rules.make_demo.output:
-        return path  # perhaps made in this run
-    files = user_error(dem_files, path)
-    return sorted({behind for file in files for behind in user_error(files_behind, file)})
+        return [path]  # perhaps made in this run
+    return user_error(input_files, user_error(dem_files, path))
 
 
 def tiles_of(shards):
@@ -101,12 +105,22 @@ def tiles_of(shards):
     files = {
         tile["path"] for path in indices for tile in json.loads(Path(path).read_text())["tiles"]
     }
-    return sorted({behind for file in files for behind in user_error(files_behind, file)})
+    return user_error(input_files, files)
 
 
 def tiles_under_shard(wildcards):
     """The DEM's files that a shard may read."""
     return tiles_of([wildcards.shard])
+
+
+def tiles_under_sites(wildcards):
+    """The DEM's files that any shard may read."""
+    return tiles_of(SHARDS)
+
+
+def tiles_under_site(wildcards):
+    """The DEM's files that the shard of a site may read."""
+    return tiles_of([site_of(wildcards)[1]])
 
 
 def delineation_mb(wildcards, attempt, threads):
@@ -140,6 +154,27 @@ def logs_of_jobs():
     """Those logs that this study's jobs write."""
     absent = set() if STUDY["layers"] else {"index_layers"}
     return [name for rule, names in logs_of_run().items() if rule not in absent for name in names]
+
+
+def token_of(*functions):
+    """What changes with the content of the files that input functions give, for a rule's params."""
+
+    def token(wildcards):
+        files = [file for function in functions for file in function(wildcards)]
+        return INPUTS.token(files, made=rules.make_demo.output)
+
+    return token
+
+
+def study_inputs():
+    """All files that the study is made from, but for what jobs make."""
+    files = {*site_files(None), *terrain_files(None), *layer_files(None)}
+    return sorted(files - set(rules.make_demo.output))
+
+
+def look_at_inputs():
+    """Find inputs that were replaced, and results that would seem newer than any input."""
+    INPUTS.update(study_inputs(), settle(times_of(RESULTS)))
 
 
 def site_of(wildcards):
@@ -178,9 +213,15 @@ def gathered(table):
     return path
 
 
+def site_files(wildcards):
+    """The site table and, of a shapefile, the other files that it is made of."""
+    return table_files(STUDY["sites"]["path"])
+
+
 def layer_files(wildcards):
-    """The files that declared layers are read from, tables included."""
-    files = [layer["path"] for layer in STUDY["layers"] if layer["path"] is not None]
+    """The files that declared layers are read from, with sidecar files and tables."""
+    paths = [layer["path"] for layer in STUDY["layers"] if layer["path"] is not None]
+    files = user_error(input_files, paths)
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
 
 
@@ -199,6 +240,8 @@ def claim_results():
 
     alone = RUN_LOCK.take()
     check_writable(RESULTS)
+    for warning in INPUTS.bring_back(study_inputs()):
+        logger.warning(warning)
     if alone:
         remove_parts(RESULTS)
     else:

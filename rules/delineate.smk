@@ -24,6 +24,7 @@ rule delineate:
                 key: STUDY["dem"][key] for key in ("conditioning", "max_void_cells", "max_pit_m")
             },
         },
+        inputs=token_of(tiles_under_shard),
         library=library_of("delineate"),
     script:
         "../scripts/delineate.py"

@@ -23,6 +23,7 @@ rule summarise:
         warnings=f"{RESULTS}/site_warnings.json",
         terrain=f"{RESULTS}/terrain.json",
         layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
+        observations=f"{RESULTS}/observations.parquet" if STUDY["compare"] else [],
     output:
         summary=f"{RESULTS}/summary.json",
     log:
@@ -35,6 +36,7 @@ rule summarise:
         study=STUDY["study"],
         layers=STUDY["layers"],
         area_unit=STUDY["sites"]["area_unit"],
+        compare=STUDY["compare"],
         library=library_of("summarise"),
     script:
         "../scripts/summarise.py"

@@ -9,7 +9,7 @@ rule report:
         summary=f"{RESULTS}/summary.json",
         terrain=f"{RESULTS}/terrain.json",
         shard_terrains=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
-        tiles=lambda wildcards: tiles_of(SHARDS),
+        tiles=tiles_under_sites,
     output:
         report=report(
             f"{RESULTS}/report.html",
@@ -27,6 +27,7 @@ rule report:
         study=STUDY,
         logs=logs_of_run(),
         page=page_digest("report"),
+        inputs=token_of(tiles_under_sites),
         library=library_of("report"),
     script:
         "../scripts/report.py"
@@ -55,7 +56,7 @@ rule site_card:
         catchments=of_site_shard("catchments.parquet"),
         features=of_site_shard("features.parquet"),
         terrain=of_site_shard("terrain.json"),
-        tiles=lambda wildcards: tiles_of([site_of(wildcards)[1]]),
+        tiles=tiles_under_site,
         layers=layer_files,
     output:
         page=f"{RESULTS}/cards/{{site}}.html",
@@ -70,6 +71,7 @@ rule site_card:
         site_id=lambda wildcards: site_of(wildcards)[0],
         study=STUDY,
         page=page_digest("card"),
+        inputs=token_of(tiles_under_site, layer_files),
         library=library_of("site_card"),
     script:
         "../scripts/site_card.py"

@@ -1,6 +1,6 @@
 rule prepare_sites:
     input:
-        table=STUDY["sites"]["path"],
+        table=site_files,
     output:
         sites=f"{RESULTS}/sites.parquet",
         observations=f"{RESULTS}/observations.parquet",
@@ -14,6 +14,8 @@ rule prepare_sites:
         "../envs/environment.yaml"
     params:
         settings=STUDY["sites"],
+        compared=[each["column"] for each in STUDY["compare"]],
+        inputs=token_of(site_files),
         library=library_of("prepare_sites"),
     script:
         "../scripts/prepare_sites.py"

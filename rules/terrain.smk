@@ -21,6 +21,7 @@ rule index_terrain:
                 "resolution",
             )
         },
+        inputs=token_of(terrain_files),
         library=library_of("index_terrain"),
     script:
         "../scripts/index_terrain.py"

@@ -9,7 +9,7 @@ from snakeshed.delineation.table import CATCHMENTS
 from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log
 from snakeshed.report.summary import Finished, summarise, write_summary
-from snakeshed.tables.geoparquet import read_table
+from snakeshed.tables.geoparquet import read_arrow, read_table
 from snakeshed.terrain.distortion import distortion_note
 from snakeshed.terrain.index import TerrainIndex
 
@@ -19,12 +19,14 @@ def main(
     study: str,
     layers: list[dict],
     area_unit: str,
+    compare: list[dict],
     catchments: str,
     features: str,
     rejected: str,
     warnings: str,
     terrain: str,
     layer_files: str | None,
+    observations: str,
     summary: str,
     log: str,
 ) -> None:
@@ -44,9 +46,10 @@ def main(
             ],
             assumptions=index.assumptions,
             distortion=distortion_note(index),
+            observations=read_arrow(observations) if compare else None,
         )
         declared = [layer_of(layer) for layer in layers]
-        write_summary(summarise(study, finished, declared, area_unit), summary)
+        write_summary(summarise(study, finished, declared, area_unit, compare), summary)
 
 
 if __name__ == "__main__":
@@ -54,12 +57,14 @@ if __name__ == "__main__":
         study=snakemake.params.study,
         layers=snakemake.params.layers,
         area_unit=snakemake.params.area_unit,
+        compare=snakemake.params.compare,
         catchments=snakemake.input.catchments,
         features=snakemake.input.features,
         rejected=snakemake.input.rejected,
         warnings=snakemake.input.warnings,
         terrain=snakemake.input.terrain,
         layer_files=snakemake.input.get("layers") or None,
+        observations=snakemake.input.observations,
         summary=snakemake.output.summary,
         log=snakemake.log[0],
     )

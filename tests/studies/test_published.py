@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from staley import SITES
+from staley import COMPARE, SHEET, SITES, TABLE
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
@@ -21,7 +21,7 @@ from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layers import feature_columns
 from snakeshed.features.table import write_features
 from snakeshed.report.study_page import StudyResults, report
-from snakeshed.report.summary import Finished, summarise
+from snakeshed.report.summary import Finished, summarise, summary_text
 from snakeshed.sites.prepare import prepare_sites
 from snakeshed.study.configuration import complete
 from snakeshed.tables.geoparquet import read_descriptions, read_table
@@ -29,7 +29,7 @@ from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 
 STUDY = complete(
-    {"study": "staley", "sites": SITES, "dem": {"path": "dem.tif"}},
+    {"study": "staley", "sites": SITES, "dem": {"path": "dem.tif"}, "compare": COMPARE},
     Path(__file__).parents[2] / "config/schema/study.schema.yaml",
     "these tests",
 )
@@ -38,9 +38,15 @@ RULE = DelineationRule.of(STUDY)
 
 
 @pytest.fixture(scope="module")
-def staley(shared_data):
-    """The 716 sites of Staley et al. (2016)."""
-    return prepare_sites(STUDY["sites"], shared_data("staley2016")).sites
+def prepared(shared_data):
+    """The site table of Staley et al. (2016)."""
+    return prepare_sites(STUDY["sites"], shared_data("staley2016"))
+
+
+@pytest.fixture(scope="module")
+def staley(prepared):
+    """Its 716 sites."""
+    return prepared.sites
 
 
 def catchments_on(dem, sites, path) -> pd.DataFrame:
@@ -81,7 +87,9 @@ def test_outlines_are_valid_and_have_the_catchments_area(station):
     assert (done["snap_distance_m"] <= RULE.snap.radius_m).all()
 
 
-def test_the_report_of_all_sites_is_one_page_that_can_be_mailed(station, shared_data, tmp_path):
+def test_the_report_of_all_sites_is_one_page_that_can_be_mailed(
+    station, prepared, shared_data, tmp_path
+):
     index = index_terrain([str(shared_data("station-fire") / "dem.tif")])
     rule = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
     path = tmp_path / "features.parquet"
@@ -93,13 +101,34 @@ def test_the_report_of_all_sites_is_one_page_that_can_be_mailed(station, shared_
         descriptions = read_descriptions(path) | {
             name: text for name, (_, text) in CATCHMENTS.items()
         }
-        summary = summarise("staley", Finished(station, features, rejected))
+        finished = Finished(station, features, rejected, observations=prepared.observations)
+        summary = summarise("staley", finished, compared=STUDY["compare"])
         results = StudyResults(station, features, descriptions, rejected, summary, STUDY)
         text = report(results, terrain, [("snakeshed", "1")])
     assert len(text.encode()) < 8_000_000
     assert text.count("<tr data-site=") == 716
     assert text.count("<path data-site=") == 230
     assert "716 sites delineated; not delineated: 486 outside DEM." in text
+    check_published(summary, features, shared_data("staley2016") / TABLE, text)
+
+
+def check_published(summary: dict, features: pd.DataFrame, table: Path, text: str) -> None:
+    """Compare with the workbook itself: steep and burned ground is part of steep ground."""
+    sheet = pd.read_excel(table, sheet_name=SHEET).drop_duplicates("Fire_SegID")
+    sheet = sheet.set_index("Fire_SegID")
+    done = features[features["status"] == "ok"].set_index("site_id")
+    published = sheet.loc[done.index, "PropHM23"]
+    larger = published - done["share_steeper_23deg"] > 0.02
+    steep, area = summary["compared"]
+    assert steep["sites"] == 230
+    assert steep["contradicting"] == list(done.index[larger])
+    # More than half: the DEM is coarser than theirs, and its slopes are less steep.
+    assert 115 < larger.sum() < 180
+    assert area["ratio_median"] == summary["area_ratio_median"]
+    assert area["within_10_percent"] == summary["area_within_10_percent"]
+    told = f"PropHM23 of the site table against share_steeper_23deg: at {larger.sum()} of 230 sites"
+    assert told in text
+    assert told in summary_text(summary, "results")
 
 
 def test_fuel_shares_of_the_santiago_and_freeway_fires(staley, shared_data, tmp_path):

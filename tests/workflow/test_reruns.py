@@ -6,7 +6,9 @@ the real run is asked for one shard, and the others are planned.
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 
 import pandas as pd
 from tiny_study import copy_workflow
@@ -221,3 +223,65 @@ def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
     after = study.contents()
     for table in ("catchments.parquet", "features.parquet"):
         assert after[table][0] == before[table][0]
+
+
+def test_a_sidecar_file_that_appears_changes_or_vanishes_is_an_input(study):
+    """Such as one with nodata; it is found whatever its time of change."""
+    shard = f"results/tiny/shards/{study.shard_of('d')}/features.parquet"
+    sidecar = study.folder / "rain.tif.aux.xml"
+    aux = '<PAMDataset><PAMRasterBand band="1"><NoDataValue>{}</NoDataValue></PAMRasterBand>'
+    values = []
+    for nodata in (43, 44, None):
+        if nodata is None:
+            sidecar.unlink()
+        else:
+            sidecar.write_text(f"{aux.format(nodata)}</PAMDataset>")
+            os.utime(sidecar, (1e9, 1e9))
+        run = study.run(shard)
+        assert run.jobs == LAYERS_READ | {"extract_features": 1}, run.text
+        # Without it, the other shards are again as they were made.
+        assert study.plan() == ({} if nodata is None else FEATURES | {"extract_features": 3})
+        values.append(pd.read_parquet(study.folder / shard)["rain_coverage"].tolist())
+    assert values[0] != values[2]
+
+    tile = "dem/tile_0_9.tif"
+    assert not study.readers(tile)
+    (study.folder / f"{tile}.msk").write_bytes((study.folder / tile).read_bytes())
+    assert study.plan() == TERRAIN_READ | GATHERED
+
+
+def test_an_older_file_in_the_place_of_an_input_and_one_from_the_future_are_seen(study):
+    table, tile = study.folder / "sites.csv", study.folder / "dem/tile_0_9.tif"
+    future = time.time() + 9e6
+    for when in (1e9, future):
+        study.rows[0] = (*study.rows[0][:4], str(when))
+        study.write()
+        study.write_tile(0, 9, raised_m=500.0 + when % 7)
+        for file in (table, tile):
+            os.utime(file, (when, when))
+        run = study.run()
+        assert run.code == 0, run.text
+        assert run.jobs == TABLE_READ | TERRAIN_READ
+        assert study.plan() == {}
+    assert f"{tile.relative_to(study.folder)}: its time of change was in the future" in run.text
+    assert table.stat().st_mtime < time.time() + 60
+    # The same content with another time is the same input.
+    for when in (1e9, future):
+        for file in (table, tile):
+            os.utime(file, (when, when))
+        assert study.plan() == {}
+
+
+def test_results_from_the_future_keep_no_change_from_being_seen(study):
+    late = time.time() + 9e6
+    for k, path in enumerate(sorted(study.results.rglob("*.*"), key=lambda p: p.stat().st_mtime)):
+        os.utime(path, (late + k, late + k))
+    assert study.plan() == {}
+    for k, path in enumerate(sorted(study.results.rglob("*.*"), key=lambda p: p.stat().st_mtime)):
+        os.utime(path, (late + k, late + k))
+    study.rows[0] = ("a", 401_125, 3_799_000, 0.31, "2005-01-07")
+    study.write()
+    run = study.run()
+    assert run.code == 0, run.text
+    assert run.jobs == TABLE_READ | ONE_SHARD
+    assert run.shards("delineate") == {study.shard_of("a")}

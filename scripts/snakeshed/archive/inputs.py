@@ -12,7 +12,9 @@ from pathlib import Path
 
 from snakeshed.archive.bag import sha256_of
 from snakeshed.errors import ArchiveError
+from snakeshed.raster.input_files import input_files, local_archive
 from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
+from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import PUBLICATION
 from snakeshed.terrain.dem import dem_files
 
@@ -106,33 +108,38 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         return places
 
     sites = study["sites"]
-    moved["sites"]["path"] = move("sites", sites, [sites["path"]], "sites")[sites["path"]]
+    places = move("sites", sites, table_files(sites["path"]), "sites")
+    moved["sites"]["path"] = places[sites["path"]]
     tiles = dem_files(study["dem"]["path"])
     places = move("dem", study["dem"], _read_for(tiles), "dem")
-    moved["dem"]["path"] = [places.get(tile, tile) for tile in tiles]
+    moved["dem"]["path"] = [_moved(tile, places) for tile in tiles]
     for layer, there in zip(study["layers"], moved["layers"], strict=True):
         key, name = f"layers[{layer['name']}]", f"layers/{layer['name']}"
         if layer["path"] is not None:
             places = move(key, layer, _read_for([layer["path"]]), name)
-            there["path"] = places.get(layer["path"], layer["path"])
+            there["path"] = _moved(layer["path"], places)
         if "table" in layer:
             places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
             there["table"] = places[layer["table"]]
     return moved, inputs, sources
 
 
+def _moved(raster: str, places: Mapping[str, str]) -> str:
+    """Return a raster as a re-run names it: a file or what is in a ZIP file, or an address."""
+    packed = local_archive(raster)
+    if packed is not None:
+        return raster.replace(packed, places[packed], 1)
+    return places.get(raster, raster)
+
+
 def _read_for(rasters: Iterable[str]) -> set[str]:
     """Files that GDAL reads for some rasters: VRTs' sources and sidecar files too."""
     import rasterio
 
-    files: set[str] = set()
-    for raster in rasters:
-        if is_remote(raster):
-            continue
-        for file in {raster, *files_behind(raster)}:
-            files.add(file)
-            with rasterio.open(file) as opened:
-                files.update(each for each in opened.files if os.path.isfile(each))
+    files = set(input_files(rasters))
+    for file in [file for raster in rasters for file in files_behind(raster)]:
+        with rasterio.open(file) as opened:
+            files.update(each for each in opened.files if os.path.isfile(each))
     return files
 
 

@@ -32,16 +32,27 @@ def files_behind(path: str) -> list[str]:
     TerrainError
         A VRT does not exist or is not XML.
     """
+    return sorted(name for name in named_behind(path) if not is_remote(name))
+
+
+def named_behind(path: str) -> set[str]:
+    """Return what a raster is read from as GDAL names it: itself, and all that VRTs name.
+
+    Raises
+    ------
+    TerrainError
+        A VRT does not exist or is not XML.
+    """
     behind: set[str] = set()
     waiting = [path]
     while waiting:
         file = waiting.pop()
-        if file in behind or is_remote(file):
+        if file in behind:
             continue
         behind.add(file)
-        if file.lower().endswith(".vrt"):
+        if file.lower().endswith(".vrt") and not is_remote(file):
             waiting.extend(_vrt_sources(file))
-    return sorted(behind)
+    return behind
 
 
 def relative_vrt(path: str, places: Mapping[str, str]) -> bytes | None:

@@ -183,6 +183,7 @@ def report(
             "snaps": snaps,
             "snaps_told": _snaps_told(distances, radius_m),
             "failures": _failures(catchments),
+            "compared": [_compared(each) for each in summary.get("compared", ())],
             "rejected": rejected.head(_MOST_REJECTED).to_dict("records"),
             "more_rejected": max(0, len(rejected) - _MOST_REJECTED),
             "features": _distributions(results, list(values)),
@@ -321,6 +322,18 @@ def _snaps_told(distances: Sequence[float | None], radius_m: float) -> str:
         f"{_sites(len(known))}: median {number(median(known), 2)} m, largest "
         f"{number(max(known), 2)} m; snap.radius_m is {radius_m:g} m."
     )
+
+
+def _compared(comparison: Mapping) -> dict[str, Any]:
+    """What the page shows of a comparison with published values."""
+    within = comparison["within_10_percent"]
+    bound = comparison["relation"] != "same"
+    return {
+        **comparison,
+        "should_be": words(comparison["relation"]) if bound else "the same as",
+        "within": "–" if within is None else percent(within),
+        "contradictions": f"{len(comparison['contradicting']):,}" if bound else "–",
+    }
 
 
 def _failures(catchments: pd.DataFrame) -> list[dict[str, Any]]:

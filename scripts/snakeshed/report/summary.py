@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from snakeshed.delineation.catchment import STATUSES
 from snakeshed.features.layers import Layer, unknown_codes
+from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Half of all areas off by more than this are no matter of where the outlets were put.
 _ANOTHER_UNIT = 4.0
@@ -48,6 +50,8 @@ class Finished:
         Of the DEM: what its files do not say.
     distortion : str or None
         What the DEM's CRS distorts, from `snakeshed.terrain.distortion.distortion_note`.
+    observations : pyarrow.Table or None
+        ``observations.parquet``; needed for comparisons.
     """
 
     catchments: pd.DataFrame
@@ -56,10 +60,15 @@ class Finished:
     warnings: Sequence[str] = ()
     assumptions: Sequence[str] = ()
     distortion: str | None = None
+    observations: pa.Table | None = None
 
 
 def summarise(
-    study: str, finished: Finished, layers: Sequence[Layer] = (), area_unit: str = "km2"
+    study: str,
+    finished: Finished,
+    layers: Sequence[Layer] = (),
+    area_unit: str = "km2",
+    compared: Sequence[Mapping] = (),
 ) -> dict:
     """What a person wants to know first of a study.
 
@@ -70,6 +79,8 @@ def summarise(
     layers : sequence of Layer
     area_unit : str
         ``sites.area_unit`` of the configuration.
+    compared : sequence of mapping
+        ``compare`` of the configuration.
 
     Returns
     -------
@@ -83,6 +94,7 @@ def summarise(
     mismatch = catchments["status"] == "area_mismatch"
     ratio, all_ratios = done["area_ratio"].dropna(), catchments["area_ratio"].dropna()
     statuses = Counter(catchments["status"])
+    comparisons = compare(compared, finished.observations, finished.features) if compared else []
     return {
         "study": study,
         "sites": len(catchments),
@@ -99,11 +111,13 @@ def summarise(
             *finished.warnings,
             *_area_warnings(all_ratios, area_unit),
             *filter(None, [finished.distortion]),
+            *comparison_warnings(comparisons),
         ],
         "assumptions": list(finished.assumptions),
         "confidence": dict(sorted(Counter(done["confidence"]).items())),
         "area_ratio_median": _rounded(ratio.median()),
         "area_within_10_percent": _rounded((ratio.map(agreement) == "high").mean()),
+        "compared": comparisons,
         "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
         "touches_edge": int(done["touches_edge"].sum()),
         "touches_nodata": int(done["touches_nodata"].sum()),
@@ -187,6 +201,7 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
             f"Area against reported area: median ratio {summary['area_ratio_median']:.3f}, "
             f"{summary['area_within_10_percent']:.0%} within 10 %."
         )
+    lines += comparison_lines(summary.get("compared", ()))
     if summary["confidence"]:
         classes = ", ".join(f"{n} {name}" for name, n in summary["confidence"].items())
         lines.append(f"Confidence: {classes}.")

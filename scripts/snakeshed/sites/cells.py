@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -50,6 +52,23 @@ def is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return not cell.strip()
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def most_frequent(values: Iterable[float]) -> float | None:
+    """Return the number that the rows of a site agree on most.
+
+    Parameters
+    ----------
+    values : iterable of float
+        Of the rows of one site.
+
+    Returns
+    -------
+    float or None
+        The most frequent one, the smallest of several such; None without any.
+    """
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value), default=None)
 
 
 def shown(cell: Any) -> str:

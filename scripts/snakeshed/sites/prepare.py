@@ -12,7 +12,7 @@ import math
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pyproj import Geod
 
 from snakeshed.atomic import atomic
 from snakeshed.errors import SeveralProblems, TableError
-from snakeshed.sites.cells import is_missing, number_in, shown
+from snakeshed.sites.cells import is_missing, most_frequent, number_in, shown
 from snakeshed.sites.coordinates import Place, Refusal, places_of
 from snakeshed.sites.observations import Observations
 from snakeshed.sites.read import read_observations
@@ -108,7 +108,9 @@ class PreparedSites:
             part.write_text(f"{text}\n", encoding="utf-8")
 
 
-def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
+def prepare_sites(
+    settings: Mapping, base: str | Path = ".", compared: Sequence[str] = ()
+) -> PreparedSites:
     """Turn a site table into unique sites.
 
     Rows with the same identifier are observations of one site. It lies at the lexicographically
@@ -120,6 +122,8 @@ def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
         The section `sites` of a completed configuration.
     base : str or Path
         Folder to which `sites.path` is relative.
+    compared : sequence of str
+        The columns of ``compare``, which have to be there too.
 
     Returns
     -------
@@ -141,7 +145,9 @@ def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
         id_column=columns["site_id"],
         with_points=columns["x"] is None,
     )
-    _check_columns(given.table.column_names, columns, name)
+    named = [(f"sites.columns.{key}", title) for key, title in columns.items()]
+    named += [(f"compare[{place}].column", title) for place, title in enumerate(compared)]
+    _check_columns(given.table.column_names, named, name)
 
     warnings = list(given.remarks)
     if given.empty_rows:
@@ -178,11 +184,11 @@ def prepare_sites(settings: Mapping, base: str | Path = ".") -> PreparedSites:
     return PreparedSites(sites, observations, rejected, warnings)
 
 
-def _check_columns(there: list[str], columns: Mapping, name: str) -> None:
+def _check_columns(there: list[str], named: list[tuple[str, str | None]], name: str) -> None:
     """Refuse names of columns that the table does not have, with the likeliest ones."""
     problems: list[TableError] = []
     lower = {title.lower(): title for title in there}
-    for key, title in columns.items():
+    for key, title in named:
         if title is None or title in there:
             continue
         near = difflib.get_close_matches(title.lower(), lower, n=1, cutoff=0.5)
@@ -192,7 +198,7 @@ def _check_columns(there: list[str], columns: Mapping, name: str) -> None:
                 name,
                 f"no column {title!r}",
                 f"one of {', '.join(repr(other) for other in there)}",
-                f"{hint}Correct sites.columns.{key}.",
+                f"{hint}Correct {key}.",
             )
         )
     if problems:
@@ -294,8 +300,7 @@ def _farthest_m(place: Place, others: list[Place]) -> float:
 
 def _agreed_area(areas: list[float | Refusal | None]) -> float | None:
     """Return the most frequent reported area, the smallest of several such."""
-    counts = Counter(area for area in areas if isinstance(area, float))
-    return min(counts, key=lambda area: (-counts[area], area), default=None)
+    return most_frequent(area for area in areas if isinstance(area, float))
 
 
 def _rejected(

@@ -22,6 +22,7 @@ from snakeshed.features.layers import declared_columns
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.sites.prepare import PreparedSites, prepare_sites
+from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import read_study
@@ -115,9 +116,14 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     problems.of(check_inputs, study)
     # A file that is missing has been named by now, with more advice than its reader has.
     if all(_is_there(layer["table"]) for layer in study["layers"] if "table" in layer):
-        problems.of(declared_columns, study["features"], study["layers"])
+        columns = problems.of(declared_columns, study["features"], study["layers"])
+        if columns is not None:
+            problems.of(check_compared, study["compare"], columns)
     table = study["sites"]["path"]
-    prepared = problems.of(prepare_sites, study["sites"]) if Path(table).is_file() else None
+    prepared = None
+    if Path(table).is_file():
+        columns = [each["column"] for each in study["compare"]]
+        prepared = problems.of(prepare_sites, study["sites"], ".", columns)
     terrain = problems.of(_terrain, study["dem"])
     if terrain is not None:
         named = [layer for layer in study["layers"] if layer["path"] is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from snakeshed.raster.lattice import Lattice
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
-RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img")
+RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".hgt", ".bil", ".flt", ".asc", ".dem")
 
 # The spellings of `dem.vertical_unit` and of a band's unit, and the unit's length in metres.
 # GDAL writes "ft" for the international foot.
@@ -41,8 +42,9 @@ _ALIGNMENT_TOLERANCE = 1e-3
 def dem_files(path: str | Iterable[str]) -> list[str]:
     """List the files of a DEM: of a raster, a folder, a glob pattern, or several of these.
 
-    A folder stands for the rasters directly in it (``.tif``, ``.tiff``, ``.vrt``, ``.img``);
-    an address (``https://...``, ``/vsi...``) for itself.
+    A folder stands for the rasters directly in it (`RASTER_SUFFIXES`), or, if it has none, for
+    those in its ZIP files, or for itself if it is an Esri grid. A ZIP file stands for the rasters
+    in it, an address (``https://...``, ``/vsi...``) for itself.
 
     Returns
     -------
@@ -63,13 +65,18 @@ def dem_files(path: str | Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     problems: list[SnakeshedError] = []
     for pattern in patterns:
-        files = sorted(_expand(str(pattern)))
+        try:
+            files = sorted(_expand(str(pattern)))
+        except TerrainError as problem:
+            problems.append(problem)
+            continue
         if not files:
             problems.append(
                 TerrainError(
                     f"dem.path: {pattern}",
                     "no raster",
-                    f"a file, a folder with {', '.join(RASTER_SUFFIXES)}, or a glob pattern",
+                    f"a file, a folder or a ZIP file with {', '.join(RASTER_SUFFIXES)}, "
+                    "or a glob pattern",
                     "Check the path; it is relative to the working directory of the workflow.",
                 )
             )
@@ -400,14 +407,48 @@ def _expand(pattern: str) -> list[str]:
     if is_remote(pattern):
         return [pattern]
     if os.path.isdir(pattern):
-        return [
-            os.path.normpath(os.path.join(pattern, name))
-            for name in os.listdir(pattern)
-            if name.lower().endswith(RASTER_SUFFIXES)
-        ]
-    # A file may have brackets in its name, which a glob would take for a class of letters.
-    files = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-    return [os.path.normpath(file) for file in files if os.path.isfile(file)]
+        names = os.listdir(pattern)
+        grids = [name for name in names if name.lower() == "hdr.adf"]
+        rasters = [name for name in names if name.lower().endswith(RASTER_SUFFIXES)]
+        chosen = grids or rasters or [name for name in names if name.lower().endswith(".zip")]
+        files = [os.path.join(pattern, name) for name in chosen]
+    else:
+        # A file may have brackets in its name, which a glob would take for a class of letters.
+        files = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    found: list[str] = []
+    for file in map(os.path.normpath, filter(os.path.isfile, files)):
+        found += _in_zip(file) if file.lower().endswith(".zip") else [file]
+    return found
+
+
+def _in_zip(path: str) -> list[str]:
+    """Return the rasters in a ZIP file as GDAL names them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise TerrainError(
+            f"dem.path: {path}",
+            f"a file that cannot be read as ZIP ({error})",
+            "a ZIP file with the DEM",
+            "Fetch it again, or unpack it and name the folder.",
+        ) from error
+    rasters = [
+        name
+        for name in names
+        # What a Mac adds is called like the files, and is none of them.
+        if not name.startswith("__MACOSX/")
+        and (name.lower().endswith(RASTER_SUFFIXES) or name.lower().split("/")[-1] == "hdr.adf")
+    ]
+    if not rasters:
+        held = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise TerrainError(
+            f"dem.path: {path}",
+            f"a ZIP file without a raster ({held or 'empty'})",
+            f"a file with {', '.join(RASTER_SUFFIXES)} in it",
+            "Unpack it and name what is the DEM.",
+        )
+    return [f"/vsizip/{path}/{name}" for name in rasters]
 
 
 def _raise_all(problems: list[SnakeshedError]) -> None:

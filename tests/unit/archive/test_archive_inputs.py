@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,51 @@ def test_a_name_that_no_archive_can_have_is_told(study, tmp_path):
     study["sites"]["path"] = str(tmp_path / "a:b.csv")
     with pytest.raises(ArchiveError, match=r"a:b.csv: found a backslash, colon.*Rename the file"):
         archive_inputs(study)
+
+
+def test_sidecar_files_stay_beside_their_rasters(study, tmp_path):
+    transform = Affine(30, 0, 400_000, 0, -30, 3_800_000)
+    layer = tmp_path / "layers/kf.bil"
+    layer.parent.mkdir()
+    profile = {"driver": "EHdr", "dtype": "float32", "count": 1, "crs": "EPSG:32611"}
+    with rasterio.open(layer, "w", width=4, height=4, transform=transform, **profile) as raster:
+        raster.write(np.full((1, 4, 4), 2, "float32"))
+    vrt = Path(write_vrt(tmp_path / "kf.vrt", [str(layer)], (4, 4), 0))
+    told = {"name": "kf", "type": "numeric", **NOT_TOLD, "redistribute": True}
+    study["layers"] = [{"path": str(vrt), **told}]
+    moved, _, sources = archive_inputs(study)
+    for place, content in sources.items():
+        (tmp_path / "other" / place).parent.mkdir(parents=True, exist_ok=True)
+        is_bytes = isinstance(content, bytes)
+        (tmp_path / "other" / place).write_bytes(content if is_bytes else content.read_bytes())
+    assert {Path(place).name for place in sources if "layers" in place} == {
+        *("kf.vrt", "kf.bil", "kf.hdr", "kf.prj"),
+    }
+    for file in layer.parent.iterdir():
+        file.unlink()
+    with rasterio.open(tmp_path / "other" / moved["layers"][0]["path"]) as raster:
+        assert raster.crs.to_epsg() == 32611
+        assert (raster.read(1) == 2).all()
+
+
+def test_a_dem_in_a_zip_file_is_read_from_that_of_the_archive(study, tmp_path):
+    packed = tmp_path / "tiles/dem.zip"
+    packed.parent.mkdir()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(tmp_path / "dem/east/a.tif", "within/a.tif")
+    study["dem"] |= {"path": str(packed), "redistribute": True}
+    moved, inputs, sources = archive_inputs(study)
+    assert moved["dem"]["path"] == ["/vsizip/inputs/dem/dem.zip/within/a.tif"]
+    assert [each.path for each in inputs if each.key == "dem"] == ["inputs/dem/dem.zip"]
+    assert sources["inputs/dem/dem.zip"] == packed
+
+
+def test_a_shapefile_is_archived_whole(study, tmp_path):
+    for name in ("sites.shp", "sites.dbf", "sites.SHX", "sites.prj", "sites.sbn", "other.dbf"):
+        (tmp_path / name).write_text(name)
+    study["sites"]["path"] = str(tmp_path / "sites.shp")
+    moved, _, sources = archive_inputs(study)
+    assert moved["sites"]["path"] == "inputs/sites/sites.shp"
+    assert sorted(map(str, sources)) == [
+        f"inputs/sites/sites.{end}" for end in ("SHX", "dbf", "prj", "shp")
+    ]

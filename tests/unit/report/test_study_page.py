@@ -268,6 +268,28 @@ def test_a_catchment_that_is_not_used_is_drawn_and_told(study):
     assert any(each.get("class") == "bar failed" for each in page.of("rect"))
 
 
+def test_comparisons_with_published_values_are_a_table(study, text):
+    assert "Published values" not in text
+    bound = {"column": "PropHM23", "feature": "share_steeper_23deg", "relation": "at_most"}
+    bound |= {"sites": 1230, "ratio_median": 0.8765, "within_10_percent": 0.25}
+    same = {"column": "<relief>", "feature": "relief_m", "relation": "same", "sites": 0}
+    same |= {"ratio_median": None, "within_10_percent": None}
+    compared = [
+        bound | {"contradicting": ["a"] * 1148, "excess_median": 0.1},
+        same | {"contradicting": [], "excess_median": None},
+    ]
+    results = replace(study.results, summary=study.results.summary | {"compared": compared})
+    with study.terrain() as terrain:
+        page = report(results, terrain, MADE_WITH)
+    table = page.split('id="published-title"')[1].split("</table>")[0]
+    rows = [re.sub("<[^>]+>", "|", row) for row in table.split("<tr>")[2:]]
+    cells = [[cell for cell in row.strip("|\n ").split("|") if cell.strip()] for row in rows]
+    assert cells == [
+        ["PropHM23", "at most ", "share_steeper_23deg", "1230", "0.876", "25 %", "1,148"],
+        ["&lt;relief&gt;", "the same as ", "relief_m", "0", "–", "–", "–"],
+    ]
+
+
 def test_a_study_without_any_catchment_has_a_page(tmp_path):
     study = small_study(tmp_path, ["g", "h"])
     failed = study.results.catchments["status"] != "none"

@@ -99,6 +99,7 @@ def test_a_summary_by_hand():
         "confidence": {"high": 2, "low": 1, "unrated": 1},
         "area_ratio_median": 1.01,
         "area_within_10_percent": 0.6667,
+        "compared": [],
         "snap_distance_median_m": 12.5,
         "touches_edge": 1,
         "touches_nodata": 4,

@@ -428,6 +428,7 @@ class TestFiles:
         section = complete(raw, SCHEMA, "test.yaml")["sites"]
         prepare_sites_rule.main(
             settings=section,
+            compared=["area"],
             sites="s.parquet",
             observations="o.parquet",
             rejected="r.csv",

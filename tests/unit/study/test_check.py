@@ -134,6 +134,20 @@ def test_every_problem_of_the_files_is_named(study, tmp_path):
     assert len(found) == 5
 
 
+def test_comparisons_with_what_is_not_there_are_named(study, capsys):
+    study["compare"] = [
+        {"column": "relief", "feature": "relief_m"},
+        {"column": "x", "feature": "share_steeper_25deg"},
+    ]
+    feature, column = problems(study)
+    assert feature.startswith("compare[1].feature: found no feature share_steeper_25deg; expected")
+    assert "Did you mean share_steeper_23deg?" in feature
+    assert column.startswith("sites.csv: found no column 'relief'; expected one of 'name', 'x'")
+    assert column.endswith("Correct compare[0].column.")
+    study["compare"] = [{"column": "x", "feature": "share_steeper_23deg"}]
+    assert main(["check", write(study)]) == 0
+
+
 def test_files_that_are_missing_are_named_once(study, tmp_path):
     (tmp_path / "sites.csv").unlink()
     for tile in (tmp_path / "dem").iterdir():

@@ -75,7 +75,7 @@ class TestSchema:
         sections = [SCHEMA, *(of_key for _, of_key, _ in schemas(SCHEMA))]
         sections += [section["items"] for section in sections if "items" in section]
         with_keys = [section for section in sections if "properties" in section]
-        assert len(with_keys) == 11
+        assert len(with_keys) == 12
         assert all(section["additionalProperties"] is False for section in with_keys)
 
     def test_every_key_is_in_the_readme_with_its_default(self):
@@ -98,6 +98,7 @@ class TestSchema:
         blocks = re.findall(r"```yaml\n(.*?)```", (CONFIG / "README.md").read_text(), flags=re.S)
         complete(yaml.safe_load(blocks[0]), SCHEMA, "README")
         complete(study(**yaml.safe_load(blocks[2])), SCHEMA, "README")
+        complete(study(**yaml.safe_load(blocks[3])), SCHEMA, "README")
 
 
 class TestDefaults:
@@ -127,7 +128,10 @@ class TestDefaults:
             "licence": None,
         }
         assert done["snap"]["radius_m"] == 100
-        assert done["layers"] == []
+        assert done["layers"] == done["compare"] == []
+        bare = {"column": "a", "feature": "area_km2"}
+        (compared,) = complete(study(compare=[bare]), SCHEMA, "mine.yaml")["compare"]
+        assert compared == bare | {"relation": "same", "tolerance": 0.0, "scale": 1.0}
         assert list(done) == list(SCHEMA["properties"])
 
     def test_what_is_given_wins(self):

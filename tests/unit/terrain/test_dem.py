@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from rasters import write_raster, write_tiles, write_vrt
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, TerrainError
 from snakeshed.raster.crs import US_SURVEY_FOOT_M
+from snakeshed.raster.input_files import input_files
 from snakeshed.raster.vrt_sources import files_behind
 from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex, overlap, tiles_under
 
 Z = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -61,11 +64,93 @@ def test_every_pattern_that_finds_nothing_is_named(folder):
     lines = str(raised.value).splitlines()
     assert len(lines) == 2
     assert lines[0] == (
-        f"- dem.path: {folder}/*.asc: found no raster; expected a file, a folder with .tif, "
-        ".tiff, .vrt, .img, or a glob pattern. Check the path; it is relative to the working "
-        "directory of the workflow."
+        f"- dem.path: {folder}/*.asc: found no raster; expected a file, a folder or a ZIP "
+        "file with .tif, .tiff, .vrt, .img, .hgt, .bil, .flt, .asc, .dem, or a glob pattern. Check "
+        "the path; it is relative to the working directory of the workflow."
     )
     assert f"dem.path: {folder}/none: found no raster" in lines[1]
+
+
+def zip_of(path: Path, *files: str, into: str = "", extra: tuple[str, ...] = ()) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in extra:
+            archive.writestr(name, "text")
+        for file in files:
+            archive.write(file, f"{into}{Path(file).name}")
+    return path
+
+
+def test_a_zip_file_stands_for_the_rasters_in_it(tmp_path):
+    z = np.arange(24, dtype="float32").reshape(4, 6)
+    halves = [(slice(0, 4), slice(0, 3)), (slice(0, 4), slice(3, 6))]
+    tiles = write_tiles(tmp_path, z, halves)
+    packed = zip_of(
+        tmp_path / "dem.zip", *tiles, into="DEM/", extra=("readme.txt", "__MACOSX/DEM/._t.tif")
+    )
+    found = dem_files(str(packed))
+    assert found == sorted(f"/vsizip/{packed}/DEM/{Path(tile).name}" for tile in tiles)
+    assert dem_files(f"{tmp_path}/d*.zip") == found
+    assert np.array_equal(read_all(found), z)
+    assert input_files(found) == [str(packed)]
+
+
+def test_a_folder_without_rasters_stands_for_its_zip_files(tmp_path):
+    tile = write_raster(tmp_path / "a.tif", np.ones((2, 2), "float32"))
+    folder = tmp_path / "srtm"
+    folder.mkdir()
+    packed = zip_of(folder / "a.tif.zip", tile)
+    assert dem_files(str(folder)) == [f"/vsizip/{packed}/a.tif"]
+    Path(tile).rename(folder / "a.tif")
+    assert dem_files(str(folder)) == [str(folder / "a.tif")]
+
+
+def test_zip_files_without_a_raster_are_named_with_what_they_hold(tmp_path):
+    empty = zip_of(tmp_path / "e.zip", extra=tuple(f"{k}.txt" for k in range(7)))
+    (tmp_path / "bad.zip").write_bytes(b"no ZIP")
+    with pytest.raises(SeveralProblems) as raised:
+        dem_files([str(empty), str(tmp_path / "bad.zip")])
+    told, bad = str(raised.value).splitlines()
+    assert "e.zip: found a ZIP file without a raster (0.txt, 1.txt, 2.txt, 3.txt, 4.txt and" in told
+    assert "4.txt and 2 more); expected a file with .tif, " in told
+    assert "bad.zip: found a file that cannot be read as ZIP" in bad
+    assert "Fetch it again, or unpack it and name the folder." in bad
+
+
+def test_an_esri_grid_is_one_raster(tmp_path):
+    for name in ("hdr.adf", "w001001.adf", "prj.adf"):
+        (tmp_path / name).touch()
+    assert dem_files(str(tmp_path)) == [str(tmp_path / "hdr.adf")]
+
+
+def test_a_folder_of_srtm_tiles_is_one_dem(tmp_path):
+    """Neighbors share a row or column of cells; -32768 is no data."""
+    z = (np.arange(1201)[:, None] + np.arange(2401)[None, :]).astype(">i2")
+    z[600, 600] = -32768
+    for name, columns in (("N34W119", slice(0, 1201)), ("N34W118", slice(1200, 2401))):
+        z[:, columns].tofile(tmp_path / f"{name}.hgt")
+    files = dem_files(str(tmp_path))
+    assert names(files) == ["N34W118.hgt", "N34W119.hgt"]
+    index = index_terrain(files)
+    assert index.lattice.geographic
+    assert {tile.nodata for tile in index.tiles} == {-32768.0}
+    expected = z.astype("float64")
+    expected[600, 600] = np.nan
+    assert np.array_equal(read_all(files), expected, equal_nan=True)
+    packed = [zip_of(tmp_path / f"{file.stem}.hgt.zip", file) for file in map(Path, files)]
+    for file in files:
+        Path(file).unlink()
+    assert input_files(dem_files(str(tmp_path))) == list(map(str, packed))
+    assert np.array_equal(read_all(dem_files(str(tmp_path))), expected, equal_nan=True)
+
+
+def read_all(files: list[str]) -> np.ndarray:
+    """Elevations of all tiles of a DEM."""
+    index = index_terrain(files)
+    row, column = min(t.row for t in index.tiles), min(t.column for t in index.tiles)
+    height = max(t.row + t.height for t in index.tiles) - row
+    width = max(t.column + t.width for t in index.tiles) - column
+    with Terrain(index, 0) as terrain:
+        return terrain.read(row, column, height, width).z
 
 
 def test_no_pattern_is_no_dem():
@@ -77,7 +162,8 @@ def test_listing_files_imports_nothing_heavy(folder):
     """The Snakefile lists the files at every start, also of a run that has nothing to do."""
     code = (
         "import sys; from snakeshed.terrain.dem import dem_files; "
-        "from snakeshed.raster.vrt_sources import files_behind; dem_files(sys.argv[1]); "
+        "from snakeshed.raster.input_files import input_files; "
+        "input_files(dem_files(sys.argv[1] + '/*.[ti]*')); "
         "heavy = {'rasterio', 'rioxarray', 'xarray', 'pyproj', 'numba', 'scipy', 'pandas'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
