@@ -120,13 +120,15 @@ def check_published(summary: dict, features: pd.DataFrame, table: Path, text: st
     published = sheet.loc[done.index, "PropHM23"]
     larger = published - done["share_steeper_23deg"] > 0.02
     steep, area = summary["compared"]
-    assert steep["sites"] == 230
+    assert steep["sites"] == area["sites"] == len(done)
     assert steep["contradicting"] == list(done.index[larger])
     # More than half: the DEM is coarser than theirs, and its slopes are less steep.
-    assert 115 < larger.sum() < 180
+    assert 0.5 < larger.mean() < 0.8
     assert area["ratio_median"] == summary["area_ratio_median"]
     assert area["within_10_percent"] == summary["area_within_10_percent"]
-    told = f"PropHM23 of the site table against share_steeper_23deg: at {larger.sum()} of 230 sites"
+    told = (
+        f"PropHM23 of the site table against share_steeper_23deg: at {larger.sum()} of {len(done)}"
+    )
     assert told in text
     assert told in summary_text(summary, "results")
 

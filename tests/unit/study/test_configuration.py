@@ -98,7 +98,7 @@ class TestSchema:
         blocks = re.findall(r"```yaml\n(.*?)```", (CONFIG / "README.md").read_text(), flags=re.S)
         complete(yaml.safe_load(blocks[0]), SCHEMA, "README")
         complete(study(**yaml.safe_load(blocks[2])), SCHEMA, "README")
-        complete(study(**yaml.safe_load(blocks[3])), SCHEMA, "README")
+        complete(study(**yaml.safe_load(blocks[-1])), SCHEMA, "README")
 
 
 class TestDefaults:
