@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import zipfile
 
 import pandas as pd
 from tiny_study import copy_workflow
@@ -285,3 +286,30 @@ def test_results_from_the_future_keep_no_change_from_being_seen(study):
     assert run.code == 0, run.text
     assert run.jobs == TABLE_READ | ONE_SHARD
     assert run.shards("delineate") == {study.shard_of("a")}
+
+
+def test_a_dem_in_a_zip_file_and_a_table_with_tabs_give_the_same_and_are_inputs(fresh, finished):
+    packed = fresh.folder / "dem.zip"
+
+    def pack() -> None:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for tile in sorted(fresh.folder.glob("dem/*.tif")):
+                archive.write(tile, f"tiles/{tile.name}")
+
+    pack()
+    table = fresh.folder / "sites.csv"
+    table.with_suffix(".tsv").write_text(table.read_text().replace(",", "\t"))
+    fresh.config["dem"]["path"] = "dem.zip"
+    fresh.config["sites"]["path"] = "sites.tsv"
+    fresh.write()
+    run = fresh.run()
+    assert run.code == 0, run.text
+    for name in ("catchments", "features"):
+        pd.testing.assert_frame_equal(
+            table_of(fresh, name), table_of(finished, name), check_exact=True
+        )
+    assert fresh.plan() == {}
+    fresh.write_tile(0, 9, raised_m=500.0)
+    pack()
+    os.utime(packed, (1e9, 1e9))
+    assert fresh.plan()["index_terrain"] == 1

@@ -449,6 +449,13 @@ class TestContradictions:
                 "found no such key, but sites.columns.x",
             ),
             ({"path": "a.XLSX"}, "sites.columns", "neither x nor y for a table in .xlsx"),
+            ({"path": "a.tsv"}, "sites.columns", "neither x nor y for a table in .tsv"),
+            ({"path": "a.rdb"}, "sites.columns", "neither x nor y for a table in .rdb"),
+            (
+                {"path": "a.shp", "sheet": "a"},
+                "sites.sheet",
+                "only XLSX files, GeoPackages, and ZIP files with shapefiles have them",
+            ),
             ({"path": "a.gpkg", "crs": "EPSG:4326"}, "sites.crs", "has its own"),
             ({"path": "a.gpkg", "utm": {"datum": "NAD83"}}, "sites.utm", "has its own"),
             ({"path": "a.csv", "columns": XY}, "sites", "found neither crs nor utm"),
