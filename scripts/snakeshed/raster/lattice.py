@@ -252,7 +252,8 @@ class Lattice:
         scale = nodes[:, above] + share * (nodes[:, above + 1] - nodes[:, above])
         width_m, height_m = self.dx * self.unit_m, self.dy * self.unit_m
         nominal = width_m, height_m, width_m * height_m, 1.0
-        sizes = [one * size for one, size in zip(scale, nominal, strict=True)]
+        # In rows of memory: kernels are compiled for that.
+        sizes = [np.ascontiguousarray(one * size) for one, size in zip(scale, nominal, strict=True)]
         return sizes, bits, column - (left << bits)
 
     def cell_height_m(self) -> float:

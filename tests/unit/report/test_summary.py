@@ -113,6 +113,12 @@ def test_a_summary_by_hand():
     }
 
 
+def test_what_the_crs_distorts_is_a_warning():
+    summary = summarise("mine", finished(DONE, distortion="EPSG:3857 shows areas 1.5 times"))
+    assert summary["warnings"] == ["EPSG:3857 shows areas 1.5 times"]
+    assert "Warning: EPSG:3857 shows areas 1.5 times" in summary_text(summary, "results/mine")
+
+
 @pytest.mark.parametrize("sites", [[], [FAILED]])
 def test_a_summary_of_nothing_delineated(sites):
     summary = summarise("mine", finished(*sites, features=[FAILED]))

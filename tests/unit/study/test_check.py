@@ -12,6 +12,7 @@ from rasters import write_raster, write_tiles
 
 from snakeshed.cli import main
 from snakeshed.errors import SeveralProblems
+from snakeshed.raster.crs import transformer
 from snakeshed.study.check import check_study, preview_text
 
 LEFT, TOP = 500_000, 4_000_000
@@ -102,6 +103,22 @@ def test_it_looks_at_the_cells_of_layers(study, tmp_path, capsys):
         file.write(cells, 1)
     (problem,) = problems(study)
     assert problem.startswith("layer rain (rain.tif): found the cell value -9999 in 1 of ")
+
+
+def test_a_crs_that_is_not_true_to_scale_is_said(study, tmp_path):
+    for path in (tmp_path / "dem").iterdir():
+        path.unlink()
+    ground = np.ones((30, 30), np.float32)
+    where = transformer("EPSG:32611", "EPSG:3857").transform(LEFT, TOP)
+    write_raster(
+        tmp_path / "dem" / "dem.tif", ground, left=where[0], top=where[1], dx=40, crs="EPSG:3857"
+    )
+    said = preview_text(check_study(write(study))).splitlines()
+    (note,) = [line for line in said if line.startswith("Note: EPSG:3857")]
+    assert note.startswith(
+        "Note: EPSG:3857 shows areas 1.54 times as large as they are over this DEM. Areas, lengths,"
+    )
+    assert note.endswith("set dem.target_crs to the UTM zone of the sites.")
 
 
 def test_every_problem_of_the_configuration_is_named_with_status_1(study, capsys):
