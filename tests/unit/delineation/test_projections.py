@@ -6,11 +6,13 @@ import math
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from pyproj import Geod
 from rasters import write_raster
 
+from snakeshed import demo
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.delineate import delineate
@@ -185,3 +187,40 @@ def test_tiles_of_any_size_give_the_same(valley_in, tmp_path, monkeypatch, name,
     index = valley_in(crs, 6 * cell)
     whole = delineated(index)
     assert delineated(index, TileSettings(100, 37, str(tmp_path))) == whole
+
+
+@pytest.fixture(scope="module")
+def demo_sites(tmp_path_factory):
+    """Delineate the demo's sites on its DEM, reprojected or not."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.make_demo(folder)
+    sites = pd.read_csv(folder / "sites.csv").drop_duplicates("site")
+
+    def on(crs: str | None) -> list[Catchment]:
+        index = index_terrain(
+            [str(folder / "dem.tif")], target_crs=crs, resolution=None if crs is None else 90.0
+        )
+        to_terrain = transformer("EPSG:4326", index.lattice.crs)
+        placed = [
+            Site(site.site, *to_terrain.transform(site.lon, site.lat), 0, site.area_km2)
+            for site in sites.dropna(subset="area_km2").itertuples()
+        ]
+        pyramid = PatchPyramid(index.lattice, 50_000.0, 20_000.0, 1, 1.0)
+        rule = DelineationRule(SnapRule(250.0, 0.05, 0.1), 64, 0.1)
+        return delineate(placed, index, pyramid, rule, Backend("serial"))
+
+    return on
+
+
+def sure(catchments: list[Catchment]) -> int:
+    return sum(catchment.confidence == "high" for catchment in catchments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:3413", "EPSG:26910"])
+def test_distortion_takes_no_trust_from_real_sites(demo_sites, crs):
+    """Areas that were 1.5 times too large left hardly one of them with high confidence."""
+    own, distorted = demo_sites(None), demo_sites(crs)
+    assert sure(distorted) >= 0.75 * sure(own)
+    ratios = [catchment.area_ratio for catchment in distorted if catchment.area_ratio is not None]
+    assert np.median(ratios) == pytest.approx(1, abs=0.01)
