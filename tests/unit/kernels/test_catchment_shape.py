@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from snakeshed.kernels.accumulation import count_upslope
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
-from snakeshed.kernels.cell_sizes import even_rows
+from snakeshed.kernels.cell_sizes import CellSizes, even_rows
 
 SLANT = math.sqrt(2.0)
 
@@ -102,6 +102,29 @@ def test_lengths_equal_their_reference(terrain, channel_m2, data):
     got = lengths(directions, outlet, width_m, height_m, channel_m2, cell_m2)
     expected = walked(directions, outlet, width_m, height_m, channel_m2, cell_m2)
     assert got == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("code", "sign"), [(2, 1), (6, 1), (4, -1), (8, -1)])
+def test_diagonals_of_cells_that_lean(code, sign):
+    """Where columns lean to the east, steps to the north-east are longer than to the south-east."""
+    directions = padded([[255, 255, 255], [255, code, 255], [255, 255, 255]])
+    row, column = {2: (1, 3), 4: (3, 3), 6: (3, 1), 8: (1, 1)}[code]
+    directions[row, column] = 0
+    counts = count_upslope(directions)
+    cells, _ = preorder(directions, counts, np.array([row * 5 + column]))
+    sizes = even_rows(np.full(5, 3.0), np.full(5, 4.0))._replace(skew=np.full((5, 2), 0.5))
+    expected = math.sqrt(9 + 16 + sign * 12)
+    longest, _, basin = flow_lengths(cells, directions, counts, sizes, math.inf)
+    assert longest == basin == pytest.approx(expected)
+
+
+def test_sizes_change_along_a_row():
+    mask = np.pad(np.ones((1, 8), bool), 1)
+    nodes = np.tile([1.0, 2.0, 4.0, 8.0], (3, 1))
+    sizes = CellSizes(nodes, 2 * nodes, nodes, 0 * nodes, 2, 1)
+    # There are four columns from node to node, and the cells begin two columns after the first.
+    widths = [1.625, 1.875, 2.25, 2.75, 3.25, 3.75, 4.5, 5.5]
+    assert perimeter(mask, sizes) == 2 * sum(widths) + 2 * (widths[0] + widths[-1])
 
 
 # ---- perimeter -------------------------------------------------------------------------------

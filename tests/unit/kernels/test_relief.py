@@ -45,6 +45,22 @@ def test_sizes_of_cells_differ():
     assert north[inner] == pytest.approx(2.0)
 
 
+def test_the_gradient_of_a_plane_on_cells_that_lean():
+    """Axes that are not at right angles on the ground; a plane is a plane there too."""
+    lean, (width, height) = 0.3, (10.0, 12.0)
+    rows, columns = np.indices((5, 6))
+    x = columns * width - rows * height * lean
+    y = -rows * height * math.sqrt(1 - lean**2)
+    z = 100 + 0.5 * x + 0.25 * y
+    sizes = even_rows(np.full(5, width), np.full(5, height))._replace(skew=np.full((5, 2), lean))
+    mask = np.zeros((5, 6), bool)
+    mask[1:-1, 1:-1] = True
+    elevation, east, north = (np.empty(12) for _ in range(3))
+    gradients(z, mask, sizes, elevation, east, north)
+    np.testing.assert_allclose(east, 0.5, atol=1e-12)
+    np.testing.assert_allclose(north, 0.25, atol=1e-12)
+
+
 def test_a_neighbour_without_data_is_as_high_as_the_cell_itself():
     z = [[1.0, 2.0, 3.0], [4.0, 5.0, np.nan], [7.0, 8.0, 9.0]]
     _, east, north = gradients_of(z)
