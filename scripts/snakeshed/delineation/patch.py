@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import rasterio
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
@@ -228,7 +229,9 @@ def _finish_by_tiles(
     outlet = (row - piece.row) * piece.directions.shape[1] + column - piece.column
     (cells,) = piece.catchments([outlet])
     ground, on_tile = window.store.source.patch_ground, on_a_tile(index, site.x, site.y)
-    return piece.describe(site, patch, box, choice, cells, rule, ground, on_tile)
+    # Within one environment of GDAL; each read would set up its own.
+    with rasterio.Env():
+        return piece.describe(site, patch, box, choice, cells, rule, ground, on_tile)
 
 
 def choose(

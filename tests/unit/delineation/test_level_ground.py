@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import rasterio
 from rasters import write_raster
 
+from snakeshed import demo
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.delineate import delineate
@@ -82,6 +85,40 @@ def test_a_pit_is_deep_from_dem_max_pit_m_on(tmp_path, most, deep):
     rule = replace(RULE, max_pit_m=most)
     (done,) = delineated(tmp_path, z, (55, 20, None), rule=rule)
     assert (done.pit_depth_m, done.deep_pit) == (12.0, deep)
+
+
+def test_zeros_along_a_channel_of_the_demo_and_what_dem_nodata_makes_of_them(tmp_path):
+    """Real terrain: relief would be that down to sea level, with the same area and outlet."""
+    demo.make_demo(tmp_path)
+    rule = DelineationRule(SnapRule(250.0, 0.05, 0.1), max_void_cells=64, channel_km2=0.1)
+    table = pd.read_csv(tmp_path / "sites.csv").drop_duplicates("site")
+    row = table[table["area_km2"].between(3, 6)].iloc[0]
+    site = [Site(row["site"], row["lon"], row["lat"], 2, row["area_km2"])]
+
+    def run(nodata: float | None = None) -> Catchment:
+        index = index_terrain([str(tmp_path / "dem.tif")], nodata=nodata)
+        pyramid = PatchPyramid(index.lattice, 2000, 1000, 6, 2.0)
+        return delineate(site, index, pyramid, rule, Backend("serial"))[0]
+
+    sound = run()
+    assert (sound.status, sound.deep_pit, sound.confidence) == ("ok", False, "high")
+    index = index_terrain([str(tmp_path / "dem.tif")])
+    mask, top, left = cells_within(sound.geometry, index.lattice)
+    top, left = top - index.tiles[0].row, left - index.tiles[0].column
+    with rasterio.open(tmp_path / "dem.tif", "r+") as file:
+        z = file.read(1)
+        cells = np.argwhere(mask) + np.array([top, left])
+        on_channel = cells[np.argsort(z[tuple(cells.T)], kind="stable")[10:13]]
+        z[tuple(on_channel.T)] = 0
+        file.write(z, 1)
+    zeros = run()
+    assert zeros.cells == sound.cells
+    assert zeros.outlet_x == sound.outlet_x
+    assert zeros.pit_depth_m > 250
+    assert (zeros.deep_pit, zeros.confidence) == (True, "low")
+    declared = run(nodata=0)
+    assert declared.cells == sound.cells - 3
+    assert (declared.deep_pit, declared.confidence) == (False, "high")
 
 
 def coast(level: float = 0.0) -> np.ndarray:
