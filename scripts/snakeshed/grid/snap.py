@@ -253,7 +253,7 @@ def _on_line(
     last = last_in_box(near.directions, outlet.row, outlet.column, *steps)
     on_line |= last == home
     above = likely & ~on_line & (near.areas_m2 < outlet.area_m2)
-    for end in np.unique(last[above]).tolist():
+    for end in set(last[above].tolist()):
         onwards: int | None = end
         while onwards is not None and onwards != home:
             entry = comes_back(onwards, outlet.area_m2)
