@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 import rasterio
+from pyproj import Proj
 from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST, TinyStudy
 
 # N, NE, E, SE, S, SW, W, NW
@@ -64,7 +66,10 @@ def test_a_whole_run_keeps_every_site_and_a_second_has_nothing_to_do(workflow, t
         cells = upslope_cells(z, (int((NORTH - y) // CELL_M), int((x - WEST) // CELL_M)))
         assert cells > 100
         assert found.loc[site, "cells"] == cells
-        assert round(found.loc[site, "area_km2"] * 1e6) == cells * CELL_M**2
+        place = found.loc[site, "outlet_lon"], found.loc[site, "outlet_lat"]
+        scale = Proj("EPSG:32611").get_factors(*place).areal_scale
+        on_ground = cells * CELL_M**2 / scale / 1e6
+        assert found.loc[site, "area_km2"] == pytest.approx(on_ground, rel=1e-5)
 
     summary = json.loads((study.results / "summary.json").read_text())
     assert summary["study"] == study.config["study"]
