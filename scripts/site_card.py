@@ -13,6 +13,7 @@ from snakeshed.report.site_values import plain_rows
 from snakeshed.tables.geoparquet import read_descriptions, read_table
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
+from snakeshed.terrain.suspects import coarse_cells
 
 
 def main(
@@ -47,6 +48,9 @@ def main(
                 layers=[layer_of(layer) for layer in study["layers"] if layer["path"] is not None],
                 rule=DelineationRule.of(study),
             )
+        coarse = coarse_cells(index)
+        if coarse and values.features["status"] == "ok":
+            notes = [*notes, f"Slopes: {coarse}"]
         with atomic(picture) as part:
             part.write_bytes(drawn)
         with atomic(page) as part:

@@ -53,6 +53,7 @@ def test_cards_of_failed_and_oddly_named_sites_follow_a_finished_study(study):
     }
     texts = [(study.results / f"cards/{name}.html").read_text() for name in names]
     assert "<h1>a/b &lt;x&gt;</h1>" in texts[0]
+    assert ["Slopes: the DEM has cells of 30 m" in text for text in texts] == [True, True, False]
     assert "Not delineated, outside DEM: no tile of the DEM lies within 100 m" in texts[2]
 
     # A card depends on its own shard, and a run without targets leaves it as it is.

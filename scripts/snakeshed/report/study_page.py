@@ -32,6 +32,7 @@ from snakeshed.report.site_values import (
 )
 from snakeshed.sites.file_names import site_file
 from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.suspects import coarse_cells
 
 _MOST_REJECTED = 200
 _MOST_TEXTS = 8
@@ -187,6 +188,7 @@ def report(
             "rejected": rejected.head(_MOST_REJECTED).to_dict("records"),
             "more_rejected": max(0, len(rejected) - _MOST_REJECTED),
             "features": _distributions(results, list(values)),
+            "coarse": coarse_cells(terrain.index),
             "all_values": len(values) > len(catchments.columns),
             "made_with": made_with,
             "times": times,

@@ -35,6 +35,8 @@ _BAND_ROWS, _BAND_COLUMNS = 8, 64
 _MOST_BANDS, _FEWEST_BANDS, _BANDS_IN_ALL = 8, 2, 64
 # A band of columns may take the decoding of a whole file, so only of files of so many cells.
 _LARGEST_SEARCHED = 1 << 28
+# A few rows of a wider tile would be more than is read of any.
+_WIDEST_TILE = _WHOLE_CELLS // (3 * _FEWEST_BANDS)
 
 _WIDEST_GAP = 100
 
@@ -93,7 +95,7 @@ def suspect_cells(terrain: Terrain, tile: DemTile, n_tiles: int) -> list[str]:
     n_tiles : int
         Of the whole DEM; the more there are, the less of each is read.
     """
-    if any(is_remote(file) for file in files_behind(tile.path)):
+    if any(is_remote(file) for file in files_behind(tile.path)) or tile.width > _WIDEST_TILE:
         return []
     bands = [terrain.read_stored(tile, *share) for share in _row_bands(tile, n_tiles)]
     # Beside each other, with a row of nothing between them.

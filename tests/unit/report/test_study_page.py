@@ -314,3 +314,12 @@ def test_a_study_without_any_catchment_has_a_page(tmp_path):
     assert "0 of 2 sites delineated; not delineated: 2 no stream." in text
     assert "No delineated site has a reported area." in text
     assert text.count("No site was delineated.") == 2
+
+
+def test_slopes_of_coarse_cells_are_told_beside_the_features(study, text, monkeypatch):
+    told = "<p><strong>Slopes:</strong> the DEM has cells of 30 m, and slopes become gentler with"
+    assert text.count(told) == 1
+    assert text.index('id="features-title"') < text.index(told)
+    monkeypatch.setattr("snakeshed.report.study_page.coarse_cells", lambda index: None)
+    with study.terrain() as terrain:
+        assert "<strong>Slopes:" not in report(study.results, terrain, MADE_WITH)

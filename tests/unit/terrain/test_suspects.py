@@ -17,6 +17,7 @@ from snakeshed.delineation.table import write_catchments
 from snakeshed.features.table import write_features
 from snakeshed.terrain import suspects
 from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 from snakeshed.terrain.spot_check import check_cells
 
@@ -131,6 +132,31 @@ def test_what_a_vrt_names_at_a_web_address_is_not_read(tmp_path, ground, monkeyp
     assert len(checked(vrt).warnings) == 1
     monkeypatch.setattr(suspects, "files_behind", lambda path: [path, "https://example.org/a.tif"])
     assert checked(vrt).warnings == ()
+
+
+def test_no_more_is_read_of_a_large_tile_than_of_a_small_one(tmp_path, ground, monkeypatch):
+    read = []
+    stored = Terrain.read_stored
+    monkeypatch.setattr(
+        Terrain,
+        "read_stored",
+        lambda self, tile, *share: (
+            read.append((share[1] - share[0]) * (share[3] - share[2])) or stored(self, tile, *share)
+        ),
+    )
+    monkeypatch.setattr(suspects, "_WHOLE_CELLS", 30_000)
+    monkeypatch.setattr(suspects, "_LARGEST_SEARCHED", 100_000)
+    index = index_terrain([write_raster(tmp_path / "a.tif", ground)])
+    for n_tiles in (1, 20, 1000):
+        read.clear()
+        with Terrain(index, 0) as terrain:
+            suspects.suspect_cells(terrain, index.tiles[0], n_tiles)
+        assert 0 < sum(read) <= 30_000
+    read.clear()
+    monkeypatch.setattr(suspects, "_WIDEST_TILE", 400)
+    with Terrain(index, 0) as terrain:
+        assert suspects.suspect_cells(terrain, index.tiles[0], 1) == []
+    assert not read
 
 
 # ---- gaps ------------------------------------------------------------------------------------
