@@ -69,7 +69,7 @@ def check_cells(index: TerrainIndex) -> TerrainIndex:
                 if not is_remote(tile.path):
                     has_data |= _any_data(terrain, tile, [_middle(tile), *_corners(tile)])
                     steps |= _compare(terrain, tile, index.tiles[:k])
-                    suspects += suspect_cells(terrain, tile, len(index.tiles))
+                    suspects += _suspects(terrain, tile)
                 elif not has_data:
                     has_data = _any_data(terrain, tile, [_middle(tile)])
             except TerrainError as problem:
@@ -91,6 +91,14 @@ def check_cells(index: TerrainIndex) -> TerrainIndex:
             *([coarse] if coarse else []),
         ),
     )
+
+
+def _suspects(terrain: Terrain, tile: DemTile) -> list[str]:
+    """Tell of suspect cells; of those that cannot be used too, which only some shards may read."""
+    try:
+        return suspect_cells(terrain, tile, len(terrain.index.tiles))
+    except TerrainError as problem:
+        return [f"{problem} Shards that read these cells will fail."]
 
 
 def _steps_in_words(steps: dict[tuple[str, str], np.ndarray]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 from rasters import write_raster, write_tiles
 
 from snakeshed.errors import SeveralProblems, TerrainError
@@ -33,6 +36,28 @@ def test_undeclared_nodata_in_a_corner_or_in_the_middle(tmp_path, corner):
     with pytest.raises(TerrainError, match="a.tif: found -9999 in the cell at .* no nodata value"):
         check(path)
     check(write_raster(tmp_path / "a.tif", z, nodata=-9999))
+
+
+@pytest.mark.parametrize("fault", ["undeclared", "damaged"])
+def test_what_only_some_shards_may_read_stops_no_run_but_is_told(tmp_path, fault):
+    z = Z.copy()
+    if fault == "undeclared":
+        z[70, 70] = -9999
+    options = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
+    path = write_raster(tmp_path / "a.tif", z, **options)
+    if fault == "damaged":
+        with rasterio.open(path) as raster:
+            place = int(raster.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
+        content = bytearray(Path(path).read_bytes())
+        content[place : place + 200] = bytes(200)
+        Path(path).write_bytes(content)
+    (told,) = check_cells(index_terrain([path])).warnings
+    found = {
+        "undeclared": "found -9999 in the cell at x 500705",
+        "damaged": "found cells that cannot",
+    }
+    assert told.startswith(f"{path}: {found[fault]}")
+    assert told.endswith(" Shards that read these cells will fail.")
 
 
 def test_every_bad_tile_is_named(tmp_path):
