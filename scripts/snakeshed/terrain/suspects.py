@@ -57,10 +57,9 @@ def coarse_cells(index: TerrainIndex) -> str | None:
     if size <= _COARSE_M:
         return None
     return (
-        f"the DEM has cells of {size:.3g} m, and slopes become gentler with the size of cells: on "
-        "cells of 30 m the mean slope was 0.70 of that on 10 m, and 39 to 79 % of a catchment were "
-        "steeper than 23 degrees instead of 74 to 92 %. Compare slope_* and share_steeper_* only "
-        "with values from cells of this size, and use no model on them that was fitted to 10 m."
+        f"the DEM has cells of {size:.3g} m, and slopes are gentler on coarse cells: at 30 m, the "
+        "mean slope is 0.70 of that at 10 m. Compare slope_* and share_steeper_* only with values "
+        "from cells of this size, and do not use them in models that were fitted at 10 m."
     )
 
 

@@ -317,7 +317,7 @@ def test_a_study_without_any_catchment_has_a_page(tmp_path):
 
 
 def test_slopes_of_coarse_cells_are_told_beside_the_features(study, text, monkeypatch):
-    told = "<p><strong>Slopes:</strong> the DEM has cells of 30 m, and slopes become gentler with"
+    told = "<p><strong>Slopes:</strong> the DEM has cells of 30 m, and slopes are gentler on"
     assert text.count(told) == 1
     assert text.index('id="features-title"') < text.index(told)
     monkeypatch.setattr("snakeshed.report.study_page.coarse_cells", lambda index: None)

@@ -236,7 +236,7 @@ def test_cells_that_are_too_coarse_for_slopes_are_told(tmp_path, options, size):
         assert told == ()
     else:
         (text,) = told
-        assert text.startswith(f"the DEM has cells of {size} m, and slopes become gentler with ")
+        assert text.startswith(f"the DEM has cells of {size} m, and slopes are gentler on ")
         assert "Compare slope_* and share_steeper_* only with values from cells of this" in text
 
 
