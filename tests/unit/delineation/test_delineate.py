@@ -175,18 +175,24 @@ def test_the_stability_is_the_worst_overlap_with_a_plausible_catchment(
     if done.status != "ok":
         assert not costs
         return
-    outlet = min(costs, key=lambda cell: (round(costs[cell], 9), cell))
+    # The sizes of cells differ by some 1e-9 within the window, which settles what would be a tie.
+    near_tie = 1e-6
+    outlet = index.lattice.cell_of(done.outlet_x, done.outlet_y)
+    outlet = outlet[0] - index.tiles[0].row, outlet[1] - index.tiles[0].column
+    assert costs[outlet] <= min(costs.values()) + near_tie
     ours = reference.upslope(directions, (outlet[0] + 1, outlet[1] + 1))
-    near = [
-        reference.upslope(directions, (i + 1, j + 1))
-        for (i, j), cost in costs.items()
-        if cost <= costs[outlet] + math.log(1.5)
-    ]
-    overlap = min(len(ours & each) / len(ours | each) for each in near)
-    # The sizes of cells differ by some 1e-9 within the window.
-    assert done.stability == pytest.approx(overlap, rel=1e-6)
-    assert done.area_low_km2 == pytest.approx(min(map(len, near)) * side * side / 1e6, rel=1e-6)
-    assert done.area_high_km2 == pytest.approx(max(map(len, near)) * side * side / 1e6, rel=1e-6)
+    found = (done.stability, done.area_low_km2, done.area_high_km2)
+    possible = []
+    for slack in (-near_tie, near_tie):
+        near = [
+            reference.upslope(directions, (i + 1, j + 1))
+            for (i, j), cost in costs.items()
+            if (i, j) == outlet or cost <= costs[outlet] + math.log(1.5) + slack
+        ]
+        overlap = min(len(ours & each) / len(ours | each) for each in near)
+        areas = [count * side * side / 1e6 for count in sorted(map(len, near))]
+        possible.append(pytest.approx((overlap, areas[0], areas[-1]), rel=1e-6))
+    assert found in possible
 
 
 def test_nested_sites_and_sites_on_one_cell(tmp_path):

@@ -171,6 +171,7 @@ def test_a_sea_that_ends_at_nodata_is_flagged_and_a_lake_is_not(tmp_path, tiled)
     assert not done.open_water
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_lake_that_reaches_1_km_is_open_water(tmp_path, tiled):
     row, column = np.indices((240, 40))
@@ -196,15 +197,17 @@ def test_a_few_level_cells_of_a_stream_at_the_edge_are_no_open_water(tmp_path, t
     assert enough.open_water
 
 
-@pytest.mark.parametrize("conditioning", ["fill", "carve"])
-@pytest.mark.parametrize("size", [250.0, 900.0])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "conditioning"), [(250.0, "fill"), (250.0, "carve"), (900.0, "carve")]
+)
 def test_by_tiles_as_whole_wherever_the_rim_of_the_patch_is(tmp_path, conditioning, size):
     random = np.random.default_rng(8)
     z = coast() + random.integers(0, 3, (80, 160))
     z[40:] = 0
     z[random.integers(0, 40, 12), random.integers(0, 160, 12)] = -99
     z[60:65, 60:90] = -9999
-    places = [(int(i), int(j), None) for i, j in random.integers(0, (80, 160), (40, 2))]
+    places = [(int(i), int(j), None) for i, j in random.integers(0, (80, 160), (15, 2))]
     settings = {"rule": replace(RULE, conditioning=conditioning), "nodata": -9999, "size": size}
     whole = delineated(tmp_path, z.astype(np.int16), *places, **settings)
     tiled = delineated(tmp_path, z.astype(np.int16), *places, tiled=True, **settings)

@@ -27,6 +27,8 @@ from snakeshed.tables.geoparquet import GEOMETRY, read_arrow, read_descriptions,
 from snakeshed.terrain.dem import index_terrain
 
 LEFT, TOP, CELL, SIDE = 500_000.0, 4_000_000.0, 10.0, 24
+# On the central meridian of a UTM zone a kilometer of the grid is 1 / 0.9996 km of ground.
+CELL_KM2 = (CELL / 0.9996) ** 2 / 1e6
 RULE = DelineationRule(SnapRule(1.0, 0.05, 1e-9), max_void_cells=0, channel_km2=0.001)
 
 
@@ -136,7 +138,7 @@ def test_the_nesting_is_that_of_the_flow_paths(tmp_path, seed, relief, chosen):
         )
         into, own_km2 = found[f"s{k:02}"]
         assert into == expected
-        assert own_km2 == pytest.approx(len(upslope - above) * CELL * CELL / 1e6, rel=1e-9)
+        assert own_km2 == pytest.approx(len(upslope - above) * CELL_KM2, rel=1e-6)
 
 
 def test_neither_the_number_searched_at_a_time_nor_the_order_matters(tmp_path, monkeypatch):
