@@ -168,7 +168,7 @@ def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> p
         level, needs_more = pyramid.start_level(area)
         patch = None
         if math.isfinite(x) and math.isfinite(y):
-            x, y = round(float(index.turned(x)), decimals), round(y, decimals)
+            x, y = round(float(index.turned_near(x)), decimals), round(y, decimals)
             patch = pyramid.patch_of(*lattice.cell_of(x, y), level).id
         else:
             x = y = math.nan

@@ -33,6 +33,9 @@ _ON_A_CORNER = 1e-4
 # A cell of which less than this is inside is outside, and the reverse.
 _NO_SHARE = 1e-6
 
+# A step along an outline that a CRS stretches so much more than the others goes around the Earth.
+_TORN = 100.0
+
 # Cells that are read at a time.
 _STRIP_CELLS = 1 << 22
 
@@ -137,7 +140,17 @@ def _in_cells(
 
     for outline in outlines:
         moved = shapely.transform(outline, to_cells)
-        yield moved if np.isfinite(shapely.bounds(moved)).all() else None
+        whole = np.isfinite(shapely.bounds(moved)).all() and not _is_torn(outline, moved)
+        yield moved if whole else None
+
+
+def _is_torn(outline: shapely.Geometry, moved: shapely.Geometry) -> bool:
+    """Whether the seam of a CRS, such as the antimeridian, lies between corners of an outline."""
+    before, after = (
+        np.hypot(*np.diff(shapely.get_coordinates(shape), axis=0).T) for shape in (outline, moved)
+    )
+    stretched = after[before > 0] / before[before > 0]
+    return bool(stretched.max() > _TORN * stretched.min())
 
 
 def _cells(
@@ -211,5 +224,6 @@ def _shares(
     inside = np.asarray(found["properties"]["cell_id"], np.int64)
     share = np.asarray(found["properties"]["coverage"], np.float32)
     share[share > 1 - _NO_SHARE] = 1
-    some = share >= _NO_SHARE
+    # A catchment may be smaller than a cell.
+    some = share >= _NO_SHARE * min(1.0, outline.area)
     return inside[some], share[some]

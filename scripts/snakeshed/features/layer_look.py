@@ -12,7 +12,7 @@ import numpy as np
 from snakeshed.errors import LayerError
 from snakeshed.features.missing import Missing, shortest
 from snakeshed.raster.header import Header, gdal_faults
-from snakeshed.raster.vrt_sources import is_remote
+from snakeshed.raster.input_files import is_fetched
 
 Window = tuple[int, int, int, int]
 """First row and column, height and width."""
@@ -93,7 +93,7 @@ def _read(header: Header, window: Window, where: str) -> Iterator[np.ndarray]:
 
     try:
         with rasterio.open(header.path) as raster:
-            for row, column, height, width in _squares(window, is_remote(header.path)):
+            for row, column, height, width in _squares(window, is_fetched(header.path)):
                 stored = raster.read(
                     1, window=((row, row + height), (column, column + width)), masked=True
                 )

@@ -73,6 +73,10 @@ class Missing:
             missing |= stored == stored.dtype.type(value)
         if self.valid_range is not None:
             low, high = self.valid_range
+            # Limits are decimals, and stored numbers what their type makes of decimals.
+            slack = 1e-6 if stored.dtype.itemsize == 4 else 1e-9
+            low = low - slack * abs(low) if math.isfinite(low) else low
+            high = high + slack * abs(high) if math.isfinite(high) else high
             values = stored.astype(np.float64) * factor + shift
             missing |= ~((values >= low) & (values <= high))
         return missing

@@ -89,7 +89,7 @@ def _enough(layer: Layer, cells: LayerCells) -> bool:
     if not cells.stored.size:
         return False
     most = layer.missing.max_share
-    return most is None or 1 - cells.coverage <= most
+    return most is None or 1 - cells.coverage <= most + 1e-9
 
 
 def _classes(layer: ClassLayer, outlines: Sequence[shapely.Geometry], crs: str) -> Iterator[Row]:

@@ -66,6 +66,9 @@ def ground_sizes(dem: Raster) -> tuple[np.ndarray, np.ndarray]:
     xs = [(affine.c + affine.a * column) * degrees for column in (0, columns)]
     ys = [(affine.f + affine.e * row) * degrees for row in (0, rows)]
     dx, dy = abs(affine.a) * degrees, abs(affine.e) * degrees
+    # What pysheds gives a raster without a place.
+    if (abs(affine.a), abs(affine.e), affine.c, affine.f) == (1, 1, 0, 0):
+        return cell_sizes(dem)
     # Many global grids have the centres of their outermost cells at the poles.
     if max(map(abs, ys)) > 90 + dy or max(map(abs, xs)) > 360 + dx:
         return cell_sizes(dem)

@@ -76,6 +76,11 @@ def local_archive(path: str) -> str | None:
     return None
 
 
+def is_fetched(path: str) -> bool:
+    """Whether GDAL fetches a raster from a web address; one in a local archive it does not."""
+    return is_remote(path) and local_archive(path) is None
+
+
 def sidecars(path: str) -> list[str]:
     """List the files beside a raster that GDAL reads together with it.
 

@@ -40,7 +40,10 @@ def published_values(observations: pa.Table, column: str) -> dict[str, float]:
         one are left out.
     """
     # What has a name of ours is kept under another one; see `snakeshed.sites.prepare`.
-    name = f"input_{column}" if f"input_{column}" in observations.column_names else column
+    renamed = f"input_{column}"
+    name = (
+        renamed if column in ("site_id", "row") and renamed in observations.column_names else column
+    )
     cells: dict[str, list[float]] = {}
     sites = observations["site_id"].to_pylist()
     for site, cell in zip(sites, observations[name].to_pylist(), strict=True):

@@ -25,7 +25,7 @@ from snakeshed.atomic import atomic
 from snakeshed.errors import SeveralProblems, TableError
 from snakeshed.sites.cells import is_missing, most_frequent, number_in, shown
 from snakeshed.sites.coordinates import Place, Refusal, places_of
-from snakeshed.sites.observations import Observations
+from snakeshed.sites.observations import NULL_TEXTS, Observations
 from snakeshed.sites.read import read_observations
 from snakeshed.tables.exports import write_csv
 from snakeshed.tables.geoparquet import write_table
@@ -232,7 +232,8 @@ def _areas(given: Observations, column: str | None, unit: str) -> list[float | R
     areas: list[float | Refusal | None] = []
     for cell in given.cells(column):
         area = number_in(cell)
-        if is_missing(cell):
+        # A column that is text in the whole has the usual spellings of nothing as text.
+        if is_missing(cell) or (isinstance(cell, str) and cell.strip() in NULL_TEXTS):
             areas.append(None)
         elif area is None:
             areas.append(Refusal("the reported area is not a finite number", shown(cell)))

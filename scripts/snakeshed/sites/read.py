@@ -335,12 +335,15 @@ def _zipped_shapefile(path: Path, name: str, sheet: str | None) -> str:
     """Return a shapefile in a ZIP file as GDAL names it."""
     with reading(name, "ZIP"), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    there = {
-        PurePosixPath(each).stem: each
+    shapefiles = [
+        each
         for each in names
         # What a Mac adds is called like the files, and is none of them.
         if each.lower().endswith(".shp") and not each.startswith("__MACOSX/")
-    }
+    ]
+    there = {PurePosixPath(each).stem: each for each in shapefiles}
+    if len(there) < len(shapefiles):
+        there = {str(PurePosixPath(each).with_suffix("")): each for each in shapefiles}
     if not there:
         held = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise TableError(

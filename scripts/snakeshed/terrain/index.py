@@ -16,6 +16,9 @@ from snakeshed.raster.lattice import Lattice
 # Kinds of numbers that float32 holds exactly.
 _EXACT_IN_FLOAT32 = ("int8", "uint8", "int16", "uint16", "float32")
 
+# Farther from all tiles a site keeps the longitude that it was given.
+_NEAR_DEGREES = 5.0
+
 
 @dataclass(frozen=True)
 class DemTile:
@@ -104,6 +107,16 @@ class TerrainIndex:
     def turned(self, x: float) -> float:
         """Return a longitude as the terrain counts it; an easting as it is."""
         return x if not self.lattice.geographic else self._turned(x)
+
+    def turned_near(self, x: float) -> float:
+        """Return a longitude as the terrain counts it if that is near its tiles; else as it is."""
+        turned = self.turned(x)
+        if turned == x or not self.source.geographic:
+            return turned
+        _, _, first_column, end_column = self._bounds
+        west, _ = self.source.corner(0, int(first_column.min()))
+        east, _ = self.source.corner(0, int(end_column.max()))
+        return turned if west - _NEAR_DEGREES <= turned <= east + _NEAR_DEGREES else x
 
     def turned_at_source(self, x: np.ndarray) -> np.ndarray:
         """Return longitudes as the tiles count them; eastings as they are."""

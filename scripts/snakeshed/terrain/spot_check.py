@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from snakeshed.errors import SeveralProblems, SnakeshedError, TerrainError
-from snakeshed.raster.vrt_sources import is_remote
+from snakeshed.raster.input_files import is_fetched
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 from snakeshed.terrain.suspects import coarse_cells, few, gaps_between_tiles, suspect_cells
@@ -66,7 +66,7 @@ def check_cells(index: TerrainIndex) -> TerrainIndex:
             if k % _MOST_OPEN == _MOST_OPEN - 1:
                 terrain.close()
             try:
-                if not is_remote(tile.path):
+                if not is_fetched(tile.path):
                     has_data |= _any_data(terrain, tile, [_middle(tile), *_corners(tile)])
                     steps |= _compare(terrain, tile, index.tiles[:k])
                     suspects += _suspects(terrain, tile)
@@ -129,7 +129,7 @@ def _compare(
     steps = {}
     for other in others:
         share = overlap(other, tile.row, tile.column, tile.height, tile.width)
-        if share is None or is_remote(other.path):
+        if share is None or is_fetched(other.path):
             continue
         parts = [terrain.compare(other, tile, part) for part in _parts(share)]
         steps[other.path, tile.path] = np.concatenate(parts)
@@ -171,7 +171,7 @@ def _search(terrain: Terrain) -> None:
     for tile in tiles:
         terrain.close()
         # What a web address holds is not fetched for this.
-        if is_remote(tile.path):
+        if is_fetched(tile.path):
             return
         for share in _pieces(tile):
             if _any_data(terrain, tile, [share]):

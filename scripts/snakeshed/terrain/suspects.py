@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from snakeshed.raster.vrt_sources import files_behind, is_remote
+from snakeshed.raster.input_files import is_fetched
+from snakeshed.raster.vrt_sources import named_behind
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 
@@ -94,7 +95,7 @@ def suspect_cells(terrain: Terrain, tile: DemTile, n_tiles: int) -> list[str]:
     n_tiles : int
         Of the whole DEM; the more there are, the less of each is read.
     """
-    if any(is_remote(file) for file in files_behind(tile.path)) or tile.width > _WIDEST_TILE:
+    if any(is_fetched(file) for file in named_behind(tile.path)) or tile.width > _WIDEST_TILE:
         return []
     bands = [terrain.read_stored(tile, *share) for share in _row_bands(tile, n_tiles)]
     # Beside each other, with a row of nothing between them.

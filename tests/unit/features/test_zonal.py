@@ -394,6 +394,13 @@ def test_the_valid_range_holds_for_scaled_values_and_its_ends_are_valid(tmp_path
     layer = numeric(path, scale=-0.5, missing=Missing(valid_range=(-1.5, -1.0)))
     row = only(layer, box(0, 0, 1, 4))
     assert (row["kf_min"], row["kf_max"], row["kf_coverage"]) == (-1.5, -1.0, 0.5)
+    # Decimals that neither type holds exactly: float32(0.02) < 0.02, and 3 * 0.1 > 0.3.
+    path = raster(tmp_path, np.float32([[0.02, 0.3, 0.019, 0.301]]))
+    row = only(numeric(path, missing=Missing(valid_range=(0.02, 0.3))), box(0, 0, 1, 4))
+    assert row["kf_coverage"] == 0.5
+    path = raster(tmp_path, np.int16([[3, 4]]))
+    row = only(numeric(path, scale=0.1, missing=Missing(valid_range=(0, 0.3))), box(0, 0, 1, 2))
+    assert row["kf_coverage"] == 0.5
 
 
 def test_a_catchment_that_misses_too_much_has_no_values(tmp_path):
@@ -404,6 +411,18 @@ def test_a_catchment_that_misses_too_much_has_no_values(tmp_path):
         few = only(replace(layer, missing=Missing(max_share=0.24)), box(0, 0, 1, 4))
         assert few.pop(f"{layer.name}_coverage") == 0.75
         assert set(few.values()) == {None}
+
+
+def test_a_catchment_that_misses_exactly_as_much_as_allowed_has_values(tmp_path):
+    path = raster(tmp_path, np.int16([[-9] + [1] * 19]), nodata=-9)
+    row = only(numeric(path, missing=Missing(max_share=0.05)), box(0, 0, 1, 20))
+    assert (row["kf_mean"], row["kf_coverage"]) == (1, 0.95)
+
+
+def test_a_catchment_may_be_smaller_than_a_millionth_of_a_cell(tmp_path):
+    path = raster(tmp_path, np.float32([[7, 8]]), dx=1e5)
+    row = only(numeric(path), shapely.box(LEFT + 5e4, TOP - 5e4, LEFT + 5e4 + 20, TOP - 5e4 + 20))
+    assert (row["kf_mean"], row["kf_coverage"]) == (7, 1)
 
 
 # ---- across the antimeridian ------------------------------------------------------------------
@@ -417,6 +436,20 @@ def test_a_catchment_across_the_antimeridian(tmp_path, left, columns, west):
     path = raster(tmp_path, longitude, crs="EPSG:4326", left=left, top=1.0, dx=1.0)
     (row,) = summarise(numeric(path), [shapely.box(west, 0, west + 2, 1)], "EPSG:4326")
     assert (row["kf_min"], row["kf_max"], row["kf_coverage"]) == (179, 180, 1)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:6933", "EPSG:3832"])
+def test_a_catchment_that_the_seam_of_a_projection_cuts_has_no_values(tmp_path, crs):
+    """Not those of a strip around the globe."""
+    cells = np.arange(420, dtype=np.float32)[None].repeat(200, 0)
+    path = raster(tmp_path, cells, crs=crs, left=-2.1e7, top=1e7, dx=1e5)
+    seam = -30.0 if crs == "EPSG:3832" else 180.0
+    outlines = [shapely.box(seam + west, -17.5, seam + west + 1, -16.5) for west in (-0.5, -3)]
+    torn, beside = summarise(numeric(path), outlines, "EPSG:4326")
+    assert torn.pop("kf_coverage") == 0
+    assert set(torn.values()) == {None}
+    assert beside["kf_coverage"] == 1
+    assert beside["kf_max"] - beside["kf_min"] < 5
 
 
 # ---- classes ---------------------------------------------------------------------------------

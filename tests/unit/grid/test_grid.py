@@ -257,6 +257,14 @@ def test_coordinates_that_are_no_degrees_are_lengths(rough):
     assert np.array_equal(grid.route(rough).directions, grid.route(rough, lengths="crs").directions)
 
 
+def test_a_raster_without_a_place_has_no_degrees():
+    # pysheds gives it EPSG:4326 too, and cells of 1 x 1 from the equator on.
+    z = np.random.default_rng(3).random((60, 60))
+    view = ViewFinder(shape=z.shape)
+    dem, grid = Raster(z, view), Grid(viewfinder=view)
+    assert np.array_equal(grid.route(dem).directions, grid.route(dem, lengths="crs").directions)
+
+
 def test_lengths_are_of_the_ground_or_of_the_crs(rough):
     with pytest.raises(ValueError, match='lengths must be "ground" or "crs", not \'degrees\''):
         Grid(viewfinder=rough.viewfinder).route(rough, lengths="degrees")

@@ -50,6 +50,8 @@ def test_of_several_rows_the_most_frequent_value_holds_then_the_smallest():
 def test_a_column_that_is_called_like_one_of_ours_is_found_under_its_other_name():
     table = pa.table({"site_id": ["a"], "row": [1], "input_row": [7.5]})
     assert published_values(table, "row") == {"a": 7.5}
+    table = pa.table({"site_id": ["a"], "slope": [10.0], "input_slope": [99.0]})
+    assert published_values(table, "slope") == {"a": 10.0}
 
 
 def test_counts_ratios_and_contradictions_by_hand():

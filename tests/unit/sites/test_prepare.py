@@ -329,8 +329,11 @@ class TestReportedAreas:
         assert math.isnan(prepared.sites["reported_area_km2"][2])
         assert prepared.observations["row"].to_pylist() == [1, 2, 3, 4]
 
-    def test_a_missing_area_is_no_problem(self, tmp_path):
-        prepared = prepare(save(tmp_path, [*GOOD, ("c", -118, 34, "")]))
+    @pytest.mark.parametrize("cell", ["", "NA", "NaN"])
+    @pytest.mark.parametrize("beside", [0.5, "0.50"])
+    def test_a_missing_area_is_no_problem(self, tmp_path, cell, beside):
+        rows = [("a", -118.1, 34.1, beside), ("b", -118.2, 34.2, 1.5), ("c", -118, 34, cell)]
+        prepared = prepare(save(tmp_path, rows))
         assert prepared.rejected.empty
         assert math.isnan(prepared.sites["reported_area_km2"][2])
 

@@ -546,6 +546,17 @@ class TestShapefile:
         assert "Name the shapefile in sites.sheet." in message
         assert read(path, sheet="west", with_points=True).points[0].x == -119.0
 
+    def test_several_of_one_name_in_a_zip_file_are_told_apart_by_their_folders(self, tmp_path):
+        files = [self.save(tmp_path / "old"), self.save(tmp_path / "new", x=-119.0)]
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for shapefile in files:
+                for file in shapefile.parent.iterdir():
+                    archive.write(file, f"{shapefile.parent.name}/{file.name}")
+        name = files[0].stem
+        assert f"one of the shapefiles 'new/{name}', 'old/{name}'" in problem(path)
+        assert read(path, sheet=f"new/{name}", with_points=True).points[0].x == -119.0
+
     def test_missing_parts_are_named(self, tmp_path):
         path = self.save(tmp_path)
         path.with_suffix(".prj").unlink()

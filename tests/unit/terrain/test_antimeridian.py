@@ -207,3 +207,12 @@ def test_resampled_terrain_goes_on_beyond_the_antimeridian(tmp_path, ground, tar
             reads.append(terrain.read(row - 30, column - 40, 60, 80).z)
     assert np.isfinite(reads[0]).all()
     np.testing.assert_array_equal(*reads)
+
+
+def test_a_site_far_from_the_dem_keeps_its_longitude(tmp_path, ground):
+    path = write_raster(tmp_path / "a.tif", ground, crs="EPSG:4326", left=-118.5, top=36.0, dx=1e-3)
+    index = index_terrain([path])
+    assert index.turned_near(100.0) == 100.0
+    assert index.turned_near(-118.2) == -118.2
+    path = write_raster(tmp_path / "b.tif", ground, crs="EPSG:4326", left=179.9, top=36.0, dx=1e-3)
+    assert index_terrain([path]).turned_near(-179.95) == pytest.approx(180.05)

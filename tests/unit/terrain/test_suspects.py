@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from snakeshed import demo
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.table import write_features
+from snakeshed.raster.vrt_sources import named_behind
 from snakeshed.terrain import suspects
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -130,7 +133,12 @@ def test_what_a_vrt_names_at_a_web_address_is_not_read(tmp_path, ground, monkeyp
     tile = write_raster(tmp_path / "a.tif", ground.astype(np.float32), left=LEFT, top=TOP)
     vrt = write_vrt(tmp_path / "a.vrt", [tile], ground.shape, -9999)
     assert len(checked(vrt).warnings) == 1
-    monkeypatch.setattr(suspects, "files_behind", lambda path: [path, "https://example.org/a.tif"])
+    remote = tmp_path / "remote.vrt"
+    address = "https://example.org/a.tif"
+    remote.write_text(Path(vrt).read_text().replace(">a.tif<", f">{address}<"))
+    assert named_behind(str(remote)) == {str(remote), address}
+    # As if that were the file that is read here.
+    monkeypatch.setattr(suspects, "named_behind", lambda _: named_behind(str(remote)))
     assert checked(vrt).warnings == ()
 
 
@@ -298,3 +306,12 @@ def test_the_log_and_the_summary_tell_it(tmp_path, ground):
     assert warnings[0] == "sites.csv: odd"
     assert warnings[1].startswith(told)
     assert len(warnings) == 2
+
+
+def test_tiles_in_a_local_archive_are_looked_at(tmp_path, ground):
+    ground[:50, :50] = 0
+    tile = Path(write_raster(tmp_path / "a.tif", ground.astype(np.float32), left=LEFT, top=TOP))
+    with zipfile.ZipFile(tmp_path / "dem.zip", "w") as archive:
+        archive.write(tile, "a.tif")
+    (warning,) = checked(f"/vsizip/{tmp_path}/dem.zip/a.tif").warnings
+    assert "set dem.nodata: 0" in warning
