@@ -27,7 +27,9 @@ NORTH = -400_000
 """Absolute row of the northern edge of these rasters."""
 
 RULE = DelineationRule(SnapRule(8.0, 0.05, 0.0001), max_void_cells=0, channel_km2=0.001)
-BOTH = pytest.mark.parametrize("tiled", [False, True], ids=["whole", "tiles"])
+BOTH = pytest.mark.parametrize(
+    "tiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["whole", "tiles"]
+)
 
 
 def valley(height: int = 60, width: int = 40) -> np.ndarray:

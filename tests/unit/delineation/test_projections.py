@@ -179,6 +179,7 @@ def test_its_slopes_are_those_of_the_ground(valley_in, crs, cell):
     assert found["slope_p50_deg"] == pytest.approx(slope, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Mercator of the web", "polar stereographic", "Albers"])
 @pytest.mark.parametrize("conditioning", ["fill", "carve"])
 def test_tiles_of_any_size_give_the_same(valley_in, tmp_path, monkeypatch, name, conditioning):
