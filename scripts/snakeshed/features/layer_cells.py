@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ from exactextract import exact_extract
 from exactextract.feature import JSONFeatureSource
 from exactextract.raster import NumPyRasterSource
 
-from snakeshed.errors import LayerError
 from snakeshed.features.layer_index import place_of, scale_of, way_to_layer
+from snakeshed.features.layer_look import naming
 from snakeshed.features.layers import RasterLayer
 from snakeshed.kernels.relief import total
 from snakeshed.raster.crs import same_crs
-from snakeshed.raster.header import Header, gdal_faults
+from snakeshed.raster.header import Header
 
 # Outlines are placed to this many decimals of a cell, so that every CPU agrees. A corner this
 # close to a corner of cells is on it: the noise of a transformation between two CRSs with one
@@ -95,24 +95,8 @@ def _open(layer: RasterLayer) -> Any:
     """Open a layer's raster lazily; cells that its file declares as missing are read as NaN."""
     import rioxarray
 
-    with _naming(layer, "opened"):
+    with naming(place_of(layer.name, layer.path), "opened"):
         return rioxarray.open_rasterio(layer.path, cache=False, masked=True)
-
-
-@contextmanager
-def _naming(layer: RasterLayer, done: str) -> Iterator[None]:
-    """Turn errors of GDAL into one that names the layer."""
-    try:
-        yield
-    except MemoryError:
-        raise  # nothing is wrong with the layer
-    except gdal_faults() as error:
-        raise LayerError(
-            place_of(layer.name, layer.path),
-            f"a file that cannot be {done} ({error.__cause__ or error})",
-            "a raster that GDAL reads",
-            "It is damaged: fetch it again, or check it with gdalinfo.",
-        ) from error
 
 
 def _in_cells(
@@ -167,7 +151,7 @@ def _cells(
             if not inside.size:
                 continue
             row, column, height, width = strip
-            with _naming(layer, "read"):
+            with naming(where, "read"):
                 window = raster[0, row : row + height, column : column + width].to_numpy()
             values = window.ravel()[inside]
             known = ~layer.missing.drop(values, factor, shift)

@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from snakeshed.errors import LayerError, SeveralProblems
-from snakeshed.features.layer_look import look_at_cells, window_under
+from snakeshed.features.layer_look import Extent, around, look_at_cells, window_under
 from snakeshed.features.layers import NumericLayer, RasterLayer
 from snakeshed.features.missing import Missing
 from snakeshed.raster.crs import short_crs, transformer
 from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
-
-Extent = tuple[float, float, float, float]
-"""West, south, east and north."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +130,10 @@ def header_of(layer: RasterLayer) -> Header:
 
 def scale_of(layer: RasterLayer, header: Header) -> tuple[float, float]:
     """Return by what stored numbers are multiplied, and what is added, to get a layer's values."""
-    scale = layer.scale if isinstance(layer, NumericLayer) else 1.0
+    return _scaled(header, layer.scale if isinstance(layer, NumericLayer) else 1.0)
+
+
+def _scaled(header: Header, scale: float) -> tuple[float, float]:
     return header.scale * scale, header.offset * scale
 
 
@@ -211,10 +211,7 @@ def _misplaced(header: Header, where: str, tiles: Sequence[Extent | None]) -> It
         for turn in turns:
             if _overlap((west + turn, south, east + turn, north), header.extent):
                 return
-    west, south, east, north = (
-        choose(sides)
-        for choose, sides in zip((min, min, max, max), zip(*tiles, strict=True), strict=True)
-    )
+    west, south, east, north = around(tiles)
     yield LayerError(
         where,
         f"{header.told_extent()}, beside all of the DEM",
@@ -242,7 +239,7 @@ def _warnings(
             f"{scale:.10g}; cells are multiplied by both. Remove the layer's scale if the file's "
             "is enough."
         )
-    factor, shift = header.scale * scale, header.offset * scale
+    factor, shift = _scaled(header, scale)
     window = window_under(header, tiles)
     missing = Missing.of(layer)
     codes = layer.get("type") in ("classes", "fbfm40")

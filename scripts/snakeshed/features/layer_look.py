@@ -6,6 +6,7 @@ What this does not meet is found when a catchment meets it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from snakeshed.errors import LayerError
 from snakeshed.features.missing import Missing, shortest
 from snakeshed.raster.header import Header, gdal_faults
 from snakeshed.raster.input_files import is_fetched
+
+Extent = tuple[float, float, float, float]
+"""West, south, east and north."""
 
 Window = tuple[int, int, int, int]
 """First row and column, height and width."""
@@ -91,20 +95,26 @@ def _read(header: Header, window: Window, where: str) -> Iterator[np.ndarray]:
     """Yield the stored numbers of squares that the file does not declare as missing."""
     import rasterio
 
+    with naming(where, "read"), rasterio.open(header.path) as raster:
+        for row, column, height, width in _squares(window, is_fetched(header.path)):
+            stored = raster.read(
+                1, window=((row, row + height), (column, column + width)), masked=True
+            )
+            small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
+            yield stored.compressed().astype(np.float32 if small else np.float64)
+
+
+@contextmanager
+def naming(where: str, done: str) -> Iterator[None]:
+    """Turn errors of GDAL into one that names the layer, and what cannot be done with it."""
     try:
-        with rasterio.open(header.path) as raster:
-            for row, column, height, width in _squares(window, is_fetched(header.path)):
-                stored = raster.read(
-                    1, window=((row, row + height), (column, column + width)), masked=True
-                )
-                small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
-                yield stored.compressed().astype(np.float32 if small else np.float64)
+        yield
     except MemoryError:
         raise  # nothing is wrong with the layer
     except gdal_faults() as error:
         raise LayerError(
             where,
-            f"a file that cannot be read ({error.__cause__ or error})",
+            f"a file that cannot be {done} ({error.__cause__ or error})",
             "a raster that GDAL reads",
             "It is damaged: fetch it again, or check it with gdalinfo.",
         ) from error
@@ -164,26 +174,27 @@ def _lonely_negative(stored: np.ndarray) -> np.floating | None:
     return negative[0]
 
 
-def window_under(
-    header: Header, extents: Sequence[tuple[float, float, float, float] | None]
-) -> Window:
+def around(extents: Sequence[Extent]) -> Extent:
+    """Return the extent that holds some others."""
+    wests, souths, easts, norths = zip(*extents, strict=True)
+    return min(wests), min(souths), max(easts), max(norths)
+
+
+def window_under(header: Header, extents: Sequence[Extent | None]) -> Window:
     """Return the cells of a raster under some extents; all of them under one that is not known.
 
     Parameters
     ----------
     header : Header
         Without rotation.
-    extents : sequence of tuple of float, or None
-        West, south, east and north in the raster's CRS.
+    extents : sequence of Extent, or None
+        In the raster's CRS.
     """
     whole = 0, 0, header.height, header.width
     if not extents or any(extent is None for extent in extents):
         return whole
     dx, _, left, _, dy, top = header.transform
-    west, south, east, north = (
-        choose(sides)
-        for choose, sides in zip((min, min, max, max), zip(*extents, strict=True), strict=True)
-    )
+    west, south, east, north = around(extents)
     columns = sorted(((west - left) / dx, (east - left) / dx))
     rows = sorted(((south - top) / dy, (north - top) / dy))
     first_row, first_column = max(0, int(rows[0])), max(0, int(columns[0]))

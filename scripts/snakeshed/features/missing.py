@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snakeshed.errors import LayerError
+from snakeshed.raster.nodata import nodata_numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,13 +42,9 @@ class Missing:
     @classmethod
     def of(cls, declared: Mapping) -> Missing:
         """Read it from one entry of ``layers``; keys that are not there set nothing."""
-        nodata, bounds = declared.get("nodata"), declared.get("valid_range")
-        if nodata is None:
-            nodata = ()
-        elif not isinstance(nodata, list):
-            nodata = (nodata,)
+        bounds = declared.get("valid_range")
         return cls(
-            nodata=tuple(map(float, nodata)),
+            nodata=nodata_numbers(declared.get("nodata")),
             valid_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             max_share=declared.get("max_missing"),
         )

@@ -78,6 +78,39 @@ def score_candidates(
 
 
 @compiled
+def mark_downstream(directions, start, row_step, column_step, marks):
+    """Mark a cell of a box and those downstream of it, as far as the water stays in the box.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h, w)
+        D8 codes without cycles.
+    start : int
+        Flat index of the cell, which has data.
+    row_step, column_step : ndarray of int64, shape (9,)
+        `ROW_STEP` and `COLUMN_STEP`.
+    marks : ndarray of bool, shape (h, w)
+        Marked cells are set.
+
+    Returns
+    -------
+    int
+        Flat index of the last one.
+    """
+    rows, columns = directions.shape
+    last = start
+    i, j = start // columns, start % columns
+    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
+        marks[i, j] = True
+        last = i * columns + j
+        code = directions[i, j]
+        if code == OUTSIDE:
+            break
+        i, j = i + row_step[code], j + column_step[code]
+    return last
+
+
+@compiled
 def same_drainage_line(directions, row, column, row_step, column_step):
     """Find the cells of a box that lie upstream or downstream of one of them, within the box.
 
@@ -127,13 +160,7 @@ def same_drainage_line(directions, row, column, row_step, column_step):
             if look == 0 and verdict == 0:
                 verdict = elsewhere
     same = known == upstream
-    i, j = row, column
-    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
-        same[i, j] = True
-        code = directions[i, j]
-        if code == OUTSIDE:
-            break
-        i, j = i + row_step[code], j + column_step[code]
+    mark_downstream(directions, row * columns + column, row_step, column_step, same)
     return same
 
 
@@ -177,39 +204,6 @@ def last_in_box(directions, row, column, row_step, column_step):
                 if code == OUTSIDE:
                     break
                 i, j = i + row_step[code], j + column_step[code]
-    return last
-
-
-@compiled
-def mark_downstream(directions, start, row_step, column_step, marks):
-    """Mark a cell of a box and those downstream of it, as far as the water stays in the box.
-
-    Parameters
-    ----------
-    directions : ndarray of uint8, shape (h, w)
-        D8 codes without cycles.
-    start : int
-        Flat index of the cell, which has data.
-    row_step, column_step : ndarray of int64, shape (9,)
-        `ROW_STEP` and `COLUMN_STEP`.
-    marks : ndarray of bool, shape (h, w)
-        Marked cells are set.
-
-    Returns
-    -------
-    int
-        Flat index of the last one.
-    """
-    rows, columns = directions.shape
-    last = start
-    i, j = start // columns, start % columns
-    while 0 <= i < rows and 0 <= j < columns and directions[i, j] != NODATA:
-        marks[i, j] = True
-        last = i * columns + j
-        code = directions[i, j]
-        if code == OUTSIDE:
-            break
-        i, j = i + row_step[code], j + column_step[code]
     return last
 
 

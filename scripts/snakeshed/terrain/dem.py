@@ -11,8 +11,14 @@ from dataclasses import replace
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
-from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
+from snakeshed.raster.header import (
+    Header,
+    contradiction,
+    problems_of_header,
+    read_header,
+)
 from snakeshed.raster.lattice import Lattice
+from snakeshed.raster.nodata import nodata_numbers
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
@@ -120,7 +126,7 @@ def index_terrain(
         Files that cannot be read as DEMs or do not lie on one lattice; all of them at once.
     """
     unit_m = None if vertical_unit is None else _configured_unit(vertical_unit)
-    also_nodata = _numbers(nodata)
+    also_nodata = nodata_numbers(nodata)
     target = _target_lattice(target_crs, resolution)
     files = list(dict.fromkeys(files))
     if not files:
@@ -328,12 +334,6 @@ def _columns_around(lattice: Lattice) -> int | None:
 def _middle(tiles: Sequence[DemTile], lattice: Lattice) -> float:
     first, end = _range_of(tiles)
     return round(lattice.x0 + (first + end) / 2 * lattice.dx, 6)
-
-
-def _numbers(nodata: float | Sequence[float] | None) -> tuple[float, ...]:
-    if nodata is None:
-        return ()
-    return tuple(map(float, nodata if isinstance(nodata, Sequence) else (nodata,)))
 
 
 def _configured_unit(vertical_unit: str) -> float:
