@@ -69,6 +69,10 @@ class RunningError(SnakeshedError):
     """Another run is at work on the same study."""
 
 
+class CheckoutError(SnakeshedError):
+    """A process has the library of another checkout than the workflow's."""
+
+
 class ArchiveError(SnakeshedError):
     """An archive of a study cannot be made, trusted or run again."""
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tiny_study import CHECKOUT, TinyStudy
+from pyproj import Transformer
+from tiny_study import CHECKOUT, TinyStudy, copy_workflow
 
 from snakeshed.archive.bag import open_bag, write_bag
 from snakeshed.archive.rerun import prepare
@@ -217,6 +218,45 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
     )
 
 
+def test_a_study_as_the_readme_lays_it_out_is_archived_without_its_data(workflow, tmp_path):
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    copy_workflow(checkout, workflow)
+    for name in (".gitignore", "CITATION.cff"):
+        shutil.copy(CHECKOUT / name, checkout)
+    git = ["git", "-C", checkout, "-c", "user.name=A", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+
+    data = TinyStudy(checkout / "data", workflow)
+    (checkout / "data/notes.txt").write_text("of no study")
+    (data.folder / "study.yaml").unlink()
+    to_degrees = Transformer.from_crs("EPSG:32611", "EPSG:4326", always_xy=True)
+    rows = [
+        f"{name},{lon:.6f},{lat:.6f},{area},told by the gauge"
+        for name, x, y, area, _ in data.rows[:2]
+        for lon, lat in [to_degrees.transform(x, y)]
+    ]
+    (data.folder / "sites.csv").write_text("\n".join(["name,lon,lat,area_km2,remark", *rows, ""]))
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (configuration,) = re.findall(r"^```yaml\n(study: mine\n.*?)^```$", readme, re.M | re.S)
+    (checkout / "config/mine.yaml").write_text(f"{configuration}shards: 2\n")
+
+    snakemake = [sys.executable, "-m", "snakemake", "archive", "--cores", "2"]
+    snakemake += ["--configfile", "config/mine.yaml"]
+    done = subprocess.run(snakemake, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Study mine: 2 sites, 2 delineated" in done.stderr
+    bag = open_bag(checkout / "results/mine/archive/mine.zip")
+    assert json.loads(bag.read("data/run.json"))["changed"] is None
+    names = {name.removeprefix("data/") for name in bag.entries}
+    assert not [name for name in names if {"inputs", "data"} & set(Path(name).parts)]
+    assert "workflow/config/mine.yaml" not in names
+    contents = {bag.read(name) for name in bag.entries}
+    assert not [path for path in data.folder.rglob("*.*") if path.read_bytes() in contents]
+    assert not any(b"told by the gauge" in content for content in contents)
+
+
 @pytest.mark.skipif(
     os.environ.get("SNAKESHED_TEST_INDEX") != "1" or not (CHECKOUT / ".git").exists(),
     reason="fetches all packages from an index: set SNAKESHED_TEST_INDEX=1, in a git checkout",
@@ -231,7 +271,6 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
         shutil.copy2(CHECKOUT / name, clone / name, follow_symlinks=False)
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *command], cwd=clone, check=True)
-    # With the checkout's library, which is that of the clone and compiled.
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT / "scripts")}
     snakemake = [sys.executable, "-m", "snakemake", "archive", "--cores", "2"]
     snakemake += ["--config", "archive={wheels: true}"]
@@ -258,6 +297,6 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
         assert (workflow / link / "config.yaml").samefile(
             workflow / "profiles" / link / "config.yaml"
         )
-    assert os.access(workflow / ".ci/run", os.X_OK)
+    assert not (workflow / ".ci").exists()
     run = yaml.safe_load((tmp_path / "data/run.json").read_text())
     assert run["wheels"]["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snakeshed.errors import SnakeshedError
+from snakeshed.jobs.checkout import check_job
 from snakeshed.jobs.machine import machine_error
 
 log = logging.getLogger("snakeshed")
@@ -39,6 +40,7 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     started = time.perf_counter()
     try:
         log.info("%s", title)
+        check_job()
         yield log
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
