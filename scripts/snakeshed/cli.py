@@ -135,7 +135,7 @@ def _verify(chosen: argparse.Namespace) -> int:
 def _says_yes(question: str) -> bool:
     try:
         return input(question).strip().lower() in {"y", "yes"}
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
         return False
 
 

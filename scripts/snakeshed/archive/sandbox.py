@@ -14,6 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from snakeshed.archive.entry_names import shown
+from snakeshed.errors import ArchiveError
+
 # What a program needs to find its files, show text, and use the processor; none is a secret.
 _KEPT = frozenset(
     {
@@ -265,6 +268,11 @@ class Surroundings:
         status : int
         output : str
             The end of what it wrote.
+
+        Raises
+        ------
+        ArchiveError
+            It cannot be started.
         """
         own = [Path(variables[key]) for key in ("HOME", "TMPDIR", "XDG_RUNTIME_DIR")]
         files = [Path(variables[key]) for key in _PIP_FILES if key in variables]
@@ -278,15 +286,23 @@ class Surroundings:
         output = self.folder / "output"
         # A file, not a pipe: a process that is left over could keep a pipe open for ever.
         with output.open("wb") as file:
-            running = subprocess.Popen(
-                words,
-                cwd=start,
-                env=dict(variables),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            try:
+                running = subprocess.Popen(
+                    words,
+                    cwd=start,
+                    env=dict(variables),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ArchiveError(
+                    f"the sandbox ({self.sandbox.kind})",
+                    f"no way to start {shown(command[0])} in it ({error.strerror})",
+                    "a program, with a few thousand files that stay visible",
+                    "Put the inputs in few folders, or outside of the home folder.",
+                ) from None
             try:
                 status = running.wait()
             finally:

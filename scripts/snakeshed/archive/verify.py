@@ -28,6 +28,8 @@ STATUSES = {
 }
 """What each exit status means."""
 _MOST_TOLD = 100
+# bubblewrap takes 9,000 words, three for each file.
+_MOST_FILES = 500
 
 Say = Callable[[str], None]
 
@@ -141,7 +143,8 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
             data / "workflow", data / WHEELS, environment, request.environment, surroundings
         )
         say(f"Running the code of the archive; environment: {told}.")
-        readable = [*prepared.inputs, *([environment] if environment.is_dir() else [])]
+        readable = _folders_of_many(prepared.inputs)
+        readable += [environment] if environment.is_dir() else []
         rerun(data, python, targets, request.cores, surroundings, readable)
         found = compare_apart(
             data, prepared.archived, prepared.study, targets, request.tolerance, surroundings
@@ -154,6 +157,11 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
         return DIFFERENT
     say(f"The re-run gave all values of {len(targets)} tables again, {exact}.")
     return WHOLE
+
+
+def _folders_of_many(files: list[Path]) -> list[Path]:
+    """Return files, or their folders where a sandbox cannot take so many of them."""
+    return files if len(files) <= _MOST_FILES else sorted({file.parent for file in files})
 
 
 def _user() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,6 +107,16 @@ def test_tables_are_compared_in_a_process_of_its_own(apart):
     assert found.lines() == [
         "results/tiny/features.parquet, column relief_m, site b: archived 2.0, now 2.5"
     ]
+
+
+def test_an_answer_that_is_none_is_told(apart, monkeypatch):
+    def run(self, command, **_):
+        Path(command[3]).write_text("[")
+        return 0, ""
+
+    monkeypatch.setattr(Surroundings, "run", run)
+    with pytest.raises(ArchiveError, match="tables that cannot be read and compared"):
+        apart(TABLE, TABLE)
 
 
 @pytest.mark.slow

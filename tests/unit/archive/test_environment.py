@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sandboxes import usable
 
 from snakeshed.archive.environment import pack_wheels, python_for
 from snakeshed.archive.sandbox import Sandbox, Surroundings
@@ -114,6 +117,34 @@ def test_packages_of_the_archive_need_no_index(workflow, wheel, tmp_path, choice
     assert answer(python) == "42"
     why = ", since the one in use differs (snakeshed-probe none instead of 1.0)"
     assert told == "a new one of the archive's wheels" + (why if choice == "auto" else "")
+
+
+@pytest.mark.parametrize("kind", ["unshare", "bubblewrap"])
+def test_packages_of_the_archive_are_installed_in_a_sandbox(kind, workflow, wheel, tmp_path):
+    (tmp_path / "own").mkdir()
+    own = Surroundings(usable(kind), tmp_path / "own")
+    python, _ = python_for(workflow, wheel.parent, tmp_path / "new", "wheels", own)
+    status, output = own.run(
+        [python, "-c", "import snakeshed_probe; print(snakeshed_probe.ANSWER)"],
+        start=own.folder,
+        variables=own.variables(),
+        readable=[tmp_path / "new"],
+    )
+    assert (status, output) == (0, "42\n")
+
+
+def test_sources_among_the_packages_of_the_archive_run_no_code(workflow, tmp_path, own):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    ran = tmp_path / "ran"
+    setup = f"open({str(ran)!r}, 'w')\nfrom setuptools import setup\nsetup(name='snakeshed-probe')"
+    with tarfile.open(folder / "snakeshed_probe-1.0.tar.gz", "w:gz") as file:
+        info = tarfile.TarInfo("snakeshed_probe-1.0/setup.py")
+        info.size = len(setup)
+        file.addfile(info, io.BytesIO(setup.encode()))
+    with pytest.raises(ArchiveError, match="No matching distribution found for snakeshed-probe"):
+        python_for(workflow, folder, tmp_path / "new", "wheels", own)
+    assert not ran.exists()
 
 
 def test_packages_for_another_machine_are_had_from_the_index(workflow, wheel, index, tmp_path, own):

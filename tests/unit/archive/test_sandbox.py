@@ -19,6 +19,7 @@ from snakeshed.archive.sandbox import (
     hidden_folders,
     python_files,
 )
+from snakeshed.errors import ArchiveError
 
 PROBE = """
 import json, os, socket, sys
@@ -208,6 +209,17 @@ def test_nothing_is_left_running(kind, surroundings, tmp_path):
     assert size > 0
     time.sleep(0.3)
     assert (work / "alive").stat().st_size == size
+
+
+def test_a_program_that_cannot_be_started_is_told(surroundings):
+    own = surroundings("none")
+    with pytest.raises(ArchiveError) as caught:
+        own.run(["/not/there"], start=own.folder, variables=own.variables())
+    assert str(caught.value) == (
+        "the sandbox (none): found no way to start /not/there in it (No such file or directory); "
+        "expected a program, with a few thousand files that stay visible. Put the inputs in few "
+        "folders, or outside of the home folder."
+    )
 
 
 def test_of_much_output_the_end_is_kept(surroundings):

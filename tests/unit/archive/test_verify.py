@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -18,6 +20,7 @@ from snakeshed.archive.verify import STATUSES
 from snakeshed.cli import main
 from snakeshed.errors import ArchiveError
 
+EMPTY = hashlib.sha256().hexdigest()
 README = Path(__file__).parents[3] / "README.md"
 
 
@@ -184,6 +187,27 @@ def test_a_lock_file_that_is_none_reaches_no_pip(tmp_path, capsys, lock, reason)
     message = capsys.readouterr().err
     assert reason in message
     assert len(message) < 1000
+
+
+def test_of_many_inputs_their_folders_are_readable(tmp_path, stubbed, monkeypatch):
+    names = [f"inputs/dem/{k % 3}/{k}.tif" for k in range(501)]
+    told = [
+        {"path": name, "size": 0, "sha256": EMPTY, "url": None, "included": False} for name in names
+    ]
+    for name in names:
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).touch()
+    readable = []
+    monkeypatch.setattr(
+        "snakeshed.archive.rerun.rerun", lambda *arguments: readable.extend(arguments[-1])
+    )
+    for count, expected in ((500, 500), (501, 3)):
+        changes = {"inputs.json": json.dumps(told[:count]).encode()}
+        archive = tiny_archive.write(tmp_path / "tiny.zip", changes)
+        arguments = ["verify", str(archive), "--rerun", "--yes", "--inputs", str(tmp_path / "own")]
+        assert main(arguments) == 0
+        assert len(readable) == expected
+        readable.clear()
 
 
 def test_of_many_faults_the_first_hundred_are_told(archive, capsys):
