@@ -19,7 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from snakeshed.archive.entry_names import collisions, quoted, shown, unportable, unsafe
-from snakeshed.archive.zip_layout import DAMAGED, MOST_ENTRIES, directory_faults, entry_faults
+from snakeshed.archive.zip_layout import (
+    DAMAGED,
+    LARGEST_DIRECTORY,
+    MOST_ENTRIES,
+    directory_faults,
+    entry_faults,
+)
 from snakeshed.errors import ArchiveError
 
 _BLOCK = 1 << 20
@@ -34,12 +40,13 @@ _MANIFEST_LINE = re.compile(rb"([0-9a-f]{64})  ([^\r\n]+)")
 # What a manifest may take: as many entries as a ZIP may have, with names of ordinary length. Its
 # tags are few and short.
 _LARGEST = {
-    _MANIFEST: 64 << 20,
+    _MANIFEST: LARGEST_DIRECTORY,
     _TAG_MANIFEST: 1 << 20,
     "bagit.txt": 1 << 10,
     "bag-info.txt": 1 << 20,
 }
 _LONGEST_LINE, _LINES_BLOCK = 8 << 10, 64 << 10
+_BYTES_PER_FILE = 80
 _LARGEST_READ = 64 << 20
 # RFC 8493, 2.1.3: these characters of a name, and no others, are written as %XX.
 _WRITTEN = {"%": "%25", "\n": "%0A", "\r": "%0D"}
@@ -127,12 +134,14 @@ def _check_names(root: str, payload: Collection[str]) -> None:
             break
     else:
         found = next(iter(collisions(payload)), "")
-    if not found and len(payload) + len(_TAGS) + 1 > MOST_ENTRIES:
-        found = f"{len(payload):,} files"
+    # What the directory and the manifest have of each file.
+    size = sum(len(name.encode(errors="replace")) + len(root) + _BYTES_PER_FILE for name in payload)
+    if not found and (len(payload) + len(_TAGS) + 1 > MOST_ENTRIES or size > LARGEST_DIRECTORY):
+        found = f"{len(payload):,} files with {size:,} bytes of names"
     if found:
         raise ArchiveError(
             f"the archive {root}",
-            f"{found}",
+            found,
             f"at most {MOST_ENTRIES:,} files with names that every system can unpack",
             "Rename the file or the study.",
         )
@@ -193,6 +202,7 @@ class Bag:
                 f"at most the {free:,} that are free in {folder}",
                 "Make room, or set TMPDIR to a folder with more.",
             )
+        name = self.root
         try:
             with zipfile.ZipFile(self.path) as archive:
                 for name in self.entries:

@@ -160,7 +160,7 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
 
 
 def _folders_of_many(files: list[Path]) -> list[Path]:
-    """Return files, or their folders where a sandbox cannot take so many of them."""
+    """Return files, or their folders where a sandbox cannot take that many."""
     return files if len(files) <= _MOST_FILES else sorted({file.parent for file in files})
 
 

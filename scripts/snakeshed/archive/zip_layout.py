@@ -17,7 +17,7 @@ from typing import BinaryIO
 from snakeshed.archive.entry_names import quoted
 
 MOST_ENTRIES = 250_000
-_LARGEST_DIRECTORY = 64 << 20
+LARGEST_DIRECTORY = 64 << 20
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -91,7 +91,7 @@ def directory_faults(path: Path) -> list[str]:
                 disk |= end_disk
         if disk or first_disk or here != count:
             raise zipfile.BadZipFile("it is one of several parts")
-        if count > MOST_ENTRIES or length > _LARGEST_DIRECTORY:
+        if count > MOST_ENTRIES or length > LARGEST_DIRECTORY:
             return [f"{count:,} entries, with {length:,} bytes of names"]
         if before := stop - length - offset:
             return [_before(before)]

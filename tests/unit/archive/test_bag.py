@@ -177,6 +177,13 @@ def test_an_archive_is_not_written_with_a_name_that_would_be_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("limit", ["MOST_ENTRIES", "LARGEST_DIRECTORY"])
+def test_an_archive_is_not_written_with_more_files_than_can_be_read(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(bag_module, limit, 5)
+    with pytest.raises(ArchiveError, match="found 2 files with 1.. bytes of names; expected at"):
+        write_bag(tmp_path / "a.zip", PAYLOAD, {}, 0, "tiny")
+
+
 def test_a_percent_sign_in_a_name_is_written_as_the_rfc_says(tmp_path):
     path = tmp_path / "a.zip"
     write_bag(path, {"50%0A.txt": b"half\n"}, {}, 0, "tiny")
@@ -338,6 +345,13 @@ def test_what_is_no_file_is_told(tmp_path, kind):
         os.mkfifo(path)
     with pytest.raises(ArchiveError, match=r"no whole ZIP file \(there is no such file\)"):
         open_bag(path)
+
+
+def test_an_archive_that_vanishes_before_it_is_unpacked_is_told(archive, tmp_path):
+    bag = open_bag(archive)
+    archive.unlink()
+    with pytest.raises(ArchiveError, match="no way to unpack tiny "):
+        bag.unpack(tmp_path)
 
 
 def test_a_large_file_is_not_read_whole(archive, monkeypatch):
