@@ -160,7 +160,7 @@ class UntrustedArchive(ArchiveError):
 
     def __init__(self, archive: str, found: str) -> None:
         super().__init__(
-            archive,
+            shown(archive),
             found,
             "an archive as snakeshed makes it: plain files within one folder",
             "Nothing of it was run, and nothing is kept of it. Do not trust this one.",
@@ -197,7 +197,7 @@ class Bag:
         needed, free = sum(self.entries.values()), shutil.disk_usage(folder).free
         if needed > free:
             raise ArchiveError(
-                str(self.path),
+                shown(self.path),
                 f"{needed:,} bytes to unpack",
                 f"at most the {free:,} that are free in {folder}",
                 "Make room, or set TMPDIR to a folder with more.",
@@ -215,7 +215,7 @@ class Bag:
                         target.chmod(0o755)
         except DAMAGED as error:
             raise ArchiveError(
-                str(self.path),
+                shown(self.path),
                 f"no way to unpack {shown(name)} ({shown(error)})",
                 f"a folder for files of any name, with room for them: {folder}",
                 "Set TMPDIR to another folder.",
@@ -320,7 +320,7 @@ def _content_fault(bag: Bag, archive: zipfile.ZipFile, name: str, promised: str)
 
 def _not_whole(path: Path, error: Exception) -> ArchiveError:
     return ArchiveError(
-        str(path),
+        shown(path),
         f"no whole ZIP file ({shown(error)})",
         "an archive that snakeshed made",
         "It may have been cut off on its way: fetch it again, and compare its size.",

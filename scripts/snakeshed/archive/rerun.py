@@ -92,7 +92,7 @@ def _input_file(named: NamedInput, archive: str, inputs: Path | None) -> Path:
     """Find an input that an archive only names."""
     source = None if inputs is None else inputs / named.path
     wanted = f"{named.size:,} bytes with SHA-256 {named.sha256}"
-    where = f"{archive}: {shown(named.path)}"
+    where = f"{shown(archive)}: {shown(named.path)}"
     if source is None or not source.is_file():
         raise ArchiveError(
             where,

@@ -85,13 +85,13 @@ def verify(archive: Path, request: RerunRequest | None, say: Say, complain: Say)
         complain(str(error))
         return UNTRUSTED
     if faults:
-        complain(f"{archive} is not what was archived:")
+        complain(f"{shown(archive)} is not what was archived:")
         for fault in faults[:_MOST_TOLD]:
             complain(f"- {fault}")
         if len(faults) > _MOST_TOLD:
             complain(f"… and {len(faults) - _MOST_TOLD:,} more")
         return CHANGED
-    say(f"{archive}: all {len(bag.entries)} files are as they were archived.")
+    say(f"{shown(archive)}: all {len(bag.entries)} files are as they were archived.")
     if request is None:
         return WHOLE
     try:
@@ -115,8 +115,8 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
     with _scratch() as folder:
         say(
             f"--rerun runs code that came with the archive: the workflow in {shown(bag.root)}.\n"
-            f"- rights: those of {_user()}, with no environment variables that are not on a short "
-            f"list, and with a home folder of its own below {folder}\n"
+            f"- rights: those of {_user()}, without the variables of this environment but for a "
+            f"few that are no secrets, and with a home folder of its own below {folder}\n"
             f"- sandbox: {sandbox}"
         )
         if request.environment != "this":

@@ -231,6 +231,17 @@ def test_names_reach_no_terminal_as_they_stand(archive, capsys):
     assert "- data/\\x1b[2J\\u202e: missing\n" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [None, b"", b"PK"])
+def test_not_even_the_name_of_the_archive_does(archive, stubbed, capsys, content):
+    other = archive.rename(archive.with_name("a\x1b[2J.zip"))
+    if content is not None:
+        other.write_bytes(content)
+    assert main(["verify", str(other), "--rerun", "--yes"]) == (0 if content is None else 3)
+    captured = capsys.readouterr()
+    assert "a\\x1b[2J.zip" in captured.out + captured.err
+    assert "\x1b" not in captured.out + captured.err
+
+
 def test_a_terminal_of_another_encoding_shows_all_names(archive):
     other = archive.rename(archive.with_name("日本.zip"))
     done = subprocess.run(
