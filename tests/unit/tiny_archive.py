@@ -26,8 +26,8 @@ def table(**columns: list) -> bytes:
     return file.getvalue()
 
 
-def payload() -> dict[str, bytes]:
-    """Return what the archive holds: one input, a link, and one table of results."""
+def payload(included: bool = True) -> dict[str, bytes]:
+    """Return what the archive holds: one input or its name, a link, and one table of results."""
     inputs = [
         {
             "key": "dem",
@@ -36,12 +36,12 @@ def payload() -> dict[str, bytes]:
             "sha256": hashlib.sha256(DEM).hexdigest(),
             "url": "https://dem.example/a.tif",
             "licence": None,
-            "included": True,
+            "included": included,
         }
     ]
     study = {"study": "tiny", "dem": {"path": "inputs/dem/a.tif"}}
     return {
-        "inputs/dem/a.tif": DEM,
+        **({"inputs/dem/a.tif": DEM} if included else {}),
         "workflow/Snakefile": b"rule all:\n",
         "workflow/envs/requirements.lock": b"numpy==2.0 \\\n    --hash=sha256:00\n",
         "workflow/profiles/far/config.yaml": b"cores: 1\n",
@@ -53,12 +53,14 @@ def payload() -> dict[str, bytes]:
     }
 
 
-def write(path: Path, changes: Mapping[str, bytes | None] | None = None) -> Path:
+def write(
+    path: Path, changes: Mapping[str, bytes | None] | None = None, included: bool = True
+) -> Path:
     """Write the archive, with other contents of some files; None leaves a file out.
 
     Its manifests suit it.
     """
-    contents = {**payload(), **(changes or {})}
+    contents = {**payload(included), **(changes or {})}
     held = {name: content for name, content in contents.items() if content is not None}
     write_bag(path, held, {"External-Identifier": "tiny"}, 1_700_000_000, "tiny")
     return path

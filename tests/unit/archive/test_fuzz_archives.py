@@ -144,7 +144,8 @@ class Mutations:
 
     def described_otherwise(self, path: Path) -> None:
         """Make an archive whose manifests are right, and whose descriptions are not."""
-        held = tiny_archive.payload()
+        included = self.random.random() < 0.5
+        held = tiny_archive.payload(included)
         names = (INPUTS, LINKS, CONFIGURATION, LOCK)
         changes: dict[str, bytes | None] = {}
         for _ in range(self.random.choice((1, 1, 2))):
@@ -167,7 +168,7 @@ class Mutations:
                 content = bytearray(held[name])
                 self._flip(content)
                 changes[name] = bytes(content)
-        tiny_archive.write(path, changes)
+        tiny_archive.write(path, changes, included)
 
     def _changed_value(self, value: object) -> object:
         """Change one value, key, or element somewhere in a structure."""
