@@ -163,7 +163,7 @@ def test_an_archive_that_is_whole_says_so(archive, capsys):
 
 
 def test_a_missing_tile_is_named_with_its_origin(archive, capsys):
-    assert main(["verify", str(archive), "--rerun"]) == 4
+    assert main(["verify", str(archive), "--rerun", "--yes"]) == 4
     message = capsys.readouterr().err
     assert "inputs/dem/tile_0_0.tif: found an input that is only named" in message
     assert "from https://dem.example/tiles" in message
@@ -187,7 +187,8 @@ def test_shards_processes_and_paths_change_no_result_in_an_archive(archive, othe
 
 def test_a_re_run_elsewhere_gives_every_value_again(otherwise, tiles, tmp_path, capsys):
     archive = shutil.copy(otherwise.folder / ARCHIVE, tmp_path / "tiny.zip")
-    arguments = ["verify", str(archive), "--rerun", "--inputs", str(tiles), "--cores", "2"]
+    arguments = ["verify", str(archive), "--rerun", "--yes", "--inputs", str(tiles)]
+    arguments += ["--cores", "2"]
     assert main(arguments) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert f"environment: the one in use, {sys.executable}, which satisfies its lock file." in out
@@ -204,7 +205,8 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
         "results/tiny/sites/a/features.parquet": ["a"],
         shard: list(pd.read_parquet(made.folder / shard)["site_id"]),
     }
-    arguments = ["verify", str(other), "--rerun", "--inputs", str(tiles), "--targets", *sites]
+    arguments = ["verify", str(other), "--rerun", "--yes", "--inputs", str(tiles)]
+    arguments += ["--targets", *sites]
     assert main(arguments) == 5
     captured = capsys.readouterr()
     assert "files are as they were archived" in captured.out
@@ -279,7 +281,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     archive = shutil.move(clone / "results/demo/archive/demo.zip", tmp_path)
     shutil.rmtree(clone)
     nowhere = {"PIP_INDEX_URL": (tmp_path / "nowhere").as_uri(), "PIP_CONFIG_FILE": os.devnull}
-    verify = [sys.executable, "-m", "snakeshed.cli", "verify", archive, "--rerun"]
+    verify = [sys.executable, "-m", "snakeshed.cli", "verify", archive, "--rerun", "--yes"]
     verify += ["--environment", "wheels", "--cores", "2"]
     environment |= nowhere
     done = subprocess.run(
@@ -292,7 +294,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     bag = open_bag(archive)
     bag.unpack(tmp_path)
     workflow = tmp_path / "data/workflow"
-    assert prepare(tmp_path / "data", "demo.zip", None) == "demo"
+    assert prepare(tmp_path / "data", "demo.zip", None, tmp_path / "archived").study == "demo"
     for link in ("nautilus", "dask"):
         assert (workflow / link / "config.yaml").samefile(
             workflow / "profiles" / link / "config.yaml"
