@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from snakeshed.errors import printable
+
 # Without a terminal the status is a line of its own, at most this often (s).
 _PLAIN_EVERY_S = 10.0
 _CLEAR = "\r\x1b[2K"
@@ -15,6 +17,9 @@ _CLEAR = "\r\x1b[2K"
 
 class Screen:
     """Where a run is shown.
+
+    What names from tables and files could do to a terminal is written out
+    (`snakeshed.errors.printable`).
 
     Parameters
     ----------
@@ -33,19 +38,15 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Show text for good."""
-        if self._live and self._status:
-            self._stream.write(_CLEAR)
-        self._stream.write(text + "\n")
-        self._draw()
-        self._stream.flush()
+        self._line(text, clear=self._live and bool(self._status))
 
     def status(self, text: object, last: bool = False) -> None:
         """Show how far the run is, in place of what was shown before; the last time for good."""
-        text = str(text)
+        text = printable(str(text))
         if last:
             self._status = ""
             if text != self._shown:
-                self.line(_CLEAR + text if self._live else text)
+                self._line(text, clear=self._live)
             self._shown = text
             return
         self._status = text
@@ -59,6 +60,13 @@ class Screen:
         """Leave the last status on the screen."""
         if self._status:
             self.status(self._status, last=True)
+
+    def _line(self, text: str, clear: bool) -> None:
+        if clear:
+            self._stream.write(_CLEAR)
+        self._stream.write(printable(text, keep="\n") + "\n")
+        self._draw()
+        self._stream.flush()
 
     def _plain(self) -> None:
         self._stream.write(self._status + "\n")
