@@ -65,7 +65,7 @@ def check_bounds(
                 f"at most {most:,.5g} m here: a larger patch has no more of the DEM",
                 f"Remove it for the default of {default:,.5g}, or set a smaller number.",
             )
-    most_levels = max(_LEVELS, _levels_to(length_m, patches) + _MORE_LEVELS)
+    most_levels = max(_LEVELS, _levels_to(length_m, patches, cell_m) + _MORE_LEVELS)
     if patches["levels"] > most_levels:
         refuse(
             "patches.levels",
@@ -131,7 +131,8 @@ def _extent(index: TerrainIndex) -> tuple[float, float]:
     return max(height_m, width_m), height_m * width_m / 1e6
 
 
-def _levels_to(length_m: float, patches: Mapping[str, float]) -> int:
+def _levels_to(length_m: float, patches: Mapping[str, float], cell_m: float) -> int:
     """Return the number of levels of which the top one has patches as wide as the DEM."""
-    times = length_m / min(patches["core_m"], patches["buffer_m"])
+    # No core and no buffer is narrower than a cell.
+    times = length_m / max(cell_m, min(patches["core_m"], patches["buffer_m"]))
     return 1 + math.ceil(math.log2(max(1.0, times)))

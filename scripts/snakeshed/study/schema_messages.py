@@ -216,7 +216,7 @@ def _expectation(schema: Mapping, rule: str | None = None) -> str:
     if "pattern" in schema and rule == "pattern":
         text += f" of the form {schema['pattern']}"
     if "examples" in schema:
-        text += ", such as " + " or ".join(schema["examples"])
+        text += ", such as " + " or ".join(map(str, schema["examples"]))
     if rule == "minLength":
         text = "text that is not empty"
     if rule == "maxLength":
