@@ -22,8 +22,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_snakeshed.dask_jobs import DaskJobs
 from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
 from snakemake_logger_plugin_snakeshed.progress import Progress
-from snakemake_logger_plugin_snakeshed.screen import Screen
-from snakeshed.errors import printable
+from snakemake_logger_plugin_snakeshed.screen import Screen, printable
 
 # What Snakemake tells of itself during a run, by how it begins.
 _CHATTER = (

@@ -8,18 +8,31 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from snakeshed.errors import printable
-
 # Without a terminal the status is a line of its own, at most this often (s).
 _PLAIN_EVERY_S = 10.0
 _CLEAR = "\r\x1b[2K"
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Write out what names from tables and files could do to a terminal, such as ``\x1b``.
+
+    The same as `snakeshed.errors.printable`. Snakemake loads this plugin before the workflow says
+    whose library is used, so it imports nothing of any.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 class Screen:
     """Where a run is shown.
 
-    What names from tables and files could do to a terminal is written out
-    (`snakeshed.errors.printable`).
+    All text passes `printable`.
 
     Parameters
     ----------

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from snakeshed.errors import ConfigurationError, SeveralProblems
 from snakeshed.terrain.index import TerrainIndex
 
-# A square this many times as long as the DEM has all of it and more nodata than ground.
-_DEM_LENGTHS = 4
+# A square as long as the DEM, with a buffer as wide, has all of it, wherever it lies; this many
+# times the length leaves room for numbers that were rounded up, or made for a larger DEM.
+_DEM_LENGTHS = 2
 # A square of this many cells fits into the memory of any job, however small the DEM is.
 _CELLS_OF_ANY_PATCH = 2000
 # The defaults of the schema suit every DEM.

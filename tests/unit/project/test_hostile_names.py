@@ -22,7 +22,7 @@ from rasters import write_raster
 from snakemake_interface_logger_plugins.common import LogEvent
 
 import snakemake_logger_plugin_snakeshed as plugin
-from snakemake_logger_plugin_snakeshed import LogHandler
+from snakemake_logger_plugin_snakeshed import LogHandler, screen
 from snakeshed.errors import SeveralProblems, TableError, printable
 from snakeshed.jobs.log import job_log
 from snakeshed.report.page import page
@@ -60,6 +60,12 @@ def test_every_text_becomes_printable_and_a_printable_one_stays(text):
     assert printable(text, keep="\n").count("\n") == text.count("\n")
     if text.isprintable():
         assert shown == text
+
+
+@examples(200)
+@given(st.text(), st.sampled_from(["", "\n"]))
+def test_the_logger_plugin_writes_the_same_without_the_library(text, keep):
+    assert screen.printable(text, keep) == printable(text, keep)
 
 
 def test_characters_are_written_as_in_python():
