@@ -10,10 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any, TextIO
 
 from snakeshed import __version__
-from snakeshed.errors import SeveralProblems
+from snakeshed.errors import SeveralProblems, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 if all went well.
     """
+    with redirect_stdout(_Printable(sys.stdout)), redirect_stderr(_Printable(sys.stderr)):
+        return _run(arguments)
+
+
+class _Printable:
+    """A stream on which names from tables and files cannot act on the terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text with line breaks as its only control characters."""
+        encoding = self._stream.encoding or "utf-8"
+        shown = printable(text, keep="\n").encode(encoding, "backslashreplace")
+        return self._stream.write(shown.decode(encoding))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="snakeshed",
         description="Catchments and features of sites. The workflow itself is run by snakemake.",
@@ -152,9 +175,12 @@ def _compile(_: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from snakeshed.study.check import check_study, preview_text
+    from snakeshed.study.progress_lines import progress_lines
 
     try:
-        print(preview_text(check_study(chosen.config)))
+        with progress_lines():
+            preview = check_study(chosen.config)
+        print(preview_text(preview))
     except SeveralProblems as several:
         for problem in several.problems:
             print(problem, file=sys.stderr)
