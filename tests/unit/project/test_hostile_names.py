@@ -273,3 +273,14 @@ def test_a_page_shows_what_cannot_be_seen(monkeypatch, tmp_path):
         assert harmless(made)
         assert json.loads(made.rpartition("</p>")[2]) == [name]
         assert printable(name, keep="\n") in made
+
+
+def test_a_file_whose_name_is_no_text_is_named(study, tmp_path):
+    (tmp_path / os.fsdecode(b"dem\xff.tif")).write_bytes(b"")
+    study["sites"] |= {"path": "sites.csv"}
+    study["sites"]["columns"]["site_id"] = None
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    text = on_terminal(tmp_path, "check", "mine.yaml")
+    assert "dem\\udcff.tif: found " in text
+    assert "Traceback" not in text
+    assert harmless(text)
