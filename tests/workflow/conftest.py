@@ -6,11 +6,12 @@ import fcntl
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from faulty_runs import Surroundings
 from tiny_study import TinyStudy, copy_workflow
 
 Made = TypeVar("Made")
@@ -78,3 +79,16 @@ def study(finished, tmp_path) -> TinyStudy:
 def fresh(workflow, tmp_path) -> TinyStudy:
     """The study before its first run."""
     return TinyStudy(tmp_path / "study", workflow)
+
+
+@pytest.fixture
+def surroundings() -> Iterator[Surroundings]:
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        pytest.skip("no unshare and nsenter (util-linux) on this machine")
+    made = Surroundings()
+    try:
+        if reason := made.ready():
+            pytest.skip(f"no mount namespace on this machine: {reason}")
+        yield made
+    finally:
+        made.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snakeshed.errors import SnakeshedError
 from snakeshed.jobs.machine import machine_error
+from snakeshed.jobs.orphans import ends_with_parent
 
 log = logging.getLogger("snakeshed")
 
@@ -24,7 +25,8 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
 
     An error ends the process with status 1 and nothing on the screen: Snakemake shows what the
     log says. That is the message alone of an error that the user can mend or that the machine
-    caused, the traceback of any other. Where the log cannot be written, standard error is.
+    caused, the traceback of any other. Where the log cannot be written, standard error is. The
+    job does not outlive a Snakemake that was killed.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     started = time.perf_counter()
     try:
         log.info("%s", title)
-        yield log
+        with ends_with_parent():
+            yield log
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
         log.error("error: %s", error)
