@@ -92,3 +92,25 @@ def surroundings() -> Iterator[Surroundings]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def memory_limit() -> Iterator[Callable[[int], Path]]:
+    """Make a group of processes (cgroup) whose memory is limited to some bytes."""
+    made: list[Path] = []
+
+    def make(limit: int) -> Path:
+        for root, file in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+            group = Path("/sys/fs/cgroup", root, f"snakeshed-test-{os.getpid()}")
+            try:
+                group.mkdir()
+                made.append(group)
+                (group / file).write_text(str(limit))
+            except OSError:
+                continue
+            return group
+        pytest.skip("no right to limit the memory of processes (cgroup) on this machine")
+
+    yield make
+    for group in made:
+        group.rmdir()

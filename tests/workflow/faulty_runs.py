@@ -13,10 +13,15 @@ import pytest
 FAULTS = Path(__file__).parent / "faults"
 
 
-def run_with_fault(study, rule: str, fault: str, *targets: str, within: Sequence[str] = ()):
-    """Run the study while each job of this rule meets a fault."""
+def fault_in(rule: str, fault: str) -> dict[str, str]:
+    """Variables that bring a fault upon each job of a rule, see faults/sitecustomize.py."""
     path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
-    return study.run(*targets, within=within, PYTHONPATH=path, FAULT=f"{rule}:{fault}")
+    return {"PYTHONPATH": path, "FAULT": f"{rule}:{fault}"}
+
+
+def run_with_fault(study, rule: str, fault: str, *targets: str, within: Sequence[str] = (), **more):
+    """Run the study while each job of this rule meets a fault."""
+    return study.run(*targets, within=within, **fault_in(rule, fault), **more)
 
 
 def bytes_of(study) -> dict[str, bytes]:

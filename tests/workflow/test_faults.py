@@ -184,3 +184,106 @@ def test_a_study_folder_where_nothing_can_be_written(study, surroundings, fault)
     for name, content in left.items():
         assert content_of(seen / name) == content, name
     assert not (seen / "features.parquet").exists()
+
+
+def test_a_job_with_too_little_memory_is_named_and_the_next_run_completes_it(study, memory_limit):
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("a")
+    remove(study, f"shards/{shard}/catchments.parquet", "catchments.parquet")
+    target = f"results/tiny/shards/{shard}/catchments.parquet"
+    limit = memory_limit(8_000_000)
+    run = run_with_fault(study, "delineate", "little-memory", target, AT=str(limit))
+    assert run.code == 1
+    message = f"delineate shard {shard} failed: its process was ended from outside (SIGKILL), most "
+    assert run.text.count(f"{message}likely for want of memory") == 1, run.text
+    assert "Traceback" not in run.text
+    completes(study, undisturbed)
+
+
+def test_a_disk_that_fails_is_named_and_the_next_run_completes_the_rest(study):
+    undisturbed = bytes_of(study)
+    catchments = f"shards/{study.shard_of('a')}/catchments.parquet"
+    failed = (
+        ("summarise", "failing-disk", "summary.json", "summary.json: found"),
+        ("delineate", "failing-index", catchments, "terrain.json: found"),
+        ("delineate", "failing-disk", catchments, f"{catchments}: found"),
+        ("index_terrain", "failing-disk", "terrain.json", "terrain.json: found"),
+    )
+    remove(study, "catchments.parquet", "summary.json", "terrain.json", catchments)
+    left = bytes_of(study)
+    (study.results / "terrain.json").write_bytes(undisturbed["terrain.json"])
+    for rule, fault, name, told in failed:
+        (study.results / name).unlink(missing_ok=True)
+        run = run_with_fault(study, rule, fault, f"results/tiny/{name}")
+        assert run.code == 1
+        found = f"{told} an error of its disk or of the network to it; expected a disk that reads "
+        assert run.text.count(found) == 1, run.text
+        assert "Traceback" not in run.text
+    assert bytes_of(study) == left
+    assert not parts_of(study)
+    completes(study, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["dem/tile_0_13.tif", "catchments"])
+def test_an_input_that_cannot_be_read_is_named(study, name):
+    if not shutil.which("strace"):
+        pytest.skip("no strace on this machine")
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("c")
+    if name == "catchments":
+        name = f"results/tiny/shards/{shard}/catchments.parquet"
+    remove(study, f"shards/{shard}/features.parquet", "features.parquet")
+    strace = ["strace", "--follow-forks", "--seccomp-bpf", "--output=/dev/null"]
+    strace += [f"--trace-path={study.folder / name}", "--trace=read,pread64"]
+    strace += ["--inject=read,pread64:error=EIO"]
+    if subprocess.run([*strace, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no rights to trace processes on this machine")
+    run = study.run(f"results/tiny/shards/{shard}/features.parquet", within=strace)
+    assert run.code == 1
+    assert f"{name}: found " in run.text, run.text
+    assert "Traceback" not in run.text
+    completes(study, undisturbed)
+
+
+@pytest.mark.parametrize("clock", ["clock-ahead", "clock-back"])
+def test_a_clock_that_moves_an_hour_changes_nothing(study, clock):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/*/catchments.parquet", "catchments.parquet")
+    run = run_with_fault(study, "delineate", clock)
+    assert run.code == 0, run.text
+    assert bytes_of(study) == undisturbed
+    run = study.run()
+    assert run.code == 0
+    assert bytes_of(study) == undisturbed
+    assert not study.run().jobs
+    # What changes from now on is seen.
+    study.write_tile(0, 3, raised_m=500.0)
+    readers = study.readers("dem/tile_0_3.tif")
+    targets = [f"results/tiny/shards/{shard}/catchments.parquet" for shard in sorted(readers)]
+    assert study.run(*targets).shards("delineate") == readers
+
+
+def test_a_tile_that_is_truncated_or_deleted_during_a_run_is_named(study):
+    undisturbed = bytes_of(study)
+    shard, tile = study.shard_of("c"), "dem/tile_0_13.tif"
+    for fault in ("truncated", "deleted"):
+        for name in ("catchments.parquet", f"shards/{shard}/catchments.parquet"):
+            (study.results / name).unlink(missing_ok=True)
+        run = run_with_fault(study, "delineate", fault, AT=tile)
+        assert run.code == 1
+        assert f"delineate shard {shard} failed: {tile}: found " in run.text, run.text
+        assert "Traceback" not in run.text
+        assert bytes_of(study).items() < undisturbed.items()
+        study.write_tile(0, 13)
+    completes(study, undisturbed)
+
+
+def test_results_that_are_deleted_during_a_run_are_made_again(study):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/*/catchments.parquet", "catchments.parquet")
+    run = run_with_fault(study, "delineate", "results-deleted")
+    assert run.code == 1
+    assert "Traceback" not in run.text, run.text
+    message = "found no such file, or folder for it; expected one that nobody removes during a run."
+    assert message in run.text, run.text
+    completes(study, undisturbed)

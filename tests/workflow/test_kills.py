@@ -13,7 +13,14 @@ import subprocess
 import time
 
 import pytest
-from faulty_runs import bytes_of, completes, parts_of, run_with_fault, until_none_is_left
+from faulty_runs import (
+    bytes_of,
+    completes,
+    fault_in,
+    parts_of,
+    until_none_is_left,
+    wait_until,
+)
 from tiny_study import TinyStudy
 
 # Kills of each kind, 50 in all.
@@ -87,3 +94,44 @@ def test_runs_that_are_killed_at_random_moments_end_with_the_same_bytes(study, v
             remove_some(study, chance)
     completes(study, undisturbed)
     until_none_is_left(study)
+
+
+# Ctrl-C reaches all of a run, and so does what ends a batch job or a service; kill one process.
+STOPS = [
+    (signal.SIGINT, 2, "group"),
+    (signal.SIGTERM, 1, "driver"),
+    (signal.SIGTERM, 2, "driver"),
+    (signal.SIGTERM, 1, "group"),
+    (signal.SIGTERM, 2, "group"),
+]
+
+
+def test_runs_that_are_asked_to_stop_once_or_twice_leave_nothing_behind(study):
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("a")
+    for number, times, whom in STOPS:
+        for name in ("catchments.parquet", "features.parquet", f"shards/{shard}/features.parquet"):
+            (study.results / name).unlink(missing_ok=True)
+        (study.folder / "go").unlink(missing_ok=True)
+        run = study.start(**fault_in("extract_features", "held"))
+        wait_until(lambda: parts_of(study), run)
+        for _ in range(times):
+            (os.killpg if whom == "group" else os.kill)(run.pid, number)
+            time.sleep(0.5)
+        (study.folder / "go").touch()
+        assert run.wait() == 1
+        shown = study.shown()
+        assert "Traceback" not in shown
+        assert shown.count("Stopping") == 1
+        if whom == "driver" or number == signal.SIGINT:
+            assert shown.endswith("Stopped. Run the same command again for the rest.\n")
+        else:
+            told = f"extract_features shard {shard} failed: its process was ended from outside "
+            assert shown.count(f"{told}(SIGTERM).\n") == 1
+        until_none_is_left(study)
+        assert not parts_of(study)
+        # SIGTERM leaves the jobs of a driver alone.
+        done = (study.results / f"shards/{shard}/features.parquet").exists()
+        assert done == (whom == "driver")
+        assert bytes_of(study).items() < undisturbed.items()
+    completes(study, undisturbed)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from snakeshed.errors import SnakeshedError
-from snakeshed.jobs.orphans import end_with_parent
+from snakeshed.jobs.endings import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

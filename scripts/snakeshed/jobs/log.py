@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snakeshed.errors import SnakeshedError
+from snakeshed.jobs.endings import Terminated, in_good_order
 from snakeshed.jobs.machine import machine_error
-from snakeshed.jobs.orphans import ends_with_parent
 
 log = logging.getLogger("snakeshed")
 
@@ -41,7 +41,7 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     started = time.perf_counter()
     try:
         log.info("%s", title)
-        with ends_with_parent():
+        with in_good_order():
             yield log
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
@@ -56,6 +56,9 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     except KeyboardInterrupt:
         log.error("error: stopped by hand.")
         sys.exit(130)
+    except Terminated:
+        log.error("error: its process was ended from outside (SIGTERM).")
+        sys.exit(143)
     finally:
         log.removeHandler(handler)
         # What could not be written was told when it was logged.
@@ -92,6 +95,12 @@ class _LogFile(logging.FileHandler):
     def __init__(self, path: str, title: str) -> None:
         super().__init__(path, mode="w", encoding="utf-8")
         self._bare = logging.Formatter(f"{title}: %(message)s")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; show an error also where somebody has removed the log meanwhile."""
+        super().emit(record)
+        if record.levelno >= logging.ERROR and not Path(self.baseFilename).exists():
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
         """Show an error where the log has no room for it; progress may be lost."""
