@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(supported)' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 # One process for each core; each takes up to 1 GB.
-PYTEST = $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 $(PYTEST_OPTIONS)
+PYTEST = $(VENV)/bin/pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(PYTEST_OPTIONS)
 
 .PHONY: demo test test-all lint clean environment
 

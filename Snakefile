@@ -28,6 +28,7 @@ if workflow.is_main_process:
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
     warn_of_read_only_results()
     user_error(look_at_inputs)
+    user_error(look_at_results)
 
 
 rule all:
@@ -43,4 +44,9 @@ onstart:
 
 
 onsuccess:
+    INPUTS.end_run()
     logger.info(last_words())
+
+
+onerror:
+    INPUTS.end_run()

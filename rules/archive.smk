@@ -18,6 +18,7 @@ rule archive:
         results=lambda wildcards, input: str(Path(input.results[0]).parent),
         jobs=[name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
         inputs=token_of(site_files, terrain_files, layer_files),
+        inputs_of_run=INPUTS.of_run,
         workflow=workflow.basedir,
         commit=lambda wildcards: commit_of(workflow.basedir),
         library=library_of("archive"),

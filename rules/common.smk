@@ -23,6 +23,7 @@ from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
+from snakeshed.result_files import check_result, read_result, record_of
 from snakeshed.sites.file_names import find_site, sites_in_shards
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.compared import check_compared
@@ -40,6 +41,9 @@ def user_error(function, *arguments):
         return function(*arguments)
     except SnakeshedError as error:
         raise WorkflowError(str(error)) from None
+    except FileNotFoundError:
+        # While Snakemake plans, a file that a job will make.
+        raise
     except OSError as error:
         if told := machine_error(error, "reading what the study names"):
             # Snakemake's log may have the same fault, and would tell it again with each line.
@@ -103,6 +107,8 @@ def tiles_of(shards):
     """The DEM's files under the patches of some shards, at every level that sites may reach."""
     checkpoints.split_shards.get()
     indices = expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=shards)
+    for path in indices:
+        user_error(check_result, path)
     files = {
         tile["path"] for path in indices for tile in json.loads(Path(path).read_text())["tiles"]
     }
@@ -127,13 +133,15 @@ def tiles_under_site(wildcards):
 def delineation_mb(wildcards, attempt, threads):
     """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
     shard = Path(RESULTS, "shards", wildcards.shard)
-    expected = ShardMemory.of(shard / "sites.parquet", shard / "terrain.json", STUDY["patches"])
+    expected = user_error(
+        ShardMemory.of, shard / "sites.parquet", shard / "terrain.json", STUDY["patches"]
+    )
     return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
 
 
 def features_mb(wildcards, input, attempt):
     """MB for extracting a shard's features; not known before its catchments are there."""
-    return asked_mb(features_bytes(input.catchments), attempt)
+    return asked_mb(user_error(features_bytes, input.catchments), attempt)
 
 
 def logs_of_run():
@@ -178,9 +186,16 @@ def look_at_inputs():
     INPUTS.update(study_inputs(), settle(times_of(RESULTS)))
 
 
+def look_at_results():
+    """Find a damaged table that no job would read any more."""
+    for file in filter(os.path.isfile, RESULT_FILES):
+        if record_of(file).is_file():
+            check_result(file)
+
+
 def site_of(wildcards):
     """Identifier and shard of the site that a file is named after."""
-    sites = sites_in_shards(checkpoints.split_shards.get().output.sites)
+    sites = user_error(sites_in_shards, checkpoints.split_shards.get().output.sites)
     return user_error(find_site, wildcards.site, sites, f"a target in {RESULTS}")
 
 
@@ -243,6 +258,7 @@ def claim_results():
     check_writable(RESULTS)
     for warning in INPUTS.bring_back(study_inputs()):
         logger.warning(warning)
+    INPUTS.begin_run()
     if alone:
         remove_parts(RESULTS)
     else:
@@ -273,5 +289,5 @@ def last_words():
     from snakeshed.report.summary import summary_text
 
     path = Path(RESULTS, "summary.json")
-    text = f"{summary_text(json.loads(path.read_text()), RESULTS)}\n" if path.is_file() else ""
+    text = f"{summary_text(json.loads(read_result(path)), RESULTS)}\n" if path.is_file() else ""
     return f"{text}{time.monotonic() - STARTED:.0f} s in all."

@@ -25,6 +25,7 @@ rule delineate:
             },
         },
         inputs=token_of(tiles_under_shard),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("delineate"),
     script:
         "../scripts/delineate.py"

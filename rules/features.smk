@@ -13,6 +13,7 @@ rule index_layers:
     params:
         layers=[{key: layer[key] for key in INDEXED if key in layer} for layer in STUDY["layers"]],
         inputs=token_of(layer_files),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("index_layers"),
     script:
         "../scripts/index_layers.py"
@@ -39,6 +40,7 @@ rule extract_features:
         layers=STUDY["layers"],
         max_void_cells=STUDY["dem"]["max_void_cells"],
         inputs=token_of(tiles_under_shard, layer_files),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("extract_features"),
     script:
         "../scripts/extract_features.py"

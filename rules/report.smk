@@ -28,6 +28,7 @@ rule report:
         logs=logs_of_run(),
         page=page_digest("report"),
         inputs=token_of(tiles_under_sites),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("report"),
     script:
         "../scripts/report.py"
@@ -72,6 +73,7 @@ rule site_card:
         study=STUDY,
         page=page_digest("card"),
         inputs=token_of(tiles_under_site, layer_files),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("site_card"),
     script:
         "../scripts/site_card.py"

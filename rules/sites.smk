@@ -16,6 +16,7 @@ rule prepare_sites:
         settings=STUDY["sites"],
         compared=[each["column"] for each in STUDY["compare"]],
         inputs=token_of(site_files),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("prepare_sites"),
     script:
         "../scripts/prepare_sites.py"

@@ -22,6 +22,7 @@ rule index_terrain:
             )
         },
         inputs=token_of(terrain_files),
+        inputs_of_run=INPUTS.of_run,
         library=library_of("index_terrain"),
     script:
         "../scripts/index_terrain.py"

@@ -4,28 +4,45 @@ import os
 from collections.abc import Sequence
 
 from snakeshed.archive.write import FinishedRun, write_archive
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.jobs.versions import made_with
+from snakeshed.result_files import check_result
 
 
 def main(
-    *, study: dict, results: str, files: Sequence[str], workflow: str, output: str, log: str
+    *,
+    study: dict,
+    results: str,
+    files: Sequence[str],
+    logs: Sequence[str],
+    inputs: Sequence[str],
+    inputs_of_run: str,
+    workflow: str,
+    output: str,
+    log: str,
 ) -> None:
     """Write the archive of a study."""
     with job_log(log, f"archiving {study['study']}") as logger:
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
+        for file in files:
+            check_result(file)
         run = FinishedRun(
-            results, files, dict(made_with(workflow)), os.environ.get("SNAKESHED_IMAGE")
+            results, [*files, *logs], dict(made_with(workflow)), os.environ.get("SNAKESHED_IMAGE")
         )
-        inputs = write_archive(study, run, workflow, output)
-        absent = [each for each in inputs if not each.included]
-        logger.info("%d inputs, of which %d are only named", len(inputs), len(absent))
+        archived = write_archive(study, run, workflow, output, unchanged.check)
+        absent = [each for each in archived if not each.included]
+        logger.info("%d inputs, of which %d are only named", len(archived), len(absent))
 
 
 if __name__ == "__main__":
     main(
         study=snakemake.params.study,
         results=snakemake.params.results,
-        files=[*snakemake.input.results, *filter(os.path.isfile, snakemake.params.jobs)],
+        files=snakemake.input.results,
+        logs=list(filter(os.path.isfile, snakemake.params.jobs)),
+        inputs=[*snakemake.input.sites, *snakemake.input.terrain, *snakemake.input.layers],
+        inputs_of_run=snakemake.params.inputs_of_run,
         workflow=snakemake.params.workflow,
         output=snakemake.output.archive,
         log=snakemake.log[0],

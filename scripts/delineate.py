@@ -1,5 +1,6 @@
 """Rule delineate: the catchments of one shard's sites."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from snakeshed.backends.given_memory import given_bytes
@@ -10,7 +11,9 @@ from snakeshed.delineation.patch import TileSettings, remove_left_tiles
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.result_files import read_result
 from snakeshed.tables.geoparquet import read_table
 from snakeshed.terrain.index import TerrainIndex
 
@@ -24,13 +27,16 @@ def main(
     backend: str,
     workers: int,
     mem_mb: int,
+    inputs: Sequence[str],
+    inputs_of_run: str,
     catchments: str,
     log: str,
 ) -> None:
     """Write the catchments of a shard."""
     with job_log(log, f"delineating {sites}"):
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
         remove_left_tiles(Path(catchments).parent)
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        index = TerrainIndex.from_json(read_result(terrain))
         pyramid = PatchPyramid(index.lattice, **patches)
         shard = read_table(sites)
         expected = ShardMemory.of_patches(map(Patch.from_id, shard["patch"].dropna()), pyramid)
@@ -44,6 +50,7 @@ def main(
                 str(Path(catchments).parent),
             )
             done = delineate(sites_of(shard), index, pyramid, rule, where, tiles)
+        unchanged.check()
         write_catchments(done, catchments, index.lattice.crs)
 
 
@@ -56,6 +63,8 @@ if __name__ == "__main__":
         backend=snakemake.resources.backend,
         workers=snakemake.threads,
         mem_mb=snakemake.resources.mem_mb,
+        inputs=snakemake.input.tiles,
+        inputs_of_run=snakemake.params.inputs_of_run,
         catchments=snakemake.output.catchments,
         log=snakemake.log[0],
     )

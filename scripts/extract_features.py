@@ -1,12 +1,14 @@
 """Rule extract_features: what characterises each catchment of one shard."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.result_files import read_result
 from snakeshed.tables.geoparquet import read_table
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
@@ -19,16 +21,20 @@ def main(
     features: dict,
     layers: list[dict],
     max_void_cells: int,
+    inputs: Sequence[str],
+    inputs_of_run: str,
     output: str,
     log: str,
 ) -> None:
     """Write the features of a shard's catchments."""
     with job_log(log, f"extracting the features of {catchments}"):
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
+        index = TerrainIndex.from_json(read_result(terrain))
         rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
         declared = [layer_of(layer) for layer in layers]
         with Terrain(index, max_void_cells) as ground:
             rows = extract_features(read_table(catchments), ground, rule, declared)
+        unchanged.check()
         write_features(rows, feature_columns(rule, declared), output)
 
 
@@ -39,6 +45,8 @@ if __name__ == "__main__":
         features=snakemake.params.features,
         layers=snakemake.params.layers,
         max_void_cells=snakemake.params.max_void_cells,
+        inputs=[*snakemake.input.tiles, *snakemake.input.layers],
+        inputs_of_run=snakemake.params.inputs_of_run,
         output=snakemake.output.features,
         log=snakemake.log[0],
     )

@@ -1,25 +1,35 @@
 """Rule index_layers: what the layers' files are, and whether they can be summarised."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from snakeshed.atomic import atomic
 from snakeshed.features.layer_index import index_layers, to_json
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.result_files import read_result, result_file
 from snakeshed.terrain.index import TerrainIndex
 
 
-def main(*, layers: Sequence[Mapping], terrain: str, output: str, log: str) -> None:
+def main(
+    *,
+    layers: Sequence[Mapping],
+    terrain: str,
+    inputs: Sequence[str],
+    inputs_of_run: str,
+    output: str,
+    log: str,
+) -> None:
     """Write what the headers of the layers say."""
     with job_log(log, f"indexing {len(layers)} layers") as logger:
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
+        index = TerrainIndex.from_json(read_result(terrain))
         files = index_layers(layers, index)
         logger.info("%d layers", len(files))
         for file in files:
             logger.info("%s: %d x %d cells, CRS %s", file.name, file.height, file.width, file.crs)
             for warning in file.warnings:
                 logger.warning("%s", warning)
-        with atomic(output) as part:
+        unchanged.check()
+        with result_file(output) as part:
             part.write_text(to_json(files), encoding="utf-8")
 
 
@@ -27,6 +37,8 @@ if __name__ == "__main__":
     main(
         layers=snakemake.params.layers,
         terrain=snakemake.input.terrain,
+        inputs=snakemake.input.layers,
+        inputs_of_run=snakemake.params.inputs_of_run,
         output=snakemake.output.layers,
         log=snakemake.log[0],
     )

@@ -1,14 +1,20 @@
 """Rule index_terrain: where the tiles of the DEM lie, and on which lattice."""
 
-from snakeshed.atomic import atomic
+from collections.abc import Sequence
+
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.result_files import result_file
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.spot_check import check_cells
 
 
-def main(*, settings: dict, terrain: str, log: str) -> None:
+def main(
+    *, settings: dict, inputs: Sequence[str], inputs_of_run: str, terrain: str, log: str
+) -> None:
     """Write the index of the DEM that the ``dem`` section of a configuration names."""
     with job_log(log, "indexing the DEM") as logger:
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
         index = index_terrain(
             dem_files(settings["path"]),
             settings["vertical_unit"],
@@ -23,13 +29,16 @@ def main(*, settings: dict, terrain: str, log: str) -> None:
             logger.info("assumed: %s", assumption)
         for warning in index.warnings:
             logger.warning("%s", warning)
-        with atomic(terrain) as part:
+        unchanged.check()
+        with result_file(terrain) as part:
             part.write_text(index.to_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":
     main(
         settings=snakemake.params.settings,
+        inputs=snakemake.input.files,
+        inputs_of_run=snakemake.params.inputs_of_run,
         terrain=snakemake.output.terrain,
         log=snakemake.log[0],
     )

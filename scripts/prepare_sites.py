@@ -1,5 +1,8 @@
 """Rule prepare_sites: a table of observations becomes unique sites."""
 
+from collections.abc import Sequence
+
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.sites.prepare import prepare_sites
 
@@ -8,6 +11,8 @@ def main(
     *,
     settings: dict,
     compared: list[str],
+    inputs: Sequence[str],
+    inputs_of_run: str,
     sites: str,
     observations: str,
     rejected: str,
@@ -16,10 +21,12 @@ def main(
 ) -> None:
     """Write sites.parquet, observations.parquet, rejected.csv and site_warnings.json."""
     with job_log(log, f"preparing the sites of {settings['path']}") as logger:
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
         prepared = prepare_sites(settings, compared=compared)
         for warning in prepared.warnings:
             logger.warning("warning: %s", warning)
         logger.info("%d sites, %d remarks on rows", len(prepared.sites), len(prepared.rejected))
+        unchanged.check()
         prepared.write(sites, observations, rejected, warnings)
 
 
@@ -27,6 +34,8 @@ if __name__ == "__main__":
     main(
         settings=snakemake.params.settings,
         compared=snakemake.params.compared,
+        inputs=snakemake.input.table,
+        inputs_of_run=snakemake.params.inputs_of_run,
         sites=snakemake.output.sites,
         observations=snakemake.output.observations,
         rejected=snakemake.output.rejected,

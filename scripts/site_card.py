@@ -1,15 +1,16 @@
 """Rule site_card: one site, to judge by eye."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
-from snakeshed.atomic import atomic
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.features.layers import layer_of
+from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.report.card import CardValues, card
 from snakeshed.report.card_figure import card_figure
 from snakeshed.report.site_values import plain_rows
+from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.geoparquet import read_descriptions, read_table
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
@@ -23,13 +24,16 @@ def main(
     catchments: str,
     features: str,
     terrain: str,
+    inputs: Sequence[str],
+    inputs_of_run: str,
     page: str,
     picture: str,
     log: str,
 ) -> None:
     """Write the card of a site, as a page and as a picture."""
     with job_log(log, f"the card of {site_id}") as logger:
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        unchanged = UnchangedInputs(inputs, inputs_of_run)
+        index = TerrainIndex.from_json(read_result(terrain))
         tables = [read_table(path) for path in (catchments, features)]
         own, of_features = (table[table["site_id"] == site_id] for table in tables)
         values = CardValues(
@@ -51,9 +55,10 @@ def main(
         coarse = coarse_cells(index)
         if coarse and values.features["status"] == "ok":
             notes = [*notes, f"Slopes: {coarse}"]
-        with atomic(picture) as part:
+        unchanged.check()
+        with result_file(picture) as part:
             part.write_bytes(drawn)
-        with atomic(page) as part:
+        with result_file(page) as part:
             part.write_text(card(values, drawn, notes), encoding="utf-8")
         logger.info("card of %s", site_id)
 
@@ -65,6 +70,8 @@ if __name__ == "__main__":
         catchments=snakemake.input.catchments,
         features=snakemake.input.features,
         terrain=snakemake.input.terrain,
+        inputs=[*snakemake.input.tiles, *snakemake.input.layers],
+        inputs_of_run=snakemake.params.inputs_of_run,
         page=snakemake.output.page,
         picture=snakemake.output.picture,
         log=snakemake.log[0],

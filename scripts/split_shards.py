@@ -1,12 +1,11 @@
 """Rule split_shards: which sites, and which tiles, each job gets."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from snakeshed.atomic import atomic
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.jobs.log import job_log
+from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.index import TerrainIndex
 
@@ -23,7 +22,7 @@ def main(
 ) -> None:
     """Write the sites and the terrain index of each shard."""
     with job_log(log, f"splitting the sites into {len(shard_sites)} shards") as logger:
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        index = TerrainIndex.from_json(read_result(terrain))
         pyramid = PatchPyramid(index.lattice, **patches)
         table = read_table(sites)
         check_reach(table, index, radius_m)
@@ -32,7 +31,7 @@ def main(
         logger.info("%d sites in %d of %d shards", len(table), filled, len(shards))
         for shard, part_table, part_index in zip(shards, shard_sites, shard_terrains, strict=True):
             write_table(shard.sites, part_table, COLUMNS)
-            with atomic(part_index) as part:
+            with result_file(part_index) as part:
                 part.write_text(shard.terrain.to_json(), encoding="utf-8")
             logger.info(
                 "shard %s: %d sites, %d tiles",

@@ -1,7 +1,7 @@
 """Rule summarise: what a person wants to know first."""
 
 import json
-from pathlib import Path
+from io import StringIO
 
 import pandas as pd
 
@@ -9,6 +9,7 @@ from snakeshed.delineation.table import CATCHMENTS
 from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log
 from snakeshed.report.summary import Finished, summarise, write_summary
+from snakeshed.result_files import read_result
 from snakeshed.tables.geoparquet import read_arrow, read_table
 from snakeshed.terrain.distortion import distortion_note
 from snakeshed.terrain.index import TerrainIndex
@@ -32,13 +33,13 @@ def main(
 ) -> None:
     """Write the summary of a study."""
     with job_log(log, f"summarising {study}"):
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
-        files = json.loads(Path(layer_files).read_text(encoding="utf-8")) if layer_files else []
-        of_table = json.loads(Path(warnings).read_text(encoding="utf-8"))
+        index = TerrainIndex.from_json(read_result(terrain))
+        files = json.loads(read_result(layer_files)) if layer_files else []
+        of_table = json.loads(read_result(warnings))
         finished = Finished(
             catchments=read_table(catchments, columns=list(CATCHMENTS)),
             features=read_table(features),
-            rejected=pd.read_csv(rejected),
+            rejected=pd.read_csv(StringIO(read_result(rejected))),
             warnings=[
                 *of_table,
                 *index.warnings,

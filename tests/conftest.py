@@ -33,6 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name != "test_smoke.py":
             for mark in MARKS.get(folder, []):
                 item.add_marker(mark)
+    # Long tests first: at the end, no process waits for one that another has just begun.
+    items.sort(
+        key=lambda item: not {"slow", "workflow"} & {mark.name for mark in item.iter_markers()}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,14 @@ class TableError(SnakeshedError):
     """A site table cannot be read as one."""
 
 
+class ResultError(SnakeshedError):
+    """A file of results is missing or damaged."""
+
+
+class InputChangedError(SnakeshedError):
+    """A file that jobs read has changed while a run went on."""
+
+
 class TerrainError(SnakeshedError):
     """A DEM, or a tile of it, cannot be used."""
 

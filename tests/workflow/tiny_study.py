@@ -255,11 +255,11 @@ class TinyStudy:
         return done
 
     def contents(self) -> dict[str, tuple[bytes, int]]:
-        """Bytes and time of change of all result files, logs left out, and what jobs took."""
+        """Bytes and time of change of all result files, without logs, records, and job times."""
         return {
             path.relative_to(self.results).as_posix(): (content_of(path), path.stat().st_mtime_ns)
             for path in sorted(self.results.rglob("*"))
-            if path.is_file() and "logs" not in path.parts
+            if path.is_file() and path.suffix != ".sha256" and "logs" not in path.parts
         }
 
     def readers(self, tile: str) -> set[str]:

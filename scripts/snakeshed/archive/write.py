@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +53,11 @@ class FinishedRun:
 
 
 def write_archive(
-    study: Mapping, run: FinishedRun, workflow: str | Path, output: str | Path
+    study: Mapping,
+    run: FinishedRun,
+    workflow: str | Path,
+    output: str | Path,
+    before_naming: Callable[[], None] = lambda: None,
 ) -> list[ArchivedInput]:
     """Write the archive of a finished study.
 
@@ -67,6 +71,8 @@ def write_archive(
     output : str or Path
         The ZIP file. The same run gives the same bytes each time; SOURCE_DATE_EPOCH, if it is
         set, is the time of all entries, else the end of the run.
+    before_naming : callable
+        Called when all files have been read; may raise.
 
     Returns
     -------
@@ -83,13 +89,18 @@ def write_archive(
     scratch = Path(output).with_suffix(".wheels")
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        return _write_archive(study, run, workflow, output, scratch)
+        return _write_archive(study, run, workflow, output, scratch, before_naming)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_archive(
-    study: Mapping, run: FinishedRun, workflow: str | Path, output: str | Path, scratch: Path
+    study: Mapping,
+    run: FinishedRun,
+    workflow: str | Path,
+    output: str | Path,
+    scratch: Path,
+    before_naming: Callable[[], None],
 ) -> list[ArchivedInput]:
     source = workflow_source(workflow, study["archive"]["changed"])
     moved, inputs, sources = archive_inputs(study)
@@ -150,6 +161,7 @@ def _write_archive(
         # The folder within is called like the archive, which is not yet called so.
         programs = {f"workflow/{name}" for name in source.executable}
         write_bag(part, payload, told, _when(ended), Path(output).stem, programs)
+        before_naming()
     return inputs
 
 

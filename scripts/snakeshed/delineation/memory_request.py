@@ -14,6 +14,7 @@ from pathlib import Path
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.raster.lattice import Lattice
+from snakeshed.result_files import check_result
 
 BASE_BYTES = 320_000_000
 """Of a process with all libraries loaded, and GDAL's cache of blocks."""
@@ -61,6 +62,8 @@ class ShardMemory:
         """
         import pyarrow.parquet as pq
 
+        for file in (sites, terrain):
+            check_result(file)
         fields = json.loads(Path(terrain).read_text(encoding="utf-8"))
         lattice = Lattice(**fields["lattice"])
         pyramid = PatchPyramid(lattice, **patches)
@@ -109,6 +112,7 @@ def features_bytes(catchments: str | Path) -> int:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    check_result(catchments)
     cells = pc.max(pq.read_table(catchments, columns=["cells"])["cells"]).as_py()
     return BASE_BYTES + (cells or 0) * CATCHMENT_BYTES
 

@@ -4,6 +4,10 @@ Snakemake compares the contents of an input that is newer than what was made of 
 look at one that an older file has replaced (``cp -p``, ``rsync -t``, unpacking an archive), and a
 result with a time in the future is newer than anything. So every input has a token, a parameter
 of the rules that read it, which changes with its content.
+
+Nor does Snakemake notice an input that changes while jobs read it: one shard could have the old
+terrain and another the new. So a run keeps what its inputs were when it began, and each job
+compares those that it reads with that, before its output gets its name.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 from snakeshed.atomic import atomic
-from snakeshed.errors import MachineError
+from snakeshed.errors import InputChangedError, MachineError
 
 # Smaller files are told apart by their content alone. Others are read only by Snakemake.
 _READ_BYTES = 100_000
@@ -33,14 +37,17 @@ class InputRecord:
     ----------
     path : str or Path
         The file, JSON. It need not be there; one that cannot be read counts as none.
+
+    Attributes
+    ----------
+    of_run : str
+        The file that has the inputs of a run while it goes on, and after it was killed.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._known: dict[str, list] = {}
-        with suppress(OSError, ValueError, TypeError):
-            read = dict(json.loads(self._path.read_text(encoding="utf-8")))
-            self._known = {file: entry for file, entry in read.items() if len(entry) == 4}
+        self.of_run = f"{path}.run"
+        self._known = _read(self._path)
 
     def update(self, files: Iterable[str], newest_result_ns: int) -> None:
         """Look at all inputs before a run, and keep their tokens.
@@ -54,12 +61,15 @@ class InputRecord:
             gets another token.
         """
         known: dict[str, list] = {}
+        in_run = _read(self.of_run)
         for file in files:
             with suppress(OSError):
-                known[file] = self._entry(file, self._known.get(file), newest_result_ns)
+                known[file] = self._entry(
+                    file, self._known.get(file), newest_result_ns, in_run.get(file)
+                )
         if known != self._known:
             self._known = known
-            self._write()
+            self._write(self._path)
 
     def token(self, files: Iterable[str], made: Collection[str] = ()) -> str:
         """Return what changes with the content of files.
@@ -77,6 +87,15 @@ class InputRecord:
                 with suppress(OSError):
                     tokens.append([file, (entry or self._entry(file, None, 0))[3]])
         return hashlib.sha256(json.dumps(sorted(tokens)).encode()).hexdigest()[:20]
+
+    def begin_run(self) -> None:
+        """Keep what the inputs are now, for the jobs of a run; see `UnchangedInputs`."""
+        self._write(self.of_run)
+
+    def end_run(self) -> None:
+        """Give inputs that changed while the run went on another token: jobs have read the old."""
+        self.update(self._known, time.time_ns())
+        Path(self.of_run).unlink(missing_ok=True)
 
     def bring_back(self, files: Iterable[str]) -> list[str]:
         """Give inputs from the future the time of now: no result could be newer.
@@ -113,31 +132,129 @@ class InputRecord:
                 if file in self._known:
                     self._known[file][1] = os.stat(file).st_mtime_ns
         if warnings:
-            self._write()
+            self._write(self._path)
         return warnings
 
     @staticmethod
-    def _entry(file: str, before: list | None, newest_result_ns: int) -> list:
-        """Return size, times of change of content and of anything, and token."""
+    def _entry(
+        file: str, before: list | None, newest_result_ns: int, in_run: list | None = None
+    ) -> list:
+        """Return size, times of change of content and of anything, and token.
+
+        Snakemake compares an input with what it was at the end of a job, so one that has changed
+        since a run began, with the entry `in_run`, is not left to it.
+        """
         stat = os.stat(file)
         seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         if before and before[:3] == seen:
             return before
-        if stat.st_size <= _READ_BYTES:
-            token = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
-        elif before and (
-            stat.st_mtime_ns > newest_result_ns
-            # Some file systems keep whole seconds only.
-            or (before[0] == stat.st_size and before[1] // 10**9 == stat.st_mtime_ns // 10**9)
+        changed_in_run = in_run is not None and not _same(in_run, stat)
+        if (
+            before
+            and stat.st_size > _READ_BYTES
+            and not changed_in_run
+            and (
+                stat.st_mtime_ns > newest_result_ns
+                # Some file systems keep whole seconds only.
+                or (before[0] == stat.st_size and before[1] // 10**9 == stat.st_mtime_ns // 10**9)
+            )
         ):
-            token = before[3]
-        else:
-            token = f"{stat.st_size} bytes of {stat.st_mtime_ns}"
-        return [*seen, token]
+            return [*seen, before[3]]
+        return [*seen, _token(file, stat)]
 
-    def _write(self) -> None:
-        with atomic(self._path, lasting=False) as part:
+    def _write(self, path: str | Path) -> None:
+        with atomic(path, lasting=False) as part:
             part.write_text(json.dumps(self._known, indent=0), encoding="utf-8")
+
+
+class UnchangedInputs:
+    """The inputs that a job reads, to be compared with what they were.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Those that are no files of this machine are left out.
+    of_run : str or Path
+        `InputRecord.of_run`. It need not be there: a job may run by itself.
+
+    Raises
+    ------
+    InputChangedError
+        One has changed since the run began.
+    """
+
+    def __init__(self, files: Iterable[str], of_run: str | Path) -> None:
+        if isinstance(files, str):
+            raise TypeError(f"files is the text {files!r}: expected a sequence of names")
+        began = _read(of_run)
+        self._files: dict[str, os.stat_result] = {}
+        for file in files:
+            with suppress(FileNotFoundError):
+                stat = self._files[file] = os.stat(file)
+                entry = began.get(file)
+                if entry is None or _same(entry, stat) or _token(file, stat) == entry[3]:
+                    continue
+                raise _changed(file, entry[0], entry[1], stat)
+
+    def check(self) -> None:
+        """Compare the inputs, after the last was read and before an output gets its name.
+
+        Raises
+        ------
+        InputChangedError
+            One has changed since the job began, or is gone.
+        """
+        for file, before in self._files.items():
+            try:
+                now = os.stat(file)
+            except FileNotFoundError:
+                now = None
+            if now is None or [now.st_size, now.st_mtime_ns, now.st_ino] != [
+                before.st_size,
+                before.st_mtime_ns,
+                before.st_ino,
+            ]:
+                raise _changed(file, before.st_size, before.st_mtime_ns, now)
+
+
+def _read(path: str | Path) -> dict[str, list]:
+    with suppress(OSError, ValueError, TypeError):
+        read = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return {file: entry for file, entry in read.items() if len(entry) == 4}
+    return {}
+
+
+def _same(entry: list, stat: os.stat_result) -> bool:
+    """Whether a file has the size and time of an entry; another machine may see whole seconds."""
+    times = (entry[1], stat.st_mtime_ns)
+    whole = any(time_ns % 10**9 == 0 for time_ns in times)
+    return entry[0] == stat.st_size and (
+        times[0] == times[1] or (whole and times[0] // 10**9 == times[1] // 10**9)
+    )
+
+
+def _token(file: str, stat: os.stat_result) -> str:
+    if stat.st_size <= _READ_BYTES:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
+    return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
+
+
+def _changed(
+    file: str, size: int, changed_ns: int, now: os.stat_result | None
+) -> InputChangedError:
+    found = "no file any more" if now is None else _shown(now.st_size, now.st_mtime_ns)
+    return InputChangedError(
+        file,
+        f"{found}: it changed while the run went on",
+        f"the file as it was when the run began ({_shown(size, changed_ns)})",
+        "Leave inputs alone during a run, and run the same command again: what has read the old "
+        "file is made again.",
+    )
+
+
+def _shown(size: int, changed_ns: int) -> str:
+    when = datetime.fromtimestamp(changed_ns / 1e9).isoformat(" ", "milliseconds")
+    return f"{size:,} bytes of {when}"
 
 
 def times_of(results: str | Path) -> dict[str, int]:

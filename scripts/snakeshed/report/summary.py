@@ -173,9 +173,9 @@ def _rounded(value: float) -> float | None:
 
 def write_summary(summary: Mapping, path: str | Path) -> None:
     """Write ``summary.json``."""
-    from snakeshed.atomic import atomic
+    from snakeshed.result_files import result_file
 
-    with atomic(path) as part:
+    with result_file(path) as part:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from snakeshed.errors import TableError
+from snakeshed.result_files import check_result
 
 # File systems take 255 bytes; suffixes, and the names of half-written files, come on top.
 _LONGEST_BYTES = 180
@@ -65,7 +66,7 @@ def sites_in_shards(tables: Sequence[str | Path]) -> dict[str, tuple[str, str]]:
     Parameters
     ----------
     tables : sequence of str or Path
-        ``shards/<shard>/sites.parquet`` of all shards.
+        ``shards/<shard>/sites.parquet`` of all shards, each with the record of its bytes.
 
     Returns
     -------
@@ -82,6 +83,7 @@ def _read(tables: tuple[tuple[str, int], ...]) -> dict[str, tuple[str, str]]:
 
     found = {}
     for table, _ in tables:
+        check_result(table)
         for site_id in pq.read_table(table, columns=["site_id"])["site_id"].to_pylist():
             found[site_file(site_id)] = (site_id, Path(table).parent.name)
     return found

@@ -21,8 +21,8 @@ import pandas as pd
 import pyarrow as pa
 from pyproj import Geod
 
-from snakeshed.atomic import atomic
 from snakeshed.errors import SeveralProblems, TableError
+from snakeshed.result_files import result_file
 from snakeshed.sites.cells import is_missing, most_frequent, number_in, shown
 from snakeshed.sites.coordinates import Place, Refusal, places_of
 from snakeshed.sites.observations import NULL_TEXTS, Observations
@@ -103,7 +103,7 @@ class PreparedSites:
         descriptions |= {"site_id": SITE_DESCRIPTIONS["site_id"], "row": ROW_DESCRIPTION}
         write_table(self.observations, observations, descriptions)
         write_csv(self.rejected, rejected)
-        with atomic(warnings) as part:
+        with result_file(warnings) as part:
             text = json.dumps(self.warnings, indent=1, ensure_ascii=False)
             part.write_text(f"{text}\n", encoding="utf-8")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from snakeshed.atomic import atomic
 from snakeshed.errors import TableError
+from snakeshed.result_files import result_file
 from snakeshed.tables.geoparquet import (
     DESCRIPTION,
     GEOMETRY,
@@ -43,7 +43,7 @@ def write_csv(frame: pd.DataFrame | pa.Table, path: str | Path) -> None:
     for name in frame.columns:
         if pd.api.types.is_object_dtype(frame[name]):
             frame[name] = [_cell(value) for value in frame[name]]
-    with atomic(path) as part:
+    with result_file(path) as part:
         frame.to_csv(
             part, index=False, lineterminator="\n", encoding="utf-8", quoting=_quoting(frame)
         )
@@ -96,7 +96,7 @@ def write_geopackage(path_in: str | Path, path_out: str | Path) -> None:
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _GEOPACKAGE_DATE})
     try:
-        with atomic(path_out) as part:
+        with result_file(path_out) as part:
             pyogrio.write_arrow(
                 _for_geopackage(table),
                 part,

@@ -7,7 +7,8 @@ in a file tells when or where it was written.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from snakeshed.atomic import atomic
 from snakeshed.errors import TableError
+from snakeshed.result_files import check_result, damaged, missing, result_file
 
 if TYPE_CHECKING:
     import geopandas
@@ -45,7 +46,7 @@ def write_table(
     frame : pandas.DataFrame or pyarrow.Table
         The columns. NaN, None and NaT are written as null.
     path : str or Path
-        The file; it appears atomically.
+        The file; it appears atomically, with a record of its bytes.
     descriptions : mapping of str to str, optional
         What each column means, units included; names that `frame` lacks are ignored. May be left
         out for a `pyarrow.Table` whose fields already carry their description, such as that of
@@ -69,7 +70,7 @@ def write_table(
     if geometry is not None:
         table = _with_geometry(table, geometry, crs)
     table = _described(table, descriptions or {})
-    with atomic(path) as part:
+    with result_file(path) as part:
         pq.write_table(
             table,
             part,
@@ -78,11 +79,13 @@ def write_table(
             compression="zstd",
             compression_level=3,
             row_group_size=_ROW_GROUP,
+            # For other readers: ours compare the file with its record.
+            write_page_checksum=True,
         )
 
 
 def read_table(
-    path: str | Path, columns: Sequence[str] | None = None
+    path: str | Path, columns: Sequence[str] | None = None, recorded: bool = True
 ) -> pd.DataFrame | geopandas.GeoDataFrame:
     """Read a table that `write_table` wrote.
 
@@ -92,6 +95,8 @@ def read_table(
         The file.
     columns : sequence of str, optional
         Only these columns. Without the geometry, GeoPandas is not imported.
+    recorded : bool
+        Whether the record of its bytes is beside it, to compare the file with.
 
     Returns
     -------
@@ -101,10 +106,12 @@ def read_table(
 
     Raises
     ------
+    ResultError
+        The file, or the record of its bytes, is missing, or it is damaged.
     TableError
-        If the file is missing or is no Parquet file, or lacks one of `columns`.
+        It lacks one of `columns`.
     """
-    return to_geopandas(read_arrow(path, columns))
+    return to_geopandas(read_arrow(path, columns, recorded))
 
 
 def read_descriptions(path: str | Path) -> dict[str, str]:
@@ -120,7 +127,8 @@ def read_descriptions(path: str | Path) -> dict[str, str]:
     dict of str to str
         Column name to description, in the order of the columns.
     """
-    schema = _open(path).schema_arrow
+    with _opened(path) as file:
+        schema = file.schema_arrow
     return {field.name: (field.metadata or {}).get(DESCRIPTION, b"").decode() for field in schema}
 
 
@@ -265,25 +273,31 @@ def from_wkb(table: pa.Table) -> np.ndarray:
     return shapely.from_wkb(_object_array(table[GEOMETRY].to_pylist()))
 
 
-def _open(path: str | Path) -> pq.ParquetFile:
-    """Open a Parquet file, or say what is wrong with it."""
+@contextmanager
+def _opened(path: str | Path, recorded: bool = True) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; whatever is wrong with it, here or while it is read, names it."""
     try:
-        return pq.ParquetFile(path)
+        if recorded:
+            check_result(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
     except FileNotFoundError:
-        found = "no such file"
-    except (pa.ArrowInvalid, OSError) as error:
-        found = f"a file that is not Parquet ({error})"
-    raise TableError(
-        str(path),
-        found,
-        "a Parquet table of this workflow",
-        "Delete it and run the workflow again.",
-    )
+        raise missing(path) from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Where the operating system cannot read, it says so with a number.
+        if getattr(error, "errno", None):
+            raise
+        raise damaged(path, f"a table that cannot be read ({error})") from error
 
 
-def read_arrow(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table with its own metadata, without that of the Parquet layer."""
-    with _open(path) as file:
+def read_arrow(
+    path: str | Path, columns: Sequence[str] | None = None, recorded: bool = True
+) -> pa.Table:
+    """Read a table with its own metadata, without that of the Parquet layer.
+
+    Parameters and errors are those of `read_table`.
+    """
+    with _opened(path, recorded) as file:
         names = file.schema_arrow.names
         absent = [name for name in columns or () if name not in names]
         if absent:

@@ -16,6 +16,7 @@ from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, split
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.grid.snap import SnapRule
+from snakeshed.result_files import result_file
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain
 
@@ -59,7 +60,8 @@ def shard(tmp_path_factory) -> Path:
     )
     (one,) = split(sites, index, pyramid, 1)
     write_table(one.sites, folder / "sites.parquet", COLUMNS)
-    (folder / "terrain.json").write_text(one.terrain.to_json(), encoding="utf-8")
+    with result_file(folder / "terrain.json") as part:
+        part.write_text(one.terrain.to_json(), encoding="utf-8")
     return folder
 
 
@@ -74,6 +76,8 @@ def run(main, shard: Path, out: Path, backend: str, mem_mb: int) -> bytes:
         backend=backend,
         workers=1,
         mem_mb=mem_mb,
+        inputs=[],
+        inputs_of_run="none.json",
         catchments=str(catchments),
         log=str(out / "log"),
     )

@@ -16,6 +16,7 @@ from snakeshed.backends.given_memory import given_bytes
 from snakeshed.delineation import memory_request
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, largest_patch, tile_edge
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.result_files import result_file
 from snakeshed.terrain.dem import index_terrain
 
 PYRAMID = {"core_m": 500.0, "buffer_m": 500.0, "levels": 3, "radius_factor": 1.0}
@@ -28,6 +29,7 @@ from snakeshed.delineation.delineate import delineate
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.grid.snap import SnapRule
+from snakeshed.result_files import result_file
 
 def sites_of(index):
     row, column = index.lattice.cell_of(*map(float, sys.argv[2:4]))
@@ -97,7 +99,8 @@ def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path
 @pytest.mark.parametrize(("cells", "most"), [([5, None, 700], 700), ([None], 0), ([], 0)])
 def test_features_take_memory_for_the_largest_catchment(tmp_path, cells, most):
     table = pd.DataFrame({"cells": pd.Series(cells, dtype="Int64")})
-    table.to_parquet(tmp_path / "catchments.parquet")
+    with result_file(tmp_path / "catchments.parquet") as part:
+        table.to_parquet(part)
     expected = memory_request.BASE_BYTES + 160 * most
     assert memory_request.features_bytes(tmp_path / "catchments.parquet") == expected
 

@@ -15,6 +15,7 @@ from snakeshed.delineation.pyramid import PatchPyramid, shard_of
 from snakeshed.delineation.shards import COLUMNS, Shard, check_reach, split, within_reach
 from snakeshed.delineation.site import Site, sites_of
 from snakeshed.errors import TerrainError
+from snakeshed.result_files import result_file
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.index import TerrainIndex, tiles_under
@@ -208,8 +209,10 @@ def test_a_site_without_a_place_in_the_crs_of_the_dem_is_not_within_reach(index)
 
 def test_the_rule_stops_before_any_shard(index, tmp_path):
     sites = lonlat((10.0, 45.0)).assign(reported_area_km2=np.nan)
-    sites.to_parquet(tmp_path / "sites.parquet")
-    (tmp_path / "terrain.json").write_text(index.to_json(), encoding="utf-8")
+    with result_file(tmp_path / "sites.parquet") as part:
+        sites.to_parquet(part)
+    with result_file(tmp_path / "terrain.json") as part:
+        part.write_text(index.to_json(), encoding="utf-8")
     patches = {"core_m": 50.0, "buffer_m": 40.0, "levels": 2, "radius_factor": 0.5}
     shards, terrains = ([str(tmp_path / f"{name}{k}") for k in range(2)] for name in ("s", "t"))
     with pytest.raises(SystemExit) as stopped:
@@ -225,7 +228,11 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
     told = "sites.path and dem.path: found the only site not within 100 m of the DEM"
     assert stopped.value.code == 1
     assert told in (tmp_path / "log").read_text()
-    assert {path.name for path in tmp_path.iterdir()} == {"sites.parquet", "terrain.json", "log"}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {
+        "sites.parquet",
+        "terrain.json",
+        "log",
+    }
 
 
 def test_sites_come_back_from_the_table_of_a_shard(index, tmp_path):

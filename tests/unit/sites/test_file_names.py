@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakeshed.errors import TableError
+from snakeshed.result_files import result_file
 from snakeshed.sites.file_names import find_site, site_file, sites_in_shards
 
 IDENTIFIERS = st.text(min_size=1, max_size=120)
@@ -58,9 +59,9 @@ def test_each_identifier_has_a_name_of_its_own(one, other):
 @pytest.fixture
 def sites(tmp_path):
     for shard, ids in (("00", ["a b", "stn_1"]), ("01", []), ("02", ["stn_12"])):
-        (tmp_path / shard).mkdir()
         frame = pd.DataFrame({"site_id": ids}).astype("str")
-        frame.to_parquet(tmp_path / shard / "sites.parquet")
+        with result_file(tmp_path / shard / "sites.parquet") as part:
+            frame.to_parquet(part)
     return sites_in_shards(sorted(tmp_path.glob("*/sites.parquet")))
 
 

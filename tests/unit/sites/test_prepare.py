@@ -21,6 +21,7 @@ from staley import SHEET, SITES, TABLE
 
 import prepare_sites as prepare_sites_rule
 from snakeshed.errors import SeveralProblems, TableError
+from snakeshed.result_files import record_of
 from snakeshed.sites.prepare import AREA_UNITS_IN_M2, prepare_sites
 from snakeshed.study.configuration import complete
 from snakeshed.tables.geoparquet import read_descriptions, read_table
@@ -211,7 +212,8 @@ class TestIdentifiers:
         assert read_table(written[0])["site_id"].tolist() == sorted(expected)
         assert read_table(written[1])["site_id"].tolist() == expected
         # No path is built from an identifier.
-        assert sorted(tmp_path.iterdir()) == sorted([path, *written])
+        records = [record_of(file) for file in written]
+        assert sorted(tmp_path.iterdir()) == sorted([path, *written, *records])
 
     def test_identifiers_of_rejected_rows_stay_as_they_are(self, tmp_path):
         frame = pd.DataFrame({"name": [*STRANGE, "good"], "lon": "?", "lat": 34.0, "area": 1.0})
@@ -432,6 +434,8 @@ class TestFiles:
         prepare_sites_rule.main(
             settings=section,
             compared=["area"],
+            inputs=["sites.csv"],
+            inputs_of_run="none.json",
             sites="s.parquet",
             observations="o.parquet",
             rejected="r.csv",

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakeshed.atomic import atomic, remove_parts
-from snakeshed.errors import TableError
+from snakeshed.errors import ResultError, TableError
 from snakeshed.tables.exports import write_csv, write_geopackage
 from snakeshed.tables.gather import concatenate, one_site
 from snakeshed.tables.geoparquet import read_descriptions, read_table, write_table
@@ -349,11 +349,12 @@ def test_a_geopackage_needs_a_geometry(tmp_path):
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):
-    with pytest.raises(TableError, match="none.parquet: found no such file; expected a Parquet"):
+    with pytest.raises(ResultError, match="none.parquet: found no such file; expected the file"):
         read_table(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("site_id\n1\n")
-    with pytest.raises(TableError, match="text.parquet: found a file that is not Parquet"):
-        read_table(tmp_path / "text.parquet")
+    message = "text.parquet: found a table that cannot be read .*; expected the file as its job"
+    with pytest.raises(ResultError, match=message):
+        read_table(tmp_path / "text.parquet", recorded=False)
 
 
 def test_atomic_replaces_only_at_the_end(tmp_path):
@@ -414,7 +415,7 @@ def test_atomic_tells_a_full_disk_from_other_failures(tmp_path, monkeypatch):
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
     folder = tmp_path / "shards" / "00"
     code = (
-        "import os, sys; from snakeshed.tables.geoparquet import atomic\n"
+        "import os, sys; from snakeshed.atomic import atomic\n"
         "with atomic(sys.argv[1]) as part:\n"
         "    part.write_text('half'); os.kill(os.getpid(), 9)"
     )

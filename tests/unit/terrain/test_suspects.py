@@ -18,6 +18,7 @@ from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.table import write_features
 from snakeshed.raster.vrt_sources import named_behind
+from snakeshed.result_files import result_file
 from snakeshed.terrain import suspects
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -278,15 +279,23 @@ def test_the_log_and_the_summary_tell_it(tmp_path, ground):
     index, log = tmp_path / "terrain.json", tmp_path / "index.log"
     settings = {"path": path, "nodata": -7, "max_step_m": 5, "vertical_unit": None}
     settings |= {"target_crs": None, "resolution": None}
-    index_terrain_script.main(settings=settings, terrain=str(index), log=str(log))
+    index_terrain_script.main(
+        settings=settings,
+        inputs=[path],
+        inputs_of_run="none.json",
+        terrain=str(index),
+        log=str(log),
+    )
     told = f"{path}: a column at x 501005 of nothing but 0, "
     assert told in log.read_text()
     failed = Catchment("z", "on_nodata", "no data", 1.0, 2.0, None, "L0_R0_C0", 0)
     write_catchments([failed], tmp_path / "catchments.parquet", "EPSG:32611")
     row = {"site_id": "z", "status": "on_nodata", "reason": "no data"}
     write_features([row], {}, tmp_path / "features.parquet")
-    (tmp_path / "rejected.csv").write_text("row,site_id,action,reason,found\n")
-    (tmp_path / "warnings.json").write_text('["sites.csv: odd"]')
+    with result_file(tmp_path / "rejected.csv") as part:
+        part.write_text("row,site_id,action,reason,found\n")
+    with result_file(tmp_path / "warnings.json") as part:
+        part.write_text('["sites.csv: odd"]')
     summarise.main(
         study="mine",
         layers=[],

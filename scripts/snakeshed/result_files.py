@@ -1,0 +1,120 @@
+"""Files of results: written whole, with a record of their bytes, and compared with it when read.
+
+A job writes ``catchments.parquet`` and, hidden beside it, ``.catchments.parquet.sha256``, in the
+format of ``sha256sum``. Whatever reads the table later reads the record, too: a damaged file stops
+a job with a message and never gives wrong numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from snakeshed.atomic import atomic
+from snakeshed.errors import ResultError
+
+_AGAIN = "run the same command again: only what is missing is made."
+
+
+def record_of(path: str | Path) -> Path:
+    """Return where the record of a result file is."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.sha256")
+
+
+@contextmanager
+def result_file(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write to, as `atomic` does, and record the bytes that were written.
+
+    The record gets its place first: a job that is killed in between leaves no file without one.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to appear.
+    """
+    with atomic(path) as part:
+        yield part
+        digest = _sha256(part)
+        with atomic(record_of(path), lasting=False) as record:
+            record.write_text(f"{digest}  {Path(path).name}\n", encoding="utf-8")
+
+
+def check_result(path: str | Path) -> None:
+    """Compare a result file with its record.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `result_file` wrote.
+
+    Raises
+    ------
+    ResultError
+        The record is missing, or the file has other bytes.
+    FileNotFoundError
+        There is no such file.
+    """
+    _compare(path, _sha256(path))
+
+
+def read_result(path: str | Path) -> str:
+    """Return the text of a result file, in UTF-8, after comparing it with its record.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `result_file` wrote.
+
+    Raises
+    ------
+    ResultError
+        The file or its record is missing, or the file has other bytes.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise missing(path) from None
+    _compare(path, hashlib.sha256(content).hexdigest())
+    return content.decode()
+
+
+def damaged(path: str | Path, found: str) -> ResultError:
+    """Return the error of a result file that cannot be read."""
+    return ResultError(str(path), found, "the file as its job wrote it", f"Delete it and {_AGAIN}")
+
+
+def missing(path: str | Path) -> ResultError:
+    """Return the error of a result file that is not there."""
+    return ResultError(
+        str(path),
+        "no such file",
+        "the file that a job wrote",
+        "Leave results alone while a run goes on, and run the same command again.",
+    )
+
+
+def _sha256(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compare(path: str | Path, found: str) -> None:
+    record = record_of(path)
+    try:
+        # Damaged records are compared as they are.
+        recorded = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
+    except FileNotFoundError:
+        raise ResultError(
+            str(path),
+            f"no record of its bytes ({record.name})",
+            "the hidden file that its job wrote beside it",
+            f"Copy that file, too, or delete this one and {_AGAIN}",
+        ) from None
+    if found != recorded:
+        raise damaged(
+            path,
+            f"a file that was damaged or changed (SHA-256 {found[:12]}…, not {recorded[:12]}…)",
+        )
