@@ -6,13 +6,18 @@ ends with the tables of a run that nothing disturbed, byte for byte.
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from faulty_runs import bytes_of, completes, parts_of, remove, run_with_fault, wait_until
 from tiny_study import content_of
+
+SHARDS = ["00", "01", "02", "03"]
 
 
 def test_each_run_that_was_killed_is_continued_by_the_next(study):
@@ -133,9 +138,12 @@ def test_a_full_disk_is_named_once_a_file(exported, tmp_path, surroundings):
         "found no space left on its disk; expected room for it. Make room or move the study's "
     )
 
-    # It fills while a job runs that writes GeoPackage, CSV, JSON or Parquet: one at a time, since
-    # what one leaves may be room enough for another.
-    written = ("catchments.gpkg", "features.csv", "summary.json", "shards/01/features.parquet")
+    # It fills while a job runs that writes GeoPackage, CSV, JSON, an index, or Parquet: one at a
+    # time, since what one leaves may be room enough for another.
+    written = ["catchments.gpkg", "features.csv", "summary.json", "terrain.json"]
+    written += [
+        f"shards/{study.shard_of('a')}/{table}.parquet" for table in ("features", "catchments")
+    ]
     targets = [f"results/tiny/{name}" for name in written]
     for name, target in zip(written, targets, strict=True):
         (disk / "filler").unlink(missing_ok=True)
@@ -147,6 +155,16 @@ def test_a_full_disk_is_named_once_a_file(exported, tmp_path, surroundings):
         left = {path.relative_to(disk / "tiny").as_posix() for path in disk.rglob("tiny/**/*")}
         assert name not in left
         assert not any(".part" in other for other in left)
+
+    # A job that has too little memory for a patch works on tiles of it, in files.
+    (disk / "filler").unlink()
+    tiles = ("--set-resources", "delineate:mem_mb=1", "delineate:backend=serial")
+    run = run_with_fault(study, "delineate", "full-disk-for-tiles", target, *tiles, within=within)
+    assert run.code == 1
+    (line,) = [line for line in run.text.splitlines() if message in line]
+    assert f"{Path(target).parent}/.tiles-L" in line
+    assert "Traceback" not in run.text
+    assert not list(disk.rglob(".tiles-*"))
 
     # It is still full: no job begins.
     run = study.run(*targets, within=within)
@@ -209,9 +227,6 @@ def test_a_disk_that_fails_is_named_and_the_next_run_completes_the_rest(study):
         ("delineate", "failing-disk", catchments, f"{catchments}: found"),
         ("index_terrain", "failing-disk", "terrain.json", "terrain.json: found"),
     )
-    remove(study, "catchments.parquet", "summary.json", "terrain.json", catchments)
-    left = bytes_of(study)
-    (study.results / "terrain.json").write_bytes(undisturbed["terrain.json"])
     for rule, fault, name, told in failed:
         (study.results / name).unlink(missing_ok=True)
         run = run_with_fault(study, rule, fault, f"results/tiny/{name}")
@@ -219,8 +234,10 @@ def test_a_disk_that_fails_is_named_and_the_next_run_completes_the_rest(study):
         found = f"{told} an error of its disk or of the network to it; expected a disk that reads "
         assert run.text.count(found) == 1, run.text
         assert "Traceback" not in run.text
-    assert bytes_of(study) == left
+    missing = {"summary.json", "terrain.json", catchments}
+    assert bytes_of(study).items() == undisturbed.items() - {(k, undisturbed[k]) for k in missing}
     assert not parts_of(study)
+    (study.results / "catchments.parquet").unlink()
     completes(study, undisturbed)
 
 
@@ -275,6 +292,74 @@ def test_a_tile_that_is_truncated_or_deleted_during_a_run_is_named(study):
         assert "Traceback" not in run.text
         assert bytes_of(study).items() < undisturbed.items()
         study.write_tile(0, 13)
+    completes(study, undisturbed)
+
+
+def test_a_tile_that_is_replaced_during_a_run_never_gives_two_terrains(study, tmp_path):
+    undisturbed = bytes_of(study)
+    shard, tile = study.shard_of("c"), "dem/tile_0_13.tif"
+    twin = study.copy(tmp_path / "twin")
+    other = twin.write_tile(0, 13, raised_m=500.0)
+    assert twin.run().code == 0
+    assert bytes_of(twin) != undisturbed
+
+    remove(study, "catchments.parquet", f"shards/{shard}/catchments.parquet")
+    # Nothing but the file itself tells that it is another: neither its size nor its time.
+    shutil.copy2(study.folder / tile, study.folder / "kept.tif")
+    shutil.copy(other, study.folder / f"{tile}.other")
+    times = (study.folder / tile).stat()
+    os.utime(study.folder / f"{tile}.other", ns=(times.st_atime_ns, times.st_mtime_ns))
+    run = run_with_fault(study, "delineate", "replaced", AT=tile)
+    assert run.code == 1
+    assert f"delineate shard {shard} failed: {tile}: found " in run.text, run.text
+    assert "it changed while the run went on" in run.text
+    assert "Traceback" not in run.text
+    assert bytes_of(study).items() < undisturbed.items()
+    # With the new tile as in a study that never had another, and with the old one as before.
+    completes(study, bytes_of(twin))
+    shutil.copy2(study.folder / "kept.tif", study.folder / tile)
+    completes(study, undisturbed)
+
+
+def test_a_damaged_table_is_named_and_made_again_when_it_is_deleted(study):
+    undisturbed = bytes_of(study)
+    chance = random.Random(17)
+    shards = study.results / "shards"
+    for damage in ("flipped", "flipped", "flipped", "truncated", "swapped"):
+        name = chance.choice(["catchments", "features"])
+        one, other = (shards / shard / f"{name}.parquet" for shard in chance.sample(SHARDS, 2))
+        contents, times = [one.read_bytes(), other.read_bytes()], one.stat()
+        if damage == "flipped":
+            damaged = bytearray(contents[0])
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+            one.write_bytes(damaged)
+        elif damage == "truncated":
+            os.truncate(one, chance.randrange(len(contents[0])))
+        else:
+            one.write_bytes(contents[1])
+            other.write_bytes(contents[0])
+        # As by a disk or a copy; what has a new time could be made again.
+        os.utime(one, ns=(times.st_atime_ns, times.st_mtime_ns))
+        (study.results / f"{name}.parquet").unlink(missing_ok=True)
+        run = study.run()
+        assert run.code == 1
+        assert "found a file that was damaged or changed (SHA-256 " in run.text, run.text
+        assert "Traceback" not in run.text
+        assert not (study.results / f"{name}.parquet").exists()
+        for path in (one, other)[: 1 + (damage == "swapped")]:
+            path.unlink()
+    completes(study, undisturbed)
+
+    # Nothing would read the gathered table any more.
+    table = study.results / "features.parquet"
+    damaged = bytearray(table.read_bytes())
+    damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+    table.write_bytes(damaged)
+    run = study.run()
+    assert run.code == 1
+    assert not run.jobs
+    assert "results/tiny/features.parquet: found a file that was damaged or changed" in run.text
+    table.unlink()
     completes(study, undisturbed)
 
 

@@ -112,10 +112,10 @@ def test_a_log_that_was_removed_hides_no_error(tmp_path, capsys):
 
 def test_a_job_that_is_asked_to_end_says_so_and_removes_what_is_half_written(tmp_path):
     path, table = tmp_path / "job.log", tmp_path / "table"
-    with pytest.raises(SystemExit, match="143"), job_log(str(path), "gathering"):
-        with atomic(table) as part:
-            part.write_text("half")
-            signal.raise_signal(signal.SIGTERM)
+    end = pytest.raises(SystemExit, match="143")
+    with end, job_log(str(path), "gathering"), atomic(table) as part:
+        part.write_text("half")
+        signal.raise_signal(signal.SIGTERM)
     told = "error: its process was ended from outside (SIGTERM)."
     assert lines(path) == ["gathering", told]
     assert list(tmp_path.iterdir()) == [path]

@@ -93,7 +93,6 @@ FAULTS = {
     "truncated": ("open", "/terrain.json", truncate_a_file),
     "deleted": ("open", "/terrain.json", delete_a_file),
     "replaced": ("open", "/terrain.json", replace_a_file),
-    "replaced-at-the-end": ("os.rename", ".part.", replace_a_file),
     "results-deleted": ("os.rename", ".part.", delete_the_results),
 }
 CLOCKS = {"clock-ahead": 3600, "clock-back": -3600}
