@@ -114,7 +114,7 @@ def test_runs_that_are_asked_to_stop_once_or_twice_leave_nothing_behind(study):
             (study.results / name).unlink(missing_ok=True)
         (study.folder / "go").unlink(missing_ok=True)
         run = study.start(**fault_in("extract_features", "held"))
-        wait_until(lambda: parts_of(study), run)
+        wait_until(lambda: [*study.results.glob(f"shards/{shard}/.features.*.part.*")], run)
         for _ in range(times):
             (os.killpg if whom == "group" else os.kill)(run.pid, number)
             time.sleep(0.5)
