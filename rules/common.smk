@@ -9,12 +9,17 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+# Jobs are processes of their own. Like this one, they import the library of this checkout, not one
+# that the environment may have.
+SCRIPTS = str(Path(workflow.basedir, "scripts"))
+sys.path.insert(0, SCRIPTS)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
 
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.errors import SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
+from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.endings import interrupt_once
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
@@ -52,6 +57,7 @@ def user_error(function, *arguments):
         raise
 
 
+user_error(check_library, SCRIPTS)
 # Snakemake keeps its own account here, and is at a loss where it cannot.
 if workflow.is_main_process:
     user_error(check_writable, ".snakemake")
@@ -276,12 +282,7 @@ def compile_kernels():
     """
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         logger.info(f"Compiled kernels are kept in {folder}.")
-        scripts = str(Path(workflow.basedir, "scripts"))
-        subprocess.run(
-            [sys.executable, "-m", "snakeshed.cli", "compile"],
-            env={**os.environ, "PYTHONPATH": scripts},
-            check=True,
-        )
+        subprocess.run([sys.executable, "-m", "snakeshed.cli", "compile"], check=True)
 
 
 def last_words():

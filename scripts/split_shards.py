@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from snakeshed.delineation.bounds import check_bounds, check_shards
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.jobs.log import job_log
@@ -16,6 +17,7 @@ def main(
     terrain: str,
     patches: dict,
     radius_m: float,
+    min_areas_km2: dict,
     shard_sites: Sequence[str],
     shard_terrains: Sequence[str],
     log: str,
@@ -23,8 +25,10 @@ def main(
     """Write the sites and the terrain index of each shard."""
     with job_log(log, f"splitting the sites into {len(shard_sites)} shards") as logger:
         index = TerrainIndex.from_json(read_result(terrain))
-        pyramid = PatchPyramid(index.lattice, **patches)
         table = read_table(sites)
+        check_bounds(index, patches, radius_m, min_areas_km2)
+        check_shards(len(shard_sites), len(table))
+        pyramid = PatchPyramid(index.lattice, **patches)
         check_reach(table, index, radius_m)
         shards = split(table, index, pyramid, len(shard_sites))
         filled = sum(len(shard.sites) > 0 for shard in shards)
@@ -47,6 +51,7 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         patches=snakemake.params.patches,
         radius_m=snakemake.params.radius_m,
+        min_areas_km2=snakemake.params.min_areas_km2,
         shard_sites=snakemake.output.sites,
         shard_terrains=snakemake.output.terrain,
         log=snakemake.log[0],

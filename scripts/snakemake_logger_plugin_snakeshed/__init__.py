@@ -22,7 +22,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_snakeshed.dask_jobs import DaskJobs
 from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
 from snakemake_logger_plugin_snakeshed.progress import Progress
-from snakemake_logger_plugin_snakeshed.screen import Screen
+from snakemake_logger_plugin_snakeshed.screen import Screen, printable
 
 # What Snakemake tells of itself during a run, by how it begins.
 _CHATTER = (
@@ -249,12 +249,19 @@ def _name(job: LogRecord) -> str:
     return " ".join([job.rule_name, *chosen])
 
 
+class _PrintableFormatter(DefaultFormatter):
+    """What Snakemake says, without what names in it could do to a terminal."""
+
+    def format(self, record: LogRecord) -> str:
+        return printable(str(super().format(record) or ""), keep="\n")
+
+
 def _as_without_plugin(settings, stream) -> ColorizingTextHandler:
     """Return the handler that Snakemake has by default."""
     return ColorizingTextHandler(
         nocolor=settings.nocolor,
         stream=stream,
-        formatter=DefaultFormatter(settings.quiet, settings.show_failed_logs),
+        formatter=_PrintableFormatter(settings.quiet, settings.show_failed_logs),
         filter=DefaultFilter(
             settings.quiet,
             settings.debug_dag,

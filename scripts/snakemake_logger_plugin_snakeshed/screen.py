@@ -13,8 +13,26 @@ _PLAIN_EVERY_S = 10.0
 _CLEAR = "\r\x1b[2K"
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Write out what names from tables and files could do to a terminal, such as ``\x1b``.
+
+    The same as `snakeshed.errors.printable`. Snakemake loads this plugin before the workflow says
+    whose library is used, so it imports nothing of any.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 class Screen:
     """Where a run is shown.
+
+    All text passes `printable`.
 
     Parameters
     ----------
@@ -33,19 +51,15 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Show text for good."""
-        if self._live and self._status:
-            self._stream.write(_CLEAR)
-        self._stream.write(text + "\n")
-        self._draw()
-        self._stream.flush()
+        self._line(text, clear=self._live and bool(self._status))
 
     def status(self, text: object, last: bool = False) -> None:
         """Show how far the run is, in place of what was shown before; the last time for good."""
-        text = str(text)
+        text = printable(str(text))
         if last:
             self._status = ""
             if text != self._shown:
-                self.line(_CLEAR + text if self._live else text)
+                self._line(text, clear=self._live)
             self._shown = text
             return
         self._status = text
@@ -59,6 +73,13 @@ class Screen:
         """Leave the last status on the screen."""
         if self._status:
             self.status(self._status, last=True)
+
+    def _line(self, text: str, clear: bool) -> None:
+        if clear:
+            self._stream.write(_CLEAR)
+        self._stream.write(printable(text, keep="\n") + "\n")
+        self._draw()
+        self._stream.flush()
 
     def _plain(self) -> None:
         self._stream.write(self._status + "\n")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any, TextIO
 
 from snakeshed import __version__
-from snakeshed.errors import SeveralProblems
+from snakeshed.errors import SeveralProblems, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +31,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 if all went well.
     """
+    with redirect_stdout(_Printable(sys.stdout)), redirect_stderr(_Printable(sys.stderr)):
+        return _run(arguments)
+
+
+class _Printable:
+    """A stream on which names from tables and files cannot act on the terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text with line breaks as its only control characters."""
+        encoding = self._stream.encoding or "utf-8"
+        shown = printable(text, keep="\n").encode(encoding, "backslashreplace")
+        return self._stream.write(shown.decode(encoding))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="snakeshed",
         description="Catchments and features of sites. The workflow itself is run by snakemake.",
@@ -55,16 +79,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_verify(commands: argparse._SubParsersAction) -> None:
+    from snakeshed.archive.verify import STATUSES
+
+    statuses = "; ".join(f"{status} {meaning}" for status, meaning in STATUSES.items())
     add = commands.add_parser(
         "verify",
         help="whether an archive is whole, and gives its results again",
-        epilog="Exit status: 0 all is well; 1 the content is not what was archived; 2 wrong "
-        "arguments; 3 not an archive, or one that is not to be unpacked; 4 it could not be run "
-        "again; 5 the re-run gave other values.",
+        epilog=f"Exit status: {statuses}.",
     )
     add.add_argument("archive", type=Path, help="the ZIP file")
     add.add_argument(
-        "--rerun", action="store_true", help="run the code of the archive, and compare all values"
+        "--rerun",
+        action="store_true",
+        help="run the code of the archive, after a question, and compare all values",
+    )
+    add.add_argument(
+        "--yes", action="store_true", help="run it without a question, as a script needs it"
     )
     add.add_argument(
         "--targets", nargs="+", default=[], metavar="FILE", help="re-run and compare only these"
@@ -92,56 +122,44 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from snakeshed.archive.bag import bag_faults, open_bag
-    from snakeshed.errors import ArchiveError
+    from snakeshed.archive.verify import RerunRequest, verify
 
-    try:
-        bag = open_bag(chosen.archive)
-    except ArchiveError as error:
-        print(error, file=sys.stderr)
-        return 3
-    if faults := bag_faults(bag):
-        print(f"{chosen.archive} is not what was archived:", file=sys.stderr)
-        for fault in faults:
-            print(f"- {fault}", file=sys.stderr)
-        return 1
-    print(f"{chosen.archive}: all {len(bag.entries)} files are as they were archived.")
-    if not chosen.rerun:
-        return 0
-    from snakeshed.archive.environment import python_for
-    from snakeshed.archive.rerun import (
-        default_targets,
-        differences,
-        prepare,
-        rerun,
-        told_differences,
-    )
-    from snakeshed.archive.write import WHEELS
+    def say(line: str) -> None:
+        print(line, flush=True)
 
-    with tempfile.TemporaryDirectory(prefix="snakeshed-verify-") as folder:
-        try:
-            bag.unpack(Path(folder))
-            data = Path(folder, "data")
-            study = prepare(data, str(chosen.archive), chosen.inputs)
-            environment = Path(folder, "environment")
-            python, told = python_for(
-                data / "workflow", data / WHEELS, environment, chosen.environment
+    def complain(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    def agreed() -> bool:
+        return chosen.yes or _says_yes("Run it? [y/N] ")
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of a stranger's files need not be in the terminal's encoding.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    request = None
+    if chosen.rerun:
+        if not chosen.yes and not sys.stdin.isatty():
+            complain(
+                "snakeshed verify: --rerun runs foreign code, and there is no terminal to ask on; "
+                "add --yes if you trust the archive"
             )
-            print(f"Running the code of the archive; environment: {told}.", flush=True)
-            targets = chosen.targets or default_targets(data, study)
-            rerun(data, python, targets, chosen.cores)
-            found = list(differences(data, study, targets, chosen.tolerance))
-        except ArchiveError as error:
-            print(error, file=sys.stderr)
-            return 4
-    exact = f"up to {chosen.tolerance:g} of them" if chosen.tolerance else "exactly"
-    if found:
-        print(f"{len(found)} values differ (compared {exact}):", file=sys.stderr)
-        for line in told_differences(found):
-            print(f"- {line}", file=sys.stderr)
-        return 5
-    print(f"The re-run gave all values of {len(targets)} tables again, {exact}.")
-    return 0
+            return 2
+        request = RerunRequest(
+            chosen.targets,
+            chosen.inputs,
+            chosen.environment,
+            chosen.tolerance,
+            chosen.cores,
+            agreed,
+        )
+    return verify(chosen.archive, request, say, complain)
+
+
+def _says_yes(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in {"y", "yes"}
+    except (EOFError, KeyboardInterrupt):
+        return False
 
 
 def _compile(_: argparse.Namespace) -> int:
@@ -157,9 +175,12 @@ def _compile(_: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from snakeshed.study.check import check_study, preview_text
+    from snakeshed.study.progress_lines import progress_lines
 
     try:
-        print(preview_text(check_study(chosen.config)))
+        with progress_lines():
+            preview = check_study(chosen.config)
+        print(preview_text(preview))
     except SeveralProblems as several:
         for problem in several.problems:
             print(problem, file=sys.stderr)

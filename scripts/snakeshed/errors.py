@@ -7,6 +7,29 @@ expected, and what to do next, so that its text alone is enough to mend the inpu
 from __future__ import annotations
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Return a text that can do nothing to a terminal or a log but be read.
+
+    Names come from tables and files of other people. Control characters, line breaks, marks that
+    turn the direction of writing, invisible characters, and lone surrogates are written as in
+    Python, such as ``\x1b``.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay as they are, such as line breaks between lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 class SnakeshedError(Exception):
     """A problem in the user's input, told in one sentence.
 
@@ -30,7 +53,9 @@ class SnakeshedError(Exception):
         self.next_step = next_step
 
     def __str__(self) -> str:
-        return f"{self.where}: found {self.found}; expected {self.expected}. {self.next_step}"
+        facts = f"{self.where}: found {self.found}; expected {self.expected}."
+        # Advice may quote several lines of another program.
+        return f"{printable(facts)} {printable(self.next_step, keep=chr(10))}"
 
 
 class ConfigurationError(SnakeshedError):
@@ -67,6 +92,10 @@ class ClusterError(SnakeshedError):
 
 class RunningError(SnakeshedError):
     """Another run is at work on the same study."""
+
+
+class CheckoutError(SnakeshedError):
+    """A process has the library of another checkout than the workflow's."""
 
 
 class ArchiveError(SnakeshedError):

@@ -48,14 +48,10 @@ def copy_checkout(folder: Path) -> None:
 
 
 def run_here(folder: Path, *options: str) -> Path:
-    """Run the workflow of a folder on this machine, and return where its results are.
-
-    The library is that of the checkout, of which the folder has a copy: it is compiled already.
-    """
+    """Run the workflow of a folder on this machine, and return where its results are."""
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", *options],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "scripts")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

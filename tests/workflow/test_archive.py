@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tiny_study import CHECKOUT, TinyStudy
+from pyproj import Transformer
+from tiny_study import CHECKOUT, TinyStudy, copy_workflow
 
 from snakeshed.archive.bag import open_bag, write_bag
 from snakeshed.archive.rerun import prepare
@@ -162,7 +163,7 @@ def test_an_archive_that_is_whole_says_so(archive, capsys):
 
 
 def test_a_missing_tile_is_named_with_its_origin(archive, capsys):
-    assert main(["verify", str(archive), "--rerun"]) == 4
+    assert main(["verify", str(archive), "--rerun", "--yes"]) == 4
     message = capsys.readouterr().err
     assert "inputs/dem/tile_0_0.tif: found an input that is only named" in message
     assert "from https://dem.example/tiles" in message
@@ -186,7 +187,8 @@ def test_shards_processes_and_paths_change_no_result_in_an_archive(archive, othe
 
 def test_a_re_run_elsewhere_gives_every_value_again(otherwise, tiles, tmp_path, capsys):
     archive = shutil.copy(otherwise.folder / ARCHIVE, tmp_path / "tiny.zip")
-    arguments = ["verify", str(archive), "--rerun", "--inputs", str(tiles), "--cores", "2"]
+    arguments = ["verify", str(archive), "--rerun", "--yes", "--inputs", str(tiles)]
+    arguments += ["--cores", "2"]
     assert main(arguments) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert f"environment: the one in use, {sys.executable}, which satisfies its lock file." in out
@@ -203,7 +205,8 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
         "results/tiny/sites/a/features.parquet": ["a"],
         shard: list(pd.read_parquet(made.folder / shard)["site_id"]),
     }
-    arguments = ["verify", str(other), "--rerun", "--inputs", str(tiles), "--targets", *sites]
+    arguments = ["verify", str(other), "--rerun", "--yes", "--inputs", str(tiles)]
+    arguments += ["--targets", *sites]
     assert main(arguments) == 5
     captured = capsys.readouterr()
     assert "files are as they were archived" in captured.out
@@ -215,6 +218,45 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
         for site in ids
         for column in ("elevation_mean_m", "hypsometric_integral")
     )
+
+
+def test_a_study_as_the_readme_lays_it_out_is_archived_without_its_data(workflow, tmp_path):
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    copy_workflow(checkout, workflow)
+    for name in (".gitignore", "CITATION.cff"):
+        shutil.copy(CHECKOUT / name, checkout)
+    git = ["git", "-C", checkout, "-c", "user.name=A", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+
+    data = TinyStudy(checkout / "data", workflow)
+    (checkout / "data/notes.txt").write_text("of no study")
+    (data.folder / "study.yaml").unlink()
+    to_degrees = Transformer.from_crs("EPSG:32611", "EPSG:4326", always_xy=True)
+    rows = [
+        f"{name},{lon:.6f},{lat:.6f},{area},told by the gauge"
+        for name, x, y, area, _ in data.rows[:2]
+        for lon, lat in [to_degrees.transform(x, y)]
+    ]
+    (data.folder / "sites.csv").write_text("\n".join(["name,lon,lat,area_km2,remark", *rows, ""]))
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (configuration,) = re.findall(r"^```yaml\n(study: mine\n.*?)^```$", readme, re.M | re.S)
+    (checkout / "config/mine.yaml").write_text(f"{configuration}shards: 2\n")
+
+    snakemake = [sys.executable, "-m", "snakemake", "archive", "--cores", "2"]
+    snakemake += ["--configfile", "config/mine.yaml"]
+    done = subprocess.run(snakemake, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Study mine: 2 sites, 2 delineated" in done.stderr
+    bag = open_bag(checkout / "results/mine/archive/mine.zip")
+    assert json.loads(bag.read("data/run.json"))["changed"] is None
+    names = {name.removeprefix("data/") for name in bag.entries}
+    assert not [name for name in names if {"inputs", "data"} & set(Path(name).parts)]
+    assert "workflow/config/mine.yaml" not in names
+    contents = {bag.read(name) for name in bag.entries}
+    assert not [path for path in data.folder.rglob("*.*") if path.read_bytes() in contents]
+    assert not any(b"told by the gauge" in content for content in contents)
 
 
 @pytest.mark.skipif(
@@ -231,7 +273,6 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
         shutil.copy2(CHECKOUT / name, clone / name, follow_symlinks=False)
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *command], cwd=clone, check=True)
-    # With the checkout's library, which is that of the clone and compiled.
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT / "scripts")}
     snakemake = [sys.executable, "-m", "snakemake", "archive", "--cores", "2"]
     snakemake += ["--config", "archive={wheels: true}"]
@@ -240,7 +281,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     archive = shutil.move(clone / "results/demo/archive/demo.zip", tmp_path)
     shutil.rmtree(clone)
     nowhere = {"PIP_INDEX_URL": (tmp_path / "nowhere").as_uri(), "PIP_CONFIG_FILE": os.devnull}
-    verify = [sys.executable, "-m", "snakeshed.cli", "verify", archive, "--rerun"]
+    verify = [sys.executable, "-m", "snakeshed.cli", "verify", archive, "--rerun", "--yes"]
     verify += ["--environment", "wheels", "--cores", "2"]
     environment |= nowhere
     done = subprocess.run(
@@ -253,11 +294,11 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     bag = open_bag(archive)
     bag.unpack(tmp_path)
     workflow = tmp_path / "data/workflow"
-    assert prepare(tmp_path / "data", "demo.zip", None) == "demo"
+    assert prepare(tmp_path / "data", "demo.zip", None, tmp_path / "archived").study == "demo"
     for link in ("nautilus", "dask"):
         assert (workflow / link / "config.yaml").samefile(
             workflow / "profiles" / link / "config.yaml"
         )
-    assert os.access(workflow / ".ci/run", os.X_OK)
+    assert not (workflow / ".ci").exists()
     run = yaml.safe_load((tmp_path / "data/run.json").read_text())
     assert run["wheels"]["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -1,7 +1,7 @@
 """An archive as a file: a BagIt bag (RFC 8493) in a ZIP, written byte for byte the same each time.
 
 Reading trusts nothing: names, kinds and sizes of all entries are judged before a byte of them is
-unpacked, and nothing of an archive is run here.
+unpacked, every file is read in pieces, and nothing of an archive is run here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ import re
 import shutil
 import stat
 import zipfile
-import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from snakeshed.archive.entry_names import collisions, quoted, shown, unportable, unsafe
+from snakeshed.archive.zip_layout import (
+    DAMAGED,
+    LARGEST_DIRECTORY,
+    MOST_ENTRIES,
+    directory_faults,
+    entry_faults,
+)
 from snakeshed.errors import ArchiveError
 
 _BLOCK = 1 << 20
@@ -26,10 +34,24 @@ _MANIFEST, _TAG_MANIFEST = "manifest-sha256.txt", "tagmanifest-sha256.txt"
 _TAGS = ("bagit.txt", "bag-info.txt", _MANIFEST)
 # ZIP has no earlier date.
 _FIRST_DATE = 315_532_800
-_MOST_ENTRIES = 1_000_000
 # No study packs better than this as a whole; small archives may.
 _MOST_RATIO, _SMALL = 200, 1 << 30
-_MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_MANIFEST_LINE = re.compile(rb"([0-9a-f]{64})  ([^\r\n]+)")
+# What a manifest may take: as many entries as a ZIP may have, with names of ordinary length. Its
+# tags are few and short.
+_LARGEST = {
+    _MANIFEST: LARGEST_DIRECTORY,
+    _TAG_MANIFEST: 1 << 20,
+    "bagit.txt": 1 << 10,
+    "bag-info.txt": 1 << 20,
+}
+_LONGEST_LINE, _LINES_BLOCK = 8 << 10, 64 << 10
+_BYTES_PER_FILE = 80
+_LARGEST_READ = 64 << 20
+# RFC 8493, 2.1.3: these characters of a name, and no others, are written as %XX.
+_WRITTEN = {"%": "%25", "\n": "%0A", "\r": "%0D"}
+# Compression options, sizes behind the content, and names in UTF-8.
+_KNOWN_FLAGS = 0x806 | 0x8
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Of Unix, where ZIP keeps the kind of a file; that of DOS has the low bits.
 _UNIX, _KIND_SHIFT = 3, 16
@@ -60,7 +82,13 @@ def write_bag(
         The one folder in it.
     executable : collection of str
         Names of those that are programs.
+
+    Raises
+    ------
+    ArchiveError
+        A name cannot be unpacked everywhere, or there are more files than an archive can have.
     """
+    _check_names(root, payload)
     moment = datetime.fromtimestamp(max(when, _FIRST_DATE), UTC)
     digests: dict[str, str] = {}
     size = 0
@@ -97,6 +125,48 @@ def write_bag(
         add(_TAG_MANIFEST, tags[_TAG_MANIFEST])
 
 
+def _check_names(root: str, payload: Collection[str]) -> None:
+    """Refuse what `open_bag` would refuse."""
+    found = ""
+    for name in (root, *payload):
+        if fault := unsafe(name) or unportable(name):
+            found = f"{quoted(name)}, {fault}"
+            break
+    else:
+        found = next(iter(collisions(payload)), "")
+    # What the directory and the manifest have of each file.
+    size = sum(len(name.encode(errors="replace")) + len(root) + _BYTES_PER_FILE for name in payload)
+    if not found and (len(payload) + len(_TAGS) + 1 > MOST_ENTRIES or size > LARGEST_DIRECTORY):
+        found = f"{len(payload):,} files with {size:,} bytes of names"
+    if found:
+        raise ArchiveError(
+            f"the archive {root}",
+            found,
+            f"at most {MOST_ENTRIES:,} files with names that every system can unpack",
+            "Rename the file or the study.",
+        )
+
+
+class UntrustedArchive(ArchiveError):
+    """An archive that snakeshed did not make, or not like this; nothing of it may be used.
+
+    Parameters
+    ----------
+    archive : str
+        The file.
+    found : str
+        What is wrong with it.
+    """
+
+    def __init__(self, archive: str, found: str) -> None:
+        super().__init__(
+            shown(archive),
+            found,
+            "an archive as snakeshed makes it: plain files within one folder",
+            "Nothing of it was run, and nothing is kept of it. Do not trust this one.",
+        )
+
+
 @dataclass(frozen=True)
 class Bag:
     """A bag whose entries may be unpacked, if not yet one whose content is right.
@@ -116,7 +186,9 @@ class Bag:
     entries: Mapping[str, int]
 
     def read(self, name: str) -> bytes:
-        """Read a file of the bag whole."""
+        """Read a small file of the bag whole."""
+        if self.entries[name] > _LARGEST_READ:
+            raise UntrustedArchive(str(self.path), f"{self.entries[name]:,} bytes in {shown(name)}")
         with zipfile.ZipFile(self.path) as archive:
             return archive.read(f"{self.root}/{name}")
 
@@ -125,20 +197,29 @@ class Bag:
         needed, free = sum(self.entries.values()), shutil.disk_usage(folder).free
         if needed > free:
             raise ArchiveError(
-                str(self.path),
+                shown(self.path),
                 f"{needed:,} bytes to unpack",
                 f"at most the {free:,} that are free in {folder}",
                 "Make room, or set TMPDIR to a folder with more.",
             )
-        with zipfile.ZipFile(self.path) as archive:
-            for name in self.entries:
-                mode = archive.getinfo(f"{self.root}/{name}").external_attr >> _KIND_SHIFT
-                target = folder.joinpath(*PurePosixPath(name).parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(f"{self.root}/{name}") as source, target.open("xb") as into:
-                    shutil.copyfileobj(source, into, _BLOCK)
-                if mode & stat.S_IXUSR:
-                    target.chmod(0o755)
+        name = self.root
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in self.entries:
+                    mode = archive.getinfo(f"{self.root}/{name}").external_attr >> _KIND_SHIFT
+                    target = folder.joinpath(*PurePosixPath(name).parts)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(f"{self.root}/{name}") as source, target.open("xb") as into:
+                        shutil.copyfileobj(source, into, _BLOCK)
+                    if mode & stat.S_IXUSR:
+                        target.chmod(0o755)
+        except DAMAGED as error:
+            raise ArchiveError(
+                shown(self.path),
+                f"no way to unpack {shown(name)} ({shown(error)})",
+                f"a folder for files of any name, with room for them: {folder}",
+                "Set TMPDIR to another folder.",
+            ) from None
 
 
 def open_bag(path: str | Path) -> Bag:
@@ -147,33 +228,36 @@ def open_bag(path: str | Path) -> Bag:
     Raises
     ------
     ArchiveError
-        It is no whole ZIP file, or has an entry that leaves its folder, is a link, is there
-        twice, or is larger than any study's.
+        It is no whole ZIP file.
+    UntrustedArchive
+        It has an entry that leaves its folder, is a link, is there twice, has a name that means
+        another file elsewhere, or is larger than any study's; or bytes that belong to no entry.
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ArchiveError(
-            str(path),
-            f"no whole ZIP file ({error})",
-            "an archive that snakeshed made",
-            "It may have been cut off on its way: fetch it again, and compare its size.",
-        ) from None
-    for fault in _faults(entries, path.stat().st_size):
-        raise ArchiveError(
-            str(path),
-            fault,
-            "plain files within one folder",
-            "Nothing of it was unpacked. Snakeshed makes no such archive: do not trust this one.",
-        )
+        if not path.is_file():
+            raise zipfile.BadZipFile("there is no such file")
+        faults = directory_faults(path)
+        if not faults:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                faults = list(islice(_faults(entries, path.stat().st_size), 1))
+                faults = faults or entry_faults(path, entries, archive.start_dir)
+    except DAMAGED as error:
+        raise _not_whole(path, error) from None
+    if faults:
+        raise UntrustedArchive(str(path), faults[0])
     root = entries[0].filename.split("/")[0] if entries else ""
     files = {
         entry.filename.removeprefix(f"{root}/"): entry.file_size
         for entry in entries
         if not entry.is_dir()
     }
+    for name, largest in _LARGEST.items():
+        if files.get(name, 0) > largest:
+            raise UntrustedArchive(
+                str(path), f"{files[name]:,} bytes in {name}, which takes {largest:,} at most"
+            )
     return Bag(path, root, files)
 
 
@@ -185,37 +269,98 @@ def bag_faults(bag: Bag) -> list[str]:
     list of str
         A sentence for each file that is missing, too many, or not what it was; none if all is
         well.
+
+    Raises
+    ------
+    UntrustedArchive
+        A manifest cannot be read as one.
     """
     faults = [f"{name}: missing" for name in (*_TAGS, _TAG_MANIFEST) if name not in bag.entries]
     if faults:
         return faults
-    promised: dict[str, str] = {}
-    with zipfile.ZipFile(bag.path) as archive:
-        for manifest in (_TAG_MANIFEST, _MANIFEST):
-            try:
-                text = archive.read(f"{bag.root}/{manifest}").decode()
-            except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
-                return [f"{manifest}: cannot be read ({error})"]
-            for line in text.splitlines():
-                found = _MANIFEST_LINE.fullmatch(line)
-                if found is None:
-                    return [f"{manifest}: {line[:100]!r} is no checksum with a name"]
-                promised[found[2]] = found[1]
-        for name in sorted(promised.keys() | bag.entries.keys() - {_TAG_MANIFEST}):
-            if name not in bag.entries:
-                faults.append(f"{name}: missing")
-            elif name not in promised:
-                faults.append(f"{name}: in no manifest")
-            else:
-                try:
-                    with archive.open(f"{bag.root}/{name}") as file:
-                        digest = _digest(file)
-                except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                    faults.append(f"{name}: cannot be read ({error})")
-                else:
-                    if digest != promised[name]:
-                        faults.append(f"{name}: not the bytes that were archived")
+    try:
+        with zipfile.ZipFile(bag.path) as archive:
+            promised = _promised(bag, archive)
+            for name in sorted(promised.keys() | bag.entries.keys() - {_TAG_MANIFEST}):
+                if name not in bag.entries:
+                    faults.append(f"{shown(name)}: missing")
+                elif name not in promised:
+                    faults.append(f"{shown(name)}: in no manifest")
+                elif fault := _content_fault(bag, archive, name, promised[name]):
+                    faults.append(f"{shown(name)}: {fault}")
+    except DAMAGED as error:
+        raise _not_whole(bag.path, error) from None
     return faults
+
+
+def _promised(bag: Bag, archive: zipfile.ZipFile) -> dict[str, str]:
+    """Read checksums by name from both manifests."""
+    promised: dict[str, str] = {}
+    for manifest in (_TAG_MANIFEST, _MANIFEST):
+        try:
+            with archive.open(f"{bag.root}/{manifest}") as file:
+                for digest, name in _promises(file, manifest):
+                    if promised.setdefault(name, digest) != digest:
+                        raise ValueError(f"two checksums for {name}")
+        except DAMAGED as error:
+            raise UntrustedArchive(
+                str(bag.path), f"no manifest in {manifest} ({shown(error)})"
+            ) from None
+    return promised
+
+
+def _content_fault(bag: Bag, archive: zipfile.ZipFile, name: str, promised: str) -> str:
+    try:
+        with archive.open(f"{bag.root}/{name}") as file:
+            digest = _digest(file)
+    except DAMAGED as error:
+        return f"cannot be read ({shown(error)})"
+    return "" if digest == promised else "not the bytes that were archived"
+
+
+def _not_whole(path: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(
+        shown(path),
+        f"no whole ZIP file ({shown(error)})",
+        "an archive that snakeshed made",
+        "It may have been cut off on its way: fetch it again, and compare its size.",
+    )
+
+
+def _promises(file: BinaryIO, manifest: str) -> Iterator[tuple[str, str]]:
+    """Yield checksum and name of each line of a manifest, which need not be a valid one."""
+    of_payload = manifest == _MANIFEST
+    for number, line in enumerate(lines(file), 1):
+        found = _MANIFEST_LINE.fullmatch(line)
+        if found is None:
+            raise ValueError(f"line {number}: {line[:100]!r} is no checksum with a name")
+        name = _read_name(found[2].decode())
+        if name.startswith("data/") != of_payload:
+            raise ValueError(f"line {number}: {name} belongs to another manifest")
+        if number > MOST_ENTRIES:
+            raise ValueError(f"more than {MOST_ENTRIES:,} lines")
+        yield found[1].decode(), name
+
+
+def lines(file: BinaryIO, longest: int = _LONGEST_LINE) -> Iterator[bytes]:
+    """Yield the lines of a file, which may be endless, without their ends.
+
+    Only LF and CR LF end a line: characters such as U+2028 can be part of a name.
+
+    Raises
+    ------
+    ValueError
+        A line is longer than `longest` bytes.
+    """
+    rest = b""
+    while block := file.read(_LINES_BLOCK):
+        *whole, rest = (rest + block).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r")
+        if len(rest) > longest:
+            raise ValueError(f"a line of more than {longest:,} bytes")
+    if rest:
+        yield rest.removesuffix(b"\r")
 
 
 def sha256_of(path: str | Path) -> str:
@@ -241,34 +386,39 @@ def _blocks(content: Path | bytes) -> Iterator[bytes]:
 
 
 def _manifest(digests: Mapping[str, str]) -> bytes:
-    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+    return "".join(f"{digests[name]}  {_written_name(name)}\n" for name in sorted(digests)).encode()
 
 
-def _faults(entries: list[zipfile.ZipInfo], size: int) -> Iterator[str]:
+def _written_name(name: str) -> str:
+    return "".join(_WRITTEN.get(sign, sign) for sign in name)
+
+
+def _read_name(written: str) -> str:
+    return re.sub("%(25|0[AaDd])", lambda found: bytes.fromhex(found[1]).decode("ascii"), written)
+
+
+def _faults(entries: Sequence[zipfile.ZipInfo], size: int) -> Iterator[str]:
     """Yield why the entries of a ZIP file of `size` bytes are not to be unpacked."""
-    if len(entries) > _MOST_ENTRIES:
-        yield f"{len(entries):,} entries"
-    seen: set[str] = set()
     for entry in entries:
         name = entry.filename
-        parts = name.removesuffix("/").split("/")
+        bare = name.removesuffix("/")
         kind = stat.S_IFMT(entry.external_attr >> _KIND_SHIFT)
-        # What ZIP readers of other systems take for a separator, a drive or the name's end.
-        if any(part in {"", ".", ".."} for part in parts) or re.search(r"[\\:\x00-\x1f]", name):
-            yield f"the entry {name!r}, which leaves its folder or has no plain name"
-        if "\0" in entry.orig_filename:
-            yield f"the entry {entry.orig_filename!r}, which has no plain name"
-        if len(parts) < 2 and not entry.is_dir():
-            yield f"the entry {name!r} outside of the one folder"
-        if parts[0] != entries[0].filename.split("/")[0]:
-            yield f"the entry {name!r} outside of the one folder"
+        if entry.orig_filename != name:
+            yield f"the entry {quoted(entry.orig_filename)}, which has no plain name"
+        if fault := unsafe(bare) or unportable(bare):
+            yield f"the entry {quoted(name)}, {fault}"
+        if "/" not in bare and not entry.is_dir():
+            yield f"the entry {quoted(name)} outside of the one folder"
+        if name.split("/")[0] != entries[0].filename.split("/")[0]:
+            yield f"the entry {quoted(name)} outside of the one folder"
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            yield f"the entry {name!r}, a link or a device"
-        if entry.flag_bits & 1 or entry.compress_type not in _METHODS:
-            yield f"the entry {name!r}, encrypted or packed in an unusual way"
-        if name.casefold() in seen:
-            yield f"the entry {name!r} twice"
-        seen.add(name.casefold())
+            yield f"the entry {quoted(name)}, a link or a device"
+        if entry.flag_bits & ~_KNOWN_FLAGS or entry.compress_type not in _METHODS:
+            yield f"the entry {quoted(name)}, encrypted or packed in an unusual way"
+        if (entry.is_dir() and entry.file_size) or entry.comment:
+            yield f"the entry {quoted(name)} with bytes that are not unpacked"
+    for fault in collisions(entry.filename for entry in entries):
+        yield f"the entry {fault}"
     unpacked = sum(entry.file_size for entry in entries)
     if sum(entry.compress_size for entry in entries) > size:
         yield "entries that overlap"

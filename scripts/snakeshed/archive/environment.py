@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from snakeshed.archive.lock_file import Pin, needed_to_run, read_lock, unlocked
+from snakeshed.archive.entry_names import shown
+from snakeshed.archive.lock_file import LARGEST_LOCK, Pin, needed_to_run, read_lock, unlocked
+from snakeshed.archive.sandbox import Surroundings
 from snakeshed.errors import ArchiveError
 
 LOCK = "envs/requirements.lock"
@@ -54,7 +56,9 @@ def pack_wheels(lock: str, folder: str | Path) -> list[Path]:
     return sorted(Path(folder).glob("*.whl"))
 
 
-def python_for(workflow: Path, wheels: Path, folder: Path, choice: str) -> tuple[str, str]:
+def python_for(
+    workflow: Path, wheels: Path, folder: Path, choice: str, surroundings: Surroundings
+) -> tuple[str, str]:
     """Find a Python whose packages satisfy a lock file, or make it.
 
     Parameters
@@ -69,6 +73,8 @@ def python_for(workflow: Path, wheels: Path, folder: Path, choice: str) -> tuple
         "this" is the environment of this process, whatever is in it; "auto" is that if it
         satisfies the lock file, else one of the wheels if they suit this Python, else one of the
         package index.
+    surroundings : Surroundings
+        Where pip runs: packages of the index that are not built yet run code meanwhile.
 
     Returns
     -------
@@ -89,7 +95,7 @@ def python_for(workflow: Path, wheels: Path, folder: Path, choice: str) -> tuple
             "the lock file of its environment",
             "Make the archive from a whole checkout.",
         )
-    pins = needed_to_run(read_lock((workflow / LOCK).read_text(encoding="utf-8")))
+    pins = needed_to_run(read_lock(_lock_text(workflow / LOCK)))
     different = unlocked(pins)
     if choice == "this" or (choice == "auto" and not different):
         state = (
@@ -102,12 +108,12 @@ def python_for(workflow: Path, wheels: Path, folder: Path, choice: str) -> tuple
     if choice == "auto":
         tried.append(f"the one in use differs ({_few(different)})")
     if choice != "index":
-        fault = _make(folder, pins, wheels) if wheels.is_dir() else "there are none"
+        fault = _make(folder, pins, wheels, surroundings) if wheels.is_dir() else "there are none"
         if not fault:
             return _python_of(folder), _because("a new one of the archive's wheels", tried)
         tried.append(f"of the archive's wheels: {fault}")
     if choice != "wheels":
-        fault = _make(folder, pins, None)
+        fault = _make(folder, pins, None, surroundings)
         if not fault:
             return _python_of(folder), _because("a new one of the package index", tried)
         tried.append(f"of the package index: {fault}")
@@ -120,22 +126,57 @@ def python_for(workflow: Path, wheels: Path, folder: Path, choice: str) -> tuple
     )
 
 
-def _make(folder: Path, pins: Sequence[Pin], wheels: Path | None) -> str:
+def _lock_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_LOCK + 1)
+        if len(content) > LARGEST_LOCK:
+            raise ValueError(f"more than {LARGEST_LOCK:,} bytes")
+        return content.decode()
+    except (OSError, ValueError) as error:
+        raise ArchiveError(
+            "the archived workflow",
+            f"a file {LOCK} that cannot be read ({shown(error)})",
+            "the lock file of its environment",
+            "Run it in the environment of a checkout: unpack the archive, and judge it first.",
+        ) from None
+
+
+def _make(
+    folder: Path, pins: Sequence[Pin], wheels: Path | None, surroundings: Surroundings
+) -> str:
     """Make an environment; return what went wrong, or nothing."""
-    fault = _run([sys.executable, "-m", "venv", "--clear", folder])
-    if fault:
-        return fault
-    wanted = folder / "wanted.txt"
+    folder.mkdir()
+    wanted = folder.with_name(f"{folder.name}.txt")
     if wheels is None:
         text, options = _with_checksums(pins), ["--require-hashes"]
     else:
         # The bag's manifest has their checksums; one that pip built has none in the lock file.
+        # Wheels run no code while pip installs them.
         text = "".join(f"{pin.name}=={pin.version}\n" for pin in pins)
-        options = ["--no-index", "--find-links", wheels]
+        options = ["--no-index", "--only-binary", ":all:", "--find-links", str(wheels)]
     wanted.write_text(text, encoding="utf-8")
-    return _run(
-        [_python_of(folder), *_PIP, "install", "--no-deps", *options, "--requirement", wanted]
-    )
+    install = [_python_of(folder), *_PIP, "install", "--no-cache-dir", "--no-deps", *options]
+    fault = ""
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [*install, "--requirement", str(wanted)],
+    ):
+        status, output = surroundings.run(
+            command,
+            start=folder,
+            variables=surroundings.variables(for_pip=wheels is None),
+            writable=[folder],
+            readable=[wanted, *([] if wheels is None else [wheels])],
+            network=wheels is None,
+        )
+        if status:
+            fault = _reason(output, status)
+            break
+    wanted.unlink()
+    if fault:
+        shutil.rmtree(folder, ignore_errors=True)
+    return fault
 
 
 def _python_of(folder: Path) -> str:
@@ -165,8 +206,10 @@ def _run(command: Sequence[str | Path], **more: str) -> str:
         )
     except OSError as error:
         return str(error)
-    if done.returncode == 0:
-        return ""
-    said = (done.stderr or done.stdout).strip().splitlines() or [f"status {done.returncode}"]
+    return _reason(done.stderr or done.stdout, done.returncode) if done.returncode else ""
+
+
+def _reason(output: str, status: int) -> str:
+    said = output.strip().splitlines() or [f"status {status}"]
     errors = [line for line in said if line.startswith("ERROR: ")]
-    return (errors or said)[-1].strip().removeprefix("ERROR: ")
+    return shown((errors or said)[-1].strip().removeprefix("ERROR: "))

@@ -19,6 +19,8 @@ from snakeshed.study.configuration import PUBLICATION
 from snakeshed.terrain.dem import dem_files
 
 FOLDER = "inputs"
+FBFM40 = "b6d281f5dca7e49968156103f1e3fec45d1910330eb078fc299f5741b4e7a76c"
+"""SHA-256 of config/fbfm40.csv: a published table, so that every archive may hold it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ArchivedInput:
         As the configuration has them.
     included : bool
         Whether the archive holds it.
+    source : str
+        Where it is on this machine; the archive does not say so.
     """
 
     key: str
@@ -47,10 +51,11 @@ class ArchivedInput:
     url: str | None
     licence: str | None
     included: bool
+    source: str
 
     def as_dict(self) -> dict:
-        """Return it for JSON."""
-        return asdict(self)
+        """Return what the archive says of it, for JSON."""
+        return {key: value for key, value in asdict(self).items() if key != "source"}
 
 
 def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str, Path | bytes]]:
@@ -77,7 +82,8 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     Raises
     ------
     ArchiveError
-        A file's name cannot be that of an archive's entry.
+        A file's name cannot be that of an archive's entry, or a file may be passed on by one key
+        and not by another.
     """
     moved = copy.deepcopy(dict(study))
     inputs: list[ArchivedInput] = []
@@ -91,16 +97,18 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         for file, place in places.items():
             is_vrt = file.lower().endswith(".vrt")
             content = relative_vrt(os.path.normpath(file), normal) if is_vrt else None
-            included = told["redistribute"] or is_vrt
+            digest = sha256_of(file) if content is None else hashlib.sha256(content).hexdigest()
+            included = told["redistribute"] or is_vrt or digest == FBFM40
             inputs.append(
                 ArchivedInput(
                     key,
                     place,
                     Path(file).stat().st_size if content is None else len(content),
-                    sha256_of(file) if content is None else hashlib.sha256(content).hexdigest(),
+                    digest,
                     told["url"],
                     told["licence"],
                     included,
+                    file,
                 )
             )
             if included:
@@ -121,7 +129,22 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         if "table" in layer:
             places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
             there["table"] = places[layer["table"]]
+    _check_agreement(inputs)
     return moved, inputs, sources
+
+
+def _check_agreement(inputs: Iterable[ArchivedInput]) -> None:
+    """See that no file may be passed on by one key and not by another."""
+    withheld = {os.path.realpath(each.source): each.key for each in inputs if not each.included}
+    for each in inputs:
+        other = withheld.get(os.path.realpath(each.source))
+        if each.included and other is not None:
+            raise ArchiveError(
+                each.source,
+                f"redistribute: true in {each.key} and false in {other}",
+                "one answer for a file",
+                "Set redistribute to the same value in both.",
+            )
 
 
 def _moved(raster: str, places: Mapping[str, str]) -> str:

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from snakeshed.errors import ArchiveError
+
 DEVELOPMENT = "envs/development.in"
 """What asks for packages that no run needs."""
 
-_ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)\s*(?:;\s*([^\\]+?))?\s*(?:\\|$)")
-_VIA = re.compile(r"^    #(?: via)?(?: +(-r \S+|\S+))?$", re.MULTILINE)
+LARGEST_LOCK = 8 << 20
+_LONGEST_LINE, _MOST_PINS = 4096, 20_000
+# A name and version, where they apply, and checksums in the lines that follow. Nothing else may
+# reach pip: a line such as --index-url would send it elsewhere.
+_PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9.!+_-]+)")
+_CHECKSUM = re.compile(r"    --hash=sha256:[0-9a-f]{2,64}")
+_VIA = re.compile(r"    #(?: via)?(?: +(-r \S+|\S+))?")
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,24 @@ class Pin:
     text: str
 
     def applies(self) -> bool:
-        """Whether it is for this Python on this machine."""
-        from packaging.markers import Marker
+        """Whether it is for this Python on this machine.
 
-        return not self.marker or Marker(self.marker).evaluate()
+        Raises
+        ------
+        ArchiveError
+            The marker is none.
+        """
+        from packaging.markers import InvalidMarker, Marker, UndefinedComparison
+
+        try:
+            return not self.marker or Marker(self.marker).evaluate()
+        except (InvalidMarker, UndefinedComparison, ValueError, KeyError, RecursionError):
+            raise ArchiveError(
+                f"the lock file, {self.name}",
+                f"the condition {self.marker[:100]!r}",
+                "one of PEP 508, such as python_full_version < '3.12'",
+                "Write the lock file with the command at its top.",
+            ) from None
 
 
 def read_lock(text: str) -> list[Pin]:
@@ -51,15 +71,42 @@ def read_lock(text: str) -> list[Pin]:
     ----------
     text : str
         As ``uv pip compile --generate-hashes`` writes it.
+
+    Raises
+    ------
+    ArchiveError
+        A line is none that it writes.
     """
-    pins = []
-    for entry in _ENTRY.split(text):
-        if (found := _PINNED.match(entry)) is None:
+    entries: list[tuple[str, str, str, set[str], list[str]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        bare = line.removesuffix("\\").rstrip(" ")
+        if len(line) > _LONGEST_LINE or len(entries) > _MOST_PINS:
+            raise _no_lock(number, line)
+        if not bare or line.startswith("#"):
             continue
-        told = frozenset(who for who in _VIA.findall(entry) if who)
-        lines = [line for line in entry.splitlines() if line and not line.lstrip().startswith("#")]
-        pins.append(Pin(found[1], found[2], found[3] or "", told, "\n".join(lines)))
-    return pins
+        if entries and _CHECKSUM.fullmatch(bare):
+            entries[-1][4].append(line)
+        elif entries and (via := _VIA.fullmatch(bare)):
+            entries[-1][3].update({via[1]} - {None})
+        else:
+            pinned, _, marker = bare.partition(";")
+            if (found := _PINNED.fullmatch(pinned.rstrip(" "))) is None:
+                raise _no_lock(number, line)
+            entries.append((found[1], found[2], marker.strip(), set(), [line]))
+    return [
+        Pin(name, version, marker, frozenset(wanted_by), "\n".join(lines))
+        for name, version, marker, wanted_by, lines in entries
+    ]
+
+
+def _no_lock(number: int, line: str) -> ArchiveError:
+    return ArchiveError(
+        f"the lock file, line {number}",
+        repr(line[:100]),
+        "a package with one version, its checksums, or a comment",
+        "Write the lock file with the command at its top.",
+    )
 
 
 def needed_to_run(pins: Sequence[Pin]) -> list[Pin]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
@@ -23,9 +24,12 @@ from snakeshed.atomic import atomic
 from snakeshed.errors import ArchiveError
 from snakeshed.jobs.benchmark import read_benchmark
 
+log = logging.getLogger(__name__)
+
 CONFIGURATION = "configuration.yaml"
 INPUTS = "inputs.json"
 LINKS = "workflow-links.json"
+OBSERVATIONS = "observations.parquet"
 RUN = "run.json"
 WHEELS = "wheels"
 
@@ -82,8 +86,8 @@ def write_archive(
     Raises
     ------
     ArchiveError
-        The workflow differs from its commit, a name cannot be archived, or packages that the
-        archive is to hold cannot be had.
+        The workflow differs from its commit, a name cannot be archived, packages that the
+        archive is to hold cannot be had, or `redistribute` contradicts itself.
     """
     # Beside the archive, where there is room for it; what a killed job left goes first.
     scratch = Path(output).with_suffix(".wheels")
@@ -102,14 +106,17 @@ def _write_archive(
     scratch: Path,
     before_naming: Callable[[], None],
 ) -> list[ArchivedInput]:
-    source = workflow_source(workflow, study["archive"]["changed"])
     moved, inputs, sources = archive_inputs(study)
+    source = workflow_source(workflow, study["archive"]["changed"], inputs)
+    if source.left_out:
+        log.info("not part of the workflow, so not in the archive: %s", ", ".join(source.left_out))
+    results = [name for name in run.files if _may_be_passed_on(name, study, run)]
     begun, ended = _period(run.files)
     payload: dict[str, Path | bytes] = {
         f"workflow/{name}": content for name, content in source.files.items()
     }
     payload |= sources
-    payload |= {Path(name).as_posix(): Path(name) for name in run.files}
+    payload |= {Path(name).as_posix(): Path(name) for name in results}
     payload[CONFIGURATION] = yaml.safe_dump(moved, sort_keys=False, allow_unicode=True).encode()
     payload["configuration-as-run.yaml"] = yaml.safe_dump(
         dict(study), sort_keys=False, allow_unicode=True
@@ -120,7 +127,7 @@ def _write_archive(
         {
             "study": study["study"],
             "commit": source.commit,
-            "changed": bool(source.difference) or None,
+            "changed": source.changed or None,
             "versions": dict(run.versions),
             "image": run.image,
             "wheels": _machine() if study["archive"]["wheels"] else None,
@@ -146,7 +153,7 @@ def _write_archive(
             for name, content in payload.items()
         },
         [CONFIGURATION, *sources],
-        [Path(name).as_posix() for name in run.files],
+        [Path(name).as_posix() for name in results],
         _iso(begun),
         _iso(ended),
         run.versions,
@@ -163,6 +170,11 @@ def _write_archive(
         write_bag(part, payload, told, _when(ended), Path(output).stem, programs)
         before_naming()
     return inputs
+
+
+def _may_be_passed_on(file: str, study: Mapping, run: FinishedRun) -> bool:
+    """Whether a result may: one holds the site table, with all columns."""
+    return study["sites"]["redistribute"] or Path(file) != Path(run.results, OBSERVATIONS)
 
 
 def _when(ended: float) -> int:
@@ -242,6 +254,8 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
         "with `--rerun` it makes the results again from what is here, and compares every value.",
         "",
     ]
+    if not study["sites"]["redistribute"]:
+        lines += [f"`{OBSERVATIONS}` is not in here: it has all columns of the site table.", ""]
     if missing:
         lines += [
             "## Inputs that are not in here",
@@ -272,5 +286,7 @@ def _state(source: WorkflowSource) -> str:
     if source.commit is None:
         return "as it stood, without git"
     if source.difference:
-        return f"commit `{source.commit}` with the changes in `workflow.diff`"
+        return f"commit `{source.commit}` with changes, those of its files in `workflow.diff`"
+    if source.changed:
+        return f"commit `{source.commit}` with new files"
     return f"as committed (`{source.commit}`)"

@@ -26,6 +26,7 @@ from snakeshed.backends.dask_worker import sealed, versions
 from snakeshed.backends.given_memory import LEAST_WORKER_BYTES
 from snakeshed.backends.local import Backend, Result, Task
 from snakeshed.errors import ClusterError
+from snakeshed.jobs.digest import PACKAGE
 
 log = logging.getLogger(__name__)
 
@@ -491,5 +492,6 @@ def _other_versions(
         where,
         ", ".join(f"{name} {known.get(name, 'missing')}" for name in differ),
         ", ".join(f"{name} {value}" for name, value in ours if name in differ) + ", as in this job",
-        f"Give all of them one environment and one checkout, restart the workers, and {_AGAIN}",
+        f"Give all of them one environment and one checkout (PYTHONPATH={PACKAGE.parent}), "
+        f"restart the workers, and {_AGAIN}",
     )

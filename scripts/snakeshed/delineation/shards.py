@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from snakeshed.delineation.pyramid import PatchPyramid, shard_name, shard_of
+from snakeshed.delineation.pyramid import Patch, PatchPyramid, shard_name, shard_of
 from snakeshed.errors import TerrainError
+from snakeshed.progress import counted
 from snakeshed.raster.crs import transformer
 from snakeshed.terrain.index import TerrainIndex, near_a_tile, tiles_under
 
@@ -29,6 +29,11 @@ COLUMNS = {
 # CPUs may differ in, finer than any survey.
 _PROJECTED_DECIMALS = 3
 _GEOGRAPHIC_DECIMALS = 8
+
+# Cells along the side of a piece of the lattice whose sites are looked for together.
+_BLOCK = 256
+# Rows and columns beyond this are no place on Earth.
+_FARTHEST = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,40 +65,57 @@ def split(
     list of Shard
         One for each name, in order. A shard's content depends on its own sites alone.
     """
-    placed = _place(sites, index, pyramid)
-    # Sites without a place have no patch; together they go to one shard.
-    patches = placed["patch"].fillna("")
-    number = np.array([shard_of(patch, shards) for patch in patches], np.int64)
+    placed = _place(sites, index, pyramid).sort_values("site_id", ignore_index=True)
+    rows = placed.groupby(_shard_numbers(placed, shards)).indices
+    nobody, nothing = placed.iloc[:0], index.subset(())
     result = []
     for shard in range(shards):
-        own = placed[number == shard].sort_values("site_id", ignore_index=True)
-        tiles = _tiles(own, index, pyramid)
-        result.append(Shard(shard_name(shard, shards), own, index.subset(tiles)))
+        name = shard_name(shard, shards)
+        if shard not in rows:
+            result.append(Shard(name, nobody, nothing))
+            continue
+        own = placed.iloc[rows[shard]].reset_index(drop=True)
+        result.append(Shard(name, own, index.subset(_tiles(own, index, pyramid))))
     return result
 
 
-def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> Iterator[bool]:
-    """Tell of one site after the other whether the DEM has a tile within a radius of it.
+def shards_with_sites(
+    sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
+) -> int:
+    """Return how many of the shards that `split` makes have sites."""
+    return len(np.unique(_shard_numbers(_place(sites, index, pyramid), shards)))
+
+
+def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np.ndarray:
+    """Tell of each site whether the DEM has a tile within a radius of it.
 
     Parameters
     ----------
     sites : pandas.DataFrame
-        ``sites.parquet``: site_id, x, y, crs.
+        ``sites.parquet``: x, y, crs.
     index : TerrainIndex
         Of the whole DEM.
     radius_m : float
         ``snap.radius_m``: how far from a site its outlet may be.
 
-    Yields
-    ------
-    bool
+    Returns
+    -------
+    numpy.ndarray of bool
         False for a site that will be a row with ``outside_dem``.
     """
-    for site in sites.itertuples():
-        yield _reaches(index, site.site_id, site.x, site.y, site.crs, radius_m)
+    x, y = _in_terrain_crs(sites, index)
+    has_place = np.isfinite(x) & np.isfinite(y)
+    x = index.turned(x)
+    reached = np.zeros(len(sites), bool)
+    reached[has_place] = _on_tiles(index, x[has_place], y[has_place])
+    beside = np.flatnonzero(has_place & ~reached).tolist()
+    doing = "looking for the DEM near sites beside it"
+    for site in counted(beside, doing, len(beside), "sites"):
+        reached[site] = near_a_tile(index, float(x[site]), float(y[site]), radius_m)
+    return reached
 
 
-def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> None:
+def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np.ndarray:
     """Refuse a DEM that not one site lies on or near.
 
     Parameters
@@ -105,13 +127,19 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> No
     radius_m : float
         ``snap.radius_m``.
 
+    Returns
+    -------
+    numpy.ndarray of bool
+        From `within_reach`.
+
     Raises
     ------
     TerrainError
         There is none within reach, although there are sites.
     """
-    if sites.empty or any(within_reach(sites, index, radius_m)):
-        return
+    reached = within_reach(sites, index, radius_m)
+    if sites.empty or reached.any():
+        return reached
     exchanged = sites[sites["lon"].abs() <= 90]
     exchanged = exchanged.assign(x=exchanged["lat"], y=exchanged["lon"], crs="EPSG:4326")
     count = "the only site not" if len(sites) == 1 else f"not one of {len(sites):,} sites"
@@ -128,14 +156,49 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> No
     )
 
 
-def _reaches(
-    index: TerrainIndex, site_id: str, x: float, y: float, crs: str, radius_m: float
-) -> bool:
-    """Tell whether the DEM has a tile within reach of a site."""
-    x, y = transformer(crs, index.lattice.crs).transform(x, y)
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return False
-    return near_a_tile(index, index.turned(x), y, radius_m)
+def _in_terrain_crs(sites: pd.DataFrame, index: TerrainIndex) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y in the CRS of the terrain; not finite where a site has no place in it."""
+    x, y = sites["x"].to_numpy("float64", copy=True), sites["y"].to_numpy("float64", copy=True)
+    for crs, rows in sites.groupby("crs", sort=False).indices.items():
+        x[rows], y[rows] = _transformed(crs, index.lattice.crs, x[rows], y[rows])
+    return x, y
+
+
+def _transformed(
+    from_crs: str, to_crs: str, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    # Of lists, since pyproj has another way for an array of one number.
+    there = transformer(from_crs, to_crs).transform(x.tolist(), y.tolist())
+    return np.asarray(there[0], np.float64), np.asarray(there[1], np.float64)
+
+
+def _on_tiles(index: TerrainIndex, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Tell of points in the CRS of the terrain whether they lie on a cell of a tile."""
+    source = index.source
+    if not index.is_native:
+        x, y = _transformed(index.lattice.crs, source.crs, x, y)
+    x = index.turned_at_source(x)
+    rows, columns = np.floor((source.y0 - y) / source.dy), np.floor((x - source.x0) / source.dx)
+    countable = np.flatnonzero((np.abs(rows) < _FARTHEST) & (np.abs(columns) < _FARTHEST))
+    rows, columns = rows[countable].astype(np.int64), columns[countable].astype(np.int64)
+    on = np.zeros(len(countable), bool)
+    # Sites near one another are looked for together.
+    blocks = pd.DataFrame({"row": rows // _BLOCK, "column": columns // _BLOCK})
+    groups = blocks.groupby(["row", "column"], sort=False).indices
+    for (row, column), own in counted(groups.items(), "looking for sites on the DEM", what="parts"):
+        for number in index.touching(row * _BLOCK, column * _BLOCK, _BLOCK, _BLOCK):
+            tile = index.tiles[number]
+            on[own] |= (
+                (tile.row <= rows[own])
+                & (rows[own] < tile.row + tile.height)
+                & (tile.column <= columns[own])
+                & (columns[own] < tile.column + tile.width)
+            )
+            if on[own].all():
+                break
+    result = np.zeros(len(x), bool)
+    result[countable] = on
+    return result
 
 
 def _extent(index: TerrainIndex) -> tuple[float, float, float, float] | None:
@@ -159,20 +222,35 @@ def _told(extent: tuple[float, float, float, float] | None) -> str:
 
 
 def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> pd.DataFrame:
+    """Return the columns `COLUMNS` of all sites."""
     lattice = index.lattice
     decimals = _GEOGRAPHIC_DECIMALS if lattice.geographic else _PROJECTED_DECIMALS
-    rows = []
-    for site in sites.itertuples():
-        x, y = transformer(site.crs, lattice.crs).transform(site.x, site.y)
-        area = None if pd.isna(site.reported_area_km2) else float(site.reported_area_km2)
-        level, needs_more = pyramid.start_level(area)
+    areas = sites["reported_area_km2"].astype("float64").tolist()
+    starts = [pyramid.start_level(area) for area in areas]
+    names: dict[Patch, str] = {}
+    xs, ys, patches = [], [], []
+    coordinates = (values.tolist() for values in _in_terrain_crs(sites, index))
+    placing = zip(*coordinates, starts, strict=True)
+    for x, y, (level, _) in counted(placing, "placing sites on the DEM", len(sites), "sites"):
         patch = None
         if math.isfinite(x) and math.isfinite(y):
             x, y = round(float(index.turned_near(x)), decimals), round(y, decimals)
-            patch = pyramid.patch_of(*lattice.cell_of(x, y), level).id
+            own = pyramid.patch_of(*lattice.cell_of(x, y), level)
+            patch = names.setdefault(own, own.id)
         else:
             x = y = math.nan
-        rows.append((site.site_id, x, y, area, level, patch, needs_more))
+        xs.append(x)
+        ys.append(y)
+        patches.append(patch)
+    columns = {
+        "site_id": sites["site_id"].astype("str").to_numpy(),
+        "x": xs,
+        "y": ys,
+        "reported_area_km2": areas,
+        "level": [level for level, _ in starts],
+        "patch": patches,
+        "needs_more": [needs_more for _, needs_more in starts],
+    }
     types = {
         "site_id": "str",
         "x": "float64",
@@ -182,14 +260,26 @@ def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> p
         "patch": "str",
         "needs_more": "bool",
     }
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+    return pd.DataFrame(columns).astype(types)
+
+
+def _shard_numbers(placed: pd.DataFrame, shards: int) -> np.ndarray:
+    """Return the shard of each site."""
+    # Sites without a place have no patch; together they go to one shard.
+    patches = placed["patch"].fillna("")
+    numbers = {patch: shard_of(patch, shards) for patch in patches.unique()}
+    return patches.map(numbers).to_numpy("int64")
 
 
 def _tiles(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
     """Tiles under the sites' patches at every level that they may reach."""
-    patches = {
-        pyramid.patch_of(*index.lattice.cell_of(site.x, site.y), level)
-        for site in sites[sites["patch"].notna()].itertuples()
-        for level in range(site.level, pyramid.levels)
-    }
+    patches: set[Patch] = set()
+    for name in sites["patch"].dropna().unique():
+        patch = Patch.from_id(name)
+        # What is above a patch that is there already is there too.
+        while patch not in patches:
+            patches.add(patch)
+            if patch.level + 1 == pyramid.levels:
+                break
+            patch = pyramid.parent(patch)
     return {tile for patch in patches for tile in tiles_under(index, *pyramid.window(patch))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import sys
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from snakeshed.errors import SnakeshedError
+from snakeshed.errors import SnakeshedError, printable
+from snakeshed.jobs.checkout import check_job
 from snakeshed.jobs.endings import Terminated, in_good_order
 from snakeshed.jobs.machine import machine_error
 
@@ -41,6 +43,7 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     started = time.perf_counter()
     try:
         log.info("%s", title)
+        check_job()
         with in_good_order():
             yield log
         log.info("done in %.2f s", time.perf_counter() - started)
@@ -82,11 +85,28 @@ def _handler(path: str, title: str) -> logging.Handler:
     except OSError as error:
         handler = logging.StreamHandler(sys.stderr)
         handler.setLevel(logging.ERROR)
-        handler.setFormatter(logging.Formatter(f"{title}: %(message)s"))
+        handler.setFormatter(_Printable(f"{_as_format(title)}: %(message)s"))
         handler.handle(_complaint(error, path))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
     return handler
+
+
+def _as_format(title: str) -> str:
+    """Return a title as a part of a log format."""
+    return printable(title).replace("%", "%%")
+
+
+class _Printable(logging.Formatter):
+    """Writes names from tables and files so that they are one line and change no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple):
+            record = copy.copy(record)
+            record.args = tuple(
+                printable(value) if isinstance(value, str) else value for value in record.args
+            )
+        return printable(super().format(record), keep="\n")
 
 
 class _LogFile(logging.FileHandler):
@@ -94,7 +114,7 @@ class _LogFile(logging.FileHandler):
 
     def __init__(self, path: str, title: str) -> None:
         super().__init__(path, mode="w", encoding="utf-8")
-        self._bare = logging.Formatter(f"{title}: %(message)s")
+        self._bare = _Printable(f"{_as_format(title)}: %(message)s")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; show an error also where somebody has removed the log meanwhile."""

@@ -113,7 +113,8 @@ def _digest(path: Path) -> str:
     """Digest of a file and of all kernel files that it imports, at any depth."""
     digest = hashlib.sha256()
     for file in sorted(_with_imports(path)):
-        digest.update(str(file).encode() + b"\0" + _text(file) + b"\0")
+        # Without the place of the library: a copy of it may use what was compiled for the original.
+        digest.update(file.name.encode() + b"\0" + _text(file) + b"\0")
     return digest.hexdigest()
 
 

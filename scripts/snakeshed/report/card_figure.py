@@ -19,7 +19,7 @@ from affine import Affine
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule
-from snakeshed.errors import LayerError
+from snakeshed.errors import LayerError, printable
 from snakeshed.features.fuel import FuelLayer
 from snakeshed.features.layers import NumericLayer, RasterLayer
 from snakeshed.raster.header import gdal_faults
@@ -218,7 +218,7 @@ def card_figure(
     heights = [5.4, *[3.7] * below]
     figure = Figure(figsize=(12.6, sum(heights)), dpi=_DOTS_PER_INCH, facecolor=_PAPER)
     parts = figure.subfigures(1 + below, 1, squeeze=False, height_ratios=heights)[:, 0]
-    name = " ".join(row["site_id"].split())
+    name = printable(" ".join(row["site_id"].split()))
     name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
     title = f"{name}: {kind_in_words(kind_of(row))}"
     parts[0].text(0.01, 0.965, title, fontsize=13, parse_math=False, va="center")

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from snakeshed.errors import printable
+
 _FOLDER = Path(__file__).parent / "pages"
 # Style of all pages; each has more of its own.
 _STYLE = "page.css"
@@ -17,7 +19,7 @@ def page(name: str, values: Mapping) -> str:
     """Fill a template of the folder ``pages``.
 
     Values are escaped, and the browser is told to run and load nothing but what the template
-    brings, so that no value can become code.
+    brings, so that no value can become code. Invisible characters of values are written out.
 
     Parameters
     ----------
@@ -35,6 +37,7 @@ def page(name: str, values: Mapping) -> str:
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -90,6 +93,11 @@ def percent(part: float, whole: float = 1) -> str:
 def words(name: str) -> str:
     """Write a status or a confidence for people: ``outside_dem`` as ``outside DEM``."""
     return name.replace("_", " ").replace("dem", "DEM")
+
+
+def _visible(value: object) -> object:
+    """Return a text without characters that hide or turn what follows; markup of ours as it is."""
+    return printable(value, keep="\n") if type(value) is str else value
 
 
 def _text(name: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from snakeshed.sites.cells import most_frequent, number_in
+from snakeshed.sites.reserved import name_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +40,7 @@ def published_values(observations: pa.Table, column: str) -> dict[str, float]:
         By site: the most frequent number of its rows, the smallest of several such. Sites without
         one are left out.
     """
-    # What has a name of ours is kept under another one; see `snakeshed.sites.prepare`.
-    renamed = f"input_{column}"
-    name = (
-        renamed if column in ("site_id", "row") and renamed in observations.column_names else column
-    )
+    name = name_in(observations, column)
     cells: dict[str, list[float]] = {}
     sites = observations["site_id"].to_pylist()
     for site, cell in zip(sites, observations[name].to_pylist(), strict=True):

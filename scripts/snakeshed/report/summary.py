@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snakeshed.delineation.catchment import STATUSES
+from snakeshed.errors import printable
 from snakeshed.features.layers import Layer, unknown_codes
 from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
@@ -236,7 +237,7 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         f"  {folder}/features.parquet    one row of features per site",
         f"  {folder}/summary.json        this summary",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _layer_lines(summary: Mapping) -> list[str]:

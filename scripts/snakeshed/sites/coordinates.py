@@ -13,6 +13,7 @@ from pyproj import CRS, Transformer, network
 from pyproj.exceptions import CRSError, ProjError
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, TableError
+from snakeshed.progress import begin, counted
 from snakeshed.sites.cells import is_missing, number_in, shown
 from snakeshed.sites.observations import Observations
 
@@ -110,7 +111,8 @@ def places_of(given: Observations, settings: Mapping) -> tuple[list[Place | Refu
     """
     if given.points is not None:
         assert given.crs is not None
-        stated = [_of_point(point, given.crs) for point in given.points]
+        points = counted(given.points, f"reading points of {settings['path']}", len(given.rows))
+        stated = [_of_point(point, given.crs) for point in points]
     else:
         stated = _of_columns(given, settings)
     rows_of_crs: dict[str, list[int]] = {}
@@ -134,7 +136,11 @@ def places_of(given: Observations, settings: Mapping) -> tuple[list[Place | Refu
                     "Transform the coordinates to longitude and latitude.",
                 ) from error
             pairs = [stated[index][1:] for index in rows]
-            for index, pair, lonlat in zip(rows, pairs, transformation(pairs), strict=True):
+            begin(f"finding longitudes and latitudes of {settings['path']}")
+            found = zip(rows, pairs, transformation(pairs), strict=True)
+            for index, pair, lonlat in counted(
+                found, f"finding the places of {settings['path']}", len(rows)
+            ):
                 places[index] = (
                     transformation.refusal(*pair) if lonlat is None else Place(*lonlat, crs, *pair)
                 )
@@ -166,7 +172,8 @@ def _of_columns(given: Observations, settings: Mapping) -> list[tuple[str, float
     zones = [None] * len(xs) if utm is None else given.cells(columns["utm_zone"])
     crs = None if utm is not None else _authority(settings["crs"])
     stated: list[tuple[str, float, float] | Refusal] = []
-    for x_cell, y_cell, zone in zip(xs, ys, zones, strict=True):
+    doing = f"reading coordinates of {settings['path']}"
+    for x_cell, y_cell, zone in counted(zip(xs, ys, zones, strict=True), doing, len(xs)):
         x, y = number_in(x_cell), number_in(y_cell)
         crs_of_row = _zone_crs(zone, utm) if crs is None else crs
         if x is None or y is None:

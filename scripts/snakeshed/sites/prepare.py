@@ -22,13 +22,15 @@ import pyarrow as pa
 from pyproj import Geod
 
 from snakeshed.errors import SeveralProblems, TableError
+from snakeshed.progress import begin, counted
 from snakeshed.result_files import result_file
 from snakeshed.sites.cells import is_missing, most_frequent, number_in, shown
 from snakeshed.sites.coordinates import Place, Refusal, places_of
 from snakeshed.sites.observations import NULL_TEXTS, Observations
 from snakeshed.sites.read import read_observations
+from snakeshed.sites.reserved import RESERVED, description_of, kept_as
 from snakeshed.tables.exports import write_csv
-from snakeshed.tables.geoparquet import write_table
+from snakeshed.tables.geoparquet import DESCRIPTION, write_table
 
 SITE_DESCRIPTIONS = {
     "site_id": "identifier of the site, from the site table or from its coordinates",
@@ -71,7 +73,7 @@ class PreparedSites:
         One row per site, sorted by `site_id`: the columns of `SITE_DESCRIPTIONS`.
     observations : pyarrow.Table
         The rows that belong to sites, in the order of the file: `site_id`, `row` and all columns
-        of the file with their types.
+        of the file with their types. Columns of a reserved name are called ``input_...``.
     rejected : pandas.DataFrame
         What was refused, in the order of the file: `row`, `site_id` (if known), `action`,
         `reason`, `found`. Every row of the file is in `observations`, or rejected here.
@@ -99,7 +101,11 @@ class PreparedSites:
             The files; each appears atomically. The last one has a list of texts.
         """
         write_table(self.sites, sites, SITE_DESCRIPTIONS)
-        descriptions = dict.fromkeys(self.observations.column_names, "as in the site table")
+        descriptions = {
+            field.name: "as in the site table"
+            for field in self.observations.schema
+            if not field.metadata
+        }
         descriptions |= {"site_id": SITE_DESCRIPTIONS["site_id"], "row": ROW_DESCRIPTION}
         write_table(self.observations, observations, descriptions)
         write_csv(self.rejected, rejected)
@@ -154,7 +160,8 @@ def prepare_sites(
         warnings.append(f"{name}: {given.empty_rows} empty rows were left out")
     places, told = places_of(given, settings)
     warnings += told
-    ids = _site_ids(given, columns["site_id"], places)
+    identified = _site_ids(given, columns["site_id"], places)
+    ids = [None if isinstance(site, Refusal) else site for site in identified]
     areas = _areas(given, columns["area"], settings["area_unit"])
     refused = {
         index: (_REJECTED, place)
@@ -162,12 +169,13 @@ def prepare_sites(
         if isinstance(place, Refusal)
     }
     refused |= {
-        index: (_REJECTED, Refusal("no site_id", f"an empty cell in {columns['site_id']!r}"))
-        for index, site in enumerate(ids)
-        if site is None and index not in refused
+        index: (_REJECTED, site)
+        for index, site in enumerate(identified)
+        if isinstance(site, Refusal) and index not in refused
     }
     records = []
-    for site, rows in sorted(_rows_of_sites(ids, refused).items()):
+    grouped = sorted(_rows_of_sites(ids, refused).items())
+    for site, rows in counted(grouped, f"grouping the rows of {name}", len(grouped), "sites"):
         record = _site(site, rows, places, areas, given.rows, refused)
         if record is not None:
             records.append(record)
@@ -180,6 +188,7 @@ def prepare_sites(
     )
     warnings += _look_alikes(sites["site_id"].tolist(), name)
     warnings += _unit_warnings(sites["reported_area_km2"], settings["area_unit"], name)
+    begin(f"putting the observations of {name} together")
     observations = _observations(given, ids, refused, columns["site_id"], warnings, name)
     return PreparedSites(sites, observations, rejected, warnings)
 
@@ -207,22 +216,25 @@ def _check_columns(there: list[str], named: list[tuple[str, str | None]], name: 
 
 def _site_ids(
     given: Observations, column: str | None, places: list[Place | Refusal]
-) -> list[str | None]:
+) -> list[str | Refusal]:
     """Return the identifier of each row: from its cell, or else from its place."""
     if column is not None:
-        return [_identifier(cell) for cell in given.cells(column)]
-    return [None if isinstance(place, Refusal) else place.name for place in places]
+        return [_identifier(cell, column) for cell in given.cells(column)]
+    return [place if isinstance(place, Refusal) else place.name for place in places]
 
 
-def _identifier(cell: Any) -> str | None:
+def _identifier(cell: Any, column: str) -> str | Refusal:
     """Return a cell as text: text as it is, whole numbers without decimals."""
+    nothing = Refusal("no site_id", f"an empty cell in {column!r}")
     if is_missing(cell):
-        return None
+        return nothing
     text = str(cell).strip()
+    if "\0" in text:
+        return Refusal("the site_id has a NUL character, at which GeoPackages end it", shown(cell))
     if isinstance(cell, float):
         # Data frames turn 11 into 11.0 where a column has gaps.
         text = text.removesuffix(".0")
-    return text or None
+    return text or nothing
 
 
 def _areas(given: Observations, column: str | None, unit: str) -> list[float | Refusal | None]:
@@ -392,12 +404,12 @@ def _observations(
     table = given.table
     if id_column == "site_id":
         table = table.drop_columns(["site_id"])
-    for taken in ("site_id", "row"):
+    renamed = {}
+    for taken in RESERVED:
         if taken in table.column_names:
-            other = f"input_{taken}"
-            while other in table.column_names:
-                other = f"input_{other}"
+            other = kept_as(taken, table.column_names)
             table = table.rename_columns({taken: other})
+            renamed[other] = {DESCRIPTION: description_of(taken)}
             warnings.append(f"{name}: the column {taken!r} is called {other!r} in observations")
     kept = [index for index in range(len(ids)) if refused.get(index, ("",))[0] != _REJECTED]
     front = {
@@ -405,4 +417,9 @@ def _observations(
         "row": pa.array([given.rows[index] for index in kept], pa.int64()),
     }
     table = table.take(pa.array(kept, pa.int64()))
-    return pa.table(front | {title: table[title] for title in table.column_names})
+    columns = front | {title: table[title] for title in table.column_names}
+    fields = [
+        pa.field(title, column.type, metadata=renamed.get(title))
+        for title, column in columns.items()
+    ]
+    return pa.table(list(columns.values()), schema=pa.schema(fields))

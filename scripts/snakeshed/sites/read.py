@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from snakeshed.errors import TableError
+from snakeshed.progress import begin, counted
 from snakeshed.sites.observations import (
     Observations,
     check_column_names,
@@ -85,6 +86,7 @@ def read_observations(
         asked for and the file has none, or none with a CRS.
     """
     _check_file(path, name)
+    begin(f"reading {name}")
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
         read = read_xlsx(path, name, sheet, id_column)
@@ -171,6 +173,7 @@ def _read_text(path: Path, name: str, id_column: str | None) -> Observations:
     with reading(name, written.kind):
         table = read(dict.fromkeys(names, pa.binary()))
     columns = []
+    begin(f"reading {name}: {table.num_rows:,} rows")
     for column_name, column in zip(names, table.columns, strict=True):
         try:
             columns.append(column.cast(pa.string()))
@@ -314,7 +317,10 @@ def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) ->
         table = plain_table(table.drop_columns([geometry]))
         if not with_points:
             return Observations(table, rows)
-        points = [None if wkb is None else shapely.from_wkb(wkb) for wkb in encoded]
+        points = [
+            None if wkb is None else shapely.from_wkb(wkb)
+            for wkb in counted(encoded, f"reading {name}", len(encoded))
+        ]
     return Observations(table, rows, points=points, crs=_crs_text(meta["crs"], name))
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from snakeshed.errors import TableError
+from snakeshed.progress import counted
 from snakeshed.sites.observations import (
     NULL_TEXTS,
     Observations,
@@ -105,7 +106,8 @@ def _xlsx_lines(path: Path, name: str, sheet: str | None, formulas: bool) -> lis
         book[title].reset_dimensions()
         # Cells cost more than their values; few books have a format that pads codes.
         padded = any(_code_format(each) for each in book._number_formats)
-        for number, cells in enumerate(book[title].iter_rows(values_only=not padded), start=1):
+        rows = counted(book[title].iter_rows(values_only=not padded), f"reading {name}")
+        for number, cells in enumerate(rows, start=1):
             if number > _XLSX_ROWS:
                 raise ValueError(f"more than {_XLSX_ROWS:,} rows")
             line = [_as_shown(cell) for cell in cells] if padded else list(cells)

@@ -14,11 +14,13 @@ from typing import TypeVar
 
 import pandas as pd
 
+from snakeshed.delineation.bounds import check_bounds, check_shards
 from snakeshed.delineation.pyramid import PatchPyramid
-from snakeshed.delineation.shards import check_reach, split, within_reach
-from snakeshed.errors import SeveralProblems, SnakeshedError
+from snakeshed.delineation.shards import check_reach, shards_with_sites
+from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns
+from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.sites.prepare import PreparedSites, prepare_sites
@@ -81,6 +83,10 @@ class _Problems:
         self._by_text |= {str(problem): problem for problem in problems}
         return None
 
+    def found(self, key: str) -> bool:
+        """Tell whether a key has a problem."""
+        return any(problem.where == key for problem in self._by_text.values())
+
     def stop(self) -> None:
         """Raise all problems, if there are any."""
         if self._by_text:
@@ -124,21 +130,29 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     if Path(table).is_file():
         columns = [each["column"] for each in study["compare"]]
         prepared = problems.of(prepare_sites, study["sites"], ".", columns)
+        if prepared is not None:
+            problems.of(check_shards, study["shards"], len(prepared.sites))
+    begin("looking at the DEM")
     terrain = problems.of(_terrain, study["dem"])
+    reached = None
     if terrain is not None:
         named = [layer for layer in study["layers"] if layer["path"] is not None]
         layers = [layer for layer in named if _is_there(layer["path"])]
+        begin("looking at the layers")
         files = problems.of(index_layers, layers, terrain) or []
-        if prepared is not None:
-            problems.of(check_reach, prepared.sites, terrain, radius_m)
+        min_areas_km2 = {
+            f"{section}.min_area_km2": study[section]["min_area_km2"]
+            for section in ("snap", "network")
+        }
+        problems.of(check_bounds, terrain, study["patches"], radius_m, min_areas_km2)
+        if prepared is not None and not problems.found("snap.radius_m"):
+            reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
 
-    reached = sum(within_reach(prepared.sites, terrain, radius_m))
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
-    shards = split(prepared.sites, terrain, pyramid, study["shards"])
-    with_sites = sum(not shard.sites.empty for shard in shards)
+    with_sites = shards_with_sites(prepared.sites, terrain, pyramid, study["shards"])
     warnings = tuple(warning for file in files for warning in file.warnings)
-    return Preview(study, prepared, reached, terrain, warnings, with_sites)
+    return Preview(study, prepared, int(reached.sum()), terrain, warnings, with_sites)
 
 
 def preview_text(preview: Preview) -> str:
@@ -180,7 +194,7 @@ def preview_text(preview: Preview) -> str:
     distorted = filter(None, [distortion_note(preview.terrain)])
     warnings = (*distorted, *preview.terrain.warnings, *preview.layer_warnings)
     lines += [f"Note: {warning}" for warning in (*prepared.warnings, *warnings)]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _terrain(settings: Mapping) -> TerrainIndex:

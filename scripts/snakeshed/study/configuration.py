@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.study.contradictions import check_dem, check_layers, check_sites
-from snakeshed.study.schema_messages import explain, is_within, kinds_of, unusable
+from snakeshed.study.contradictions import check_columns, check_dem, check_layers, check_sites
+from snakeshed.study.schema_messages import explain, is_within, kinds_of, too_long, unusable
 from snakeshed.study.yaml_file import load_schema
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
     if not isinstance(schema, Mapping):
         schema = load_schema(schema)
     _check_size(raw, source)
+    if problems := list(too_long(raw, (), schema, source)):
+        raise SeveralProblems(problems)
     problems = [
         problem
         for error in Draft202012Validator(schema).iter_errors(raw)
@@ -79,6 +81,7 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
             contradictions += check_dem(filled["dem"])
         if "layers" in sound:
             contradictions += check_layers(sound["layers"], schema["properties"]["layers"])
+        contradictions += check_columns(filled["features"], filled["layers"])
         for key, found, expected, next_step in contradictions:
             problems.append(ConfigurationError(f"{source}: {key}", found, expected, next_step))
     if problems:

@@ -12,6 +12,8 @@ from snakeshed.study.schema_messages import shown
 _WITHOUT_GEOMETRY = {".csv", ".tsv", ".tab", ".txt", ".rdb", ".xlsx"}
 # Formats that hold several tables in one file.
 _WITH_SHEETS = {".xlsx", ".gpkg", ".zip"}
+# Columns of features.parquet; more are rather a mistake than wanted.
+_MOST_COLUMNS = 10_000
 # Codes of classes, as rasters can hold them.
 _CODE = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -149,6 +151,24 @@ def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str,
                 "the smallest value first, then the largest",
                 f"Write [{bounds[1]:g}, {bounds[0]:g}].",
             )
+
+
+def check_columns(features: Mapping, layers: list) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is wrong with the number of columns: key, found, expected, next step."""
+    percentiles = len(features["percentiles"])
+    columns = len(features["steep_degrees"]) + percentiles
+    for layer in layers:
+        if layer["type"] == "numeric":
+            own = layer["percentiles"]
+            columns += percentiles if own is None else len(own)
+        columns += len(set(map(str, layer.get("classes", {}).values())))
+    if columns > _MOST_COLUMNS:
+        yield (
+            "features",
+            f"{columns:,} columns of percentiles, slopes, and classes in all layers",
+            f"at most {_MOST_COLUMNS:,}",
+            "Ask for fewer percentiles, or give labels to fewer classes.",
+        )
 
 
 def _check_source(layer: Mapping, known: Mapping) -> Iterator[tuple[str, str, str, str]]:

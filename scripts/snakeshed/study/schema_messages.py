@@ -114,6 +114,36 @@ def unusable(
     )
 
 
+def too_long(
+    value: Any, path: tuple, schema: Mapping, source: str, root: Any = None
+) -> Iterator[ConfigurationError]:
+    """Yield every list or mapping that has more entries than the schema allows.
+
+    They are looked for first: to compare the entries of a long list takes minutes.
+    """
+    root = value if root is None else root
+    if isinstance(value, Mapping):
+        most = schema.get("maxProperties")
+        inner = [
+            (key, item, schema.get("properties", {}).get(key, {})) for key, item in value.items()
+        ]
+    elif isinstance(value, list):
+        most = schema.get("maxItems")
+        inner = [(index, item, schema.get("items", {})) for index, item in enumerate(value)]
+    else:
+        return
+    if most is not None and len(value) > most:
+        yield ConfigurationError(
+            f"{source}: {_key(list(path), root)}",
+            f"{len(value):,} entries",
+            f"at most {most:,} entries",
+            _meaning(_described_schema(path, schema), "Keep those that are needed."),
+        )
+        return
+    for key, item, of_key in inner:
+        yield from too_long(item, (*path, key), of_key, source, root)
+
+
 def is_within(where: str, source: str, section: object) -> bool:
     """Tell whether a problem is in a section, such as sites."""
     return (
@@ -186,7 +216,7 @@ def _expectation(schema: Mapping, rule: str | None = None) -> str:
     if "pattern" in schema and rule == "pattern":
         text += f" of the form {schema['pattern']}"
     if "examples" in schema:
-        text += ", such as " + " or ".join(schema["examples"])
+        text += ", such as " + " or ".join(map(str, schema["examples"]))
     if rule == "minLength":
         text = "text that is not empty"
     if rule == "maxLength":

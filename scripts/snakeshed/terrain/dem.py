@@ -41,6 +41,10 @@ VERTICAL_UNITS = {
 MAX_STEP_M = 5.0
 """Default of `dem.max_step_m`: more than surveys of the same ground differ by."""
 
+# By how much cells may be finer, or coarser, than those of the DEM that they are resampled from.
+_FINER = 10
+_COARSER = 100
+
 # A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
 _ALIGNMENT_TOLERANCE = 1e-3
 
@@ -151,6 +155,8 @@ def index_terrain(
         problems.extend(_misfits(header, lattice, by_path[0].path))
     _raise_all(problems)
 
+    if target is not None:
+        _check_resolution(target, lattice)
     tiles = _side_by_side(
         [_tile(header, lattice, unit_m, also_nodata) for header in headers], lattice
     )
@@ -162,6 +168,19 @@ def index_terrain(
         max_step_m=float(max_step_m),
         meridian=_middle(tiles, lattice) if lattice.geographic else None,
         assumptions=_assumptions(assumed, len(headers)),
+    )
+
+
+def _check_resolution(target: Lattice, source: Lattice) -> None:
+    """Refuse cells that are far finer or far coarser than those of the DEM."""
+    cell_m, own_m = target.cell_height_m(), source.cell_height_m()
+    if own_m / _FINER <= cell_m <= own_m * _COARSER:
+        return
+    raise ConfigurationError(
+        "dem.resolution",
+        f"{target.dy:g}, which is cells of {cell_m:,.5g} m from a DEM with cells of {own_m:,.5g} m",
+        f"cells of {own_m / _FINER:,.5g} to {own_m * _COARSER:,.5g} m",
+        "Set the cell size of the DEM, in units of dem.target_crs.",
     )
 
 

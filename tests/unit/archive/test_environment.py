@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from sandboxes import usable
 
 from snakeshed.archive.environment import pack_wheels, python_for
+from snakeshed.archive.sandbox import Sandbox, Surroundings
 from snakeshed.errors import ArchiveError
 
 pytestmark = pytest.mark.slow
@@ -78,6 +82,13 @@ def index(tmp_path, wheel, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", folder.parent.as_uri())
 
 
+@pytest.fixture
+def own(tmp_path) -> Surroundings:
+    """No sandbox: packages and index are in a folder for temporary files, which it would hide."""
+    (tmp_path / "own").mkdir()
+    return Surroundings(Sandbox("none"), tmp_path / "own")
+
+
 def answer(python: str) -> str:
     code = "import snakeshed_probe; print(snakeshed_probe.ANSWER)"
     return subprocess.run(
@@ -85,49 +96,79 @@ def answer(python: str) -> str:
     ).stdout.strip()
 
 
-def test_the_environment_in_use_if_it_satisfies_the_lock_file(workflow, tmp_path):
+def test_the_environment_in_use_if_it_satisfies_the_lock_file(workflow, tmp_path, own):
     (workflow / "envs/requirements.lock").write_text(f"numpy=={version('numpy')} \\\n")
-    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto")
+    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto", own)
     assert python == sys.executable
     assert told == f"the one in use, {sys.executable}, which satisfies its lock file"
     assert not (tmp_path / "new").exists()
 
 
-def test_the_environment_in_use_on_demand_with_what_differs(workflow, tmp_path):
-    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "this")
+def test_the_environment_in_use_on_demand_with_what_differs(workflow, tmp_path, own):
+    python, told = python_for(workflow, tmp_path / "wheels", tmp_path / "new", "this", own)
     assert python == sys.executable
     assert told.endswith("which differs from its lock file: snakeshed-probe none instead of 1.0")
 
 
 @pytest.mark.parametrize("choice", ["auto", "wheels"])
-def test_packages_of_the_archive_need_no_index(workflow, wheel, tmp_path, choice):
-    python, told = python_for(workflow, wheel.parent, tmp_path / "new", choice)
+def test_packages_of_the_archive_need_no_index(workflow, wheel, tmp_path, choice, own):
+    python, told = python_for(workflow, wheel.parent, tmp_path / "new", choice, own)
     assert python == str(tmp_path / "new/bin/python")
     assert answer(python) == "42"
     why = ", since the one in use differs (snakeshed-probe none instead of 1.0)"
     assert told == "a new one of the archive's wheels" + (why if choice == "auto" else "")
 
 
-def test_packages_for_another_machine_are_had_from_the_index(workflow, wheel, index, tmp_path):
+@pytest.mark.parametrize("kind", ["unshare", "bubblewrap"])
+def test_packages_of_the_archive_are_installed_in_a_sandbox(kind, workflow, wheel, tmp_path):
+    (tmp_path / "own").mkdir()
+    own = Surroundings(usable(kind), tmp_path / "own")
+    python, _ = python_for(workflow, wheel.parent, tmp_path / "new", "wheels", own)
+    status, output = own.run(
+        [python, "-c", "import snakeshed_probe; print(snakeshed_probe.ANSWER)"],
+        start=own.folder,
+        variables=own.variables(),
+        readable=[tmp_path / "new"],
+    )
+    assert (status, output) == (0, "42\n")
+
+
+def test_sources_among_the_packages_of_the_archive_run_no_code(workflow, tmp_path, own):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    ran = tmp_path / "ran"
+    setup = f"open({str(ran)!r}, 'w')\nfrom setuptools import setup\nsetup(name='snakeshed-probe')"
+    with tarfile.open(folder / "snakeshed_probe-1.0.tar.gz", "w:gz") as file:
+        info = tarfile.TarInfo("snakeshed_probe-1.0/setup.py")
+        info.size = len(setup)
+        file.addfile(info, io.BytesIO(setup.encode()))
+    with pytest.raises(ArchiveError, match="No matching distribution found for snakeshed-probe"):
+        python_for(workflow, folder, tmp_path / "new", "wheels", own)
+    assert not ran.exists()
+
+
+def test_packages_for_another_machine_are_had_from_the_index(workflow, wheel, index, tmp_path, own):
     other = tmp_path / "wheels"
     other.mkdir()
     (other / NAME.replace("py3-none-any", "cp27-cp27m-win32")).write_bytes(wheel.read_bytes())
-    python, told = python_for(workflow, other, tmp_path / "new", "auto")
+    python, told = python_for(workflow, other, tmp_path / "new", "auto", own)
     assert answer(python) == "42"
     assert told.startswith("a new one of the package index, since the one in use differs")
     assert "of the archive's wheels: No matching distribution found for snakeshed-probe" in told
 
 
-def test_an_index_with_another_package_of_that_name_is_refused(workflow, wheel, index, tmp_path):
+def test_an_index_with_another_package_of_that_name_is_refused(
+    workflow, wheel, index, tmp_path, own
+):
     with zipfile.ZipFile(wheel, "a") as file:
         file.writestr("more.py", "1\n")
     with pytest.raises(ArchiveError, match="THESE PACKAGES DO NOT MATCH THE HASHES"):
-        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "index")
+        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "index", own)
 
 
-def test_no_way_to_an_environment_is_told_with_all_that_was_tried(workflow, tmp_path):
+def test_no_way_to_an_environment_is_told_with_all_that_was_tried(workflow, tmp_path, own):
     with pytest.raises(ArchiveError) as caught:
-        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto")
+        python_for(workflow, tmp_path / "wheels", tmp_path / "new", "auto", own)
     assert str(caught.value) == (
         "the environment for the re-run (--environment auto): found the one in use differs "
         "(snakeshed-probe none instead of 1.0); of the archive's wheels: there are "
@@ -138,9 +179,9 @@ def test_no_way_to_an_environment_is_told_with_all_that_was_tried(workflow, tmp_
     )
 
 
-def test_a_workflow_without_a_lock_file_is_told(tmp_path):
+def test_a_workflow_without_a_lock_file_is_told(tmp_path, own):
     with pytest.raises(ArchiveError, match="found no file envs/requirements.lock"):
-        python_for(tmp_path, tmp_path / "wheels", tmp_path / "new", "auto")
+        python_for(tmp_path, tmp_path / "wheels", tmp_path / "new", "auto", own)
 
 
 def test_wheels_that_a_run_needs_are_packed(lock, wheel, index, tmp_path):

@@ -1,73 +1,18 @@
-"""What a re-run of an archive is compared with, and what is refused before it."""
+"""What is made ready for the re-run of an archive, and what is refused before it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-import pandas as pd
 import pytest
 import yaml
 
-from snakeshed.archive.rerun import compare_tables, prepare, told_differences
+from snakeshed.archive.bag import UntrustedArchive
+from snakeshed.archive.rerun import prepare, rerun
+from snakeshed.archive.sandbox import Sandbox, Surroundings
 from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS
 from snakeshed.errors import ArchiveError
-
-BEFORE = pd.DataFrame({"site_id": ["a", "b"], "area_km2": [1.0, None], "status": ["ok", "no"]})
-
-
-def told(after, tolerance=0.0):
-    return told_differences(list(compare_tables(BEFORE, after, "t.parquet", tolerance)))
-
-
-def test_equal_tables_differ_in_nothing():
-    assert told(BEFORE.copy()) == []
-
-
-def test_a_value_is_named_by_file_column_and_site():
-    after = BEFORE.assign(area_km2=[1.0 + 1e-15, None], status=["ok", "yes"])
-    assert told(after) == [
-        "t.parquet, column area_km2, site a: archived 1.0, now 1.000000000000001",
-        "t.parquet, column status, site b: archived no, now yes",
-    ]
-    assert told(after, 1e-12) == ["t.parquet, column status, site b: archived no, now yes"]
-
-
-def test_a_value_instead_of_none_is_a_difference_at_any_tolerance():
-    after = BEFORE.assign(area_km2=[1.0, 2.0])
-    assert told(after, 0.5) == ["t.parquet, column area_km2, site b: archived nan, now 2.0"]
-
-
-def test_rows_of_a_column_with_gaps_are_compared_with_the_same_without():
-    before = pd.DataFrame({"site_id": ["a", "b"], "edge": [True, None], "cells": [7, None]})
-    after = pd.DataFrame({"site_id": ["a"], "edge": [True], "cells": [7]})
-    assert list(compare_tables(before[:1], after, "t.parquet")) == []
-    after = pd.DataFrame({"site_id": ["a"], "edge": [False], "cells": [8]})
-    assert told_differences(list(compare_tables(before[:1], after, "t.parquet"))) == [
-        "t.parquet, column edge, site a: archived True, now False",
-        "t.parquet, column cells, site a: archived 7.0, now 8",
-    ]
-
-
-def test_rows_and_columns_are_named():
-    after = pd.DataFrame({"site_id": ["a", "c"], "area_km2": [1.0, None], "more": [1, 2]})
-    assert told(after)[:4] == [
-        "t.parquet, column status: archived a column, now none",
-        "t.parquet, column more: archived none, now there",
-        "t.parquet, site b: archived a row, now none",
-        "t.parquet, site c: archived none, now there",
-    ]
-    assert told(BEFORE[:1]) == [
-        "t.parquet, site b: archived a row, now none",
-        "t.parquet: archived 2 rows, now 1",
-    ]
-
-
-def test_of_many_differences_the_first_hundred_are_told():
-    many = pd.DataFrame({"site_id": [f"s{k:03}" for k in range(150)], "x": 0.0})
-    lines = told_differences(list(compare_tables(many, many.assign(x=1.0), "t")))
-    assert len(lines) == 101
-    assert lines[-1] == "… and 50 more"
 
 
 @pytest.fixture
@@ -95,10 +40,14 @@ def unpacked(tmp_path):
 
 def test_links_and_inputs_are_there_again(unpacked):
     data, own = unpacked
-    assert prepare(data, "tiny.zip", own) == "tiny"
+    prepared = prepare(data, "tiny.zip", own, data.parent / "archived")
+    assert prepared.study == "tiny"
+    assert prepared.inputs == [own / "inputs/dem/a.tif"]
     assert (data / "workflow/far").readlink().as_posix() == "profiles/far"
     assert (data / "inputs/dem/a.tif").read_bytes() == b"dem"
-    assert (data / "archived/tiny").is_dir()
+    assert prepared.archived == data.parent / "archived/tiny"
+    assert prepared.archived.is_dir()
+    assert not (data / "results").exists()
 
 
 def test_an_input_that_is_missing_is_named_with_its_origin(unpacked):
@@ -108,22 +57,29 @@ def test_an_input_that_is_missing_is_named_with_its_origin(unpacked):
         r"SHA-256 [0-9a-f]{64}, from https://dem.example/a.tif. Put it at this path"
     )
     with pytest.raises(ArchiveError, match=message):
-        prepare(data, "tiny.zip", None)
+        prepare(data, "tiny.zip", None, data.parent / "archived")
     (own / "inputs/dem/a.tif").write_bytes(b"dom")
-    (data / "workflow/far").unlink()
     with pytest.raises(ArchiveError, match="found another file, .*Fetch the one"):
-        prepare(data, "tiny.zip", own)
+        prepare(data, "tiny.zip", own, data.parent / "archived")
 
 
 @pytest.mark.parametrize(
     ("name", "target"),
-    [("far", "../../evil"), ("far", "/etc"), ("../far", "workflow"), ("far/../../x", "workflow")],
+    [
+        ("far", "../../evil"),
+        ("far", "/etc"),
+        ("../far", "workflow"),
+        ("far/../../x", "workflow"),
+        ("profiles", "workflow"),
+        ("profiles/far", "workflow"),
+    ],
 )
-def test_links_that_leave_the_workflow_are_refused(unpacked, name, target):
+def test_links_that_leave_the_workflow_or_take_a_place_are_refused(unpacked, name, target):
     data, own = unpacked
     (data / LINKS).write_text(json.dumps({name: target}))
-    with pytest.raises(ArchiveError, match=r"which leaves the workflow.*Nothing of it was run"):
-        prepare(data, "tiny.zip", own)
+    reason = "which leaves|twice|cannot be placed"
+    with pytest.raises(UntrustedArchive, match=rf"({reason}).*Nothing of it was run"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
 
 
 def test_an_input_outside_of_the_archive_is_refused(unpacked):
@@ -131,5 +87,50 @@ def test_an_input_outside_of_the_archive_is_refused(unpacked):
     told = json.loads((data / INPUTS).read_text())
     told[0]["path"] = "../../evil"
     (data / INPUTS).write_text(json.dumps(told))
-    with pytest.raises(ArchiveError, match=r"outside of it; .*Nothing of it was run"):
-        prepare(data, "tiny.zip", own)
+    with pytest.raises(UntrustedArchive, match=r"which leaves its folder.*Nothing of it was run"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
+
+
+def test_no_link_is_created_before_all_of_them_are_judged(unpacked):
+    data, own = unpacked
+    (data / LINKS).write_text(json.dumps({"far": "profiles/far", "x": "far/../../../evil"}))
+    with pytest.raises(UntrustedArchive, match="the link 'x' to 'far/../../../evil', which leaves"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
+    assert not (data / "workflow/far").is_symlink()
+
+
+def test_an_archive_without_results_of_its_study_is_refused(unpacked):
+    data, own = unpacked
+    (data / "results/tiny").rmdir()
+    with pytest.raises(UntrustedArchive, match="no results of the study tiny"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
+
+
+def test_an_input_in_the_way_of_another_is_refused(unpacked):
+    data, own = unpacked
+    (data / "inputs").write_text("in the way")
+    with pytest.raises(UntrustedArchive, match="links or inputs that cannot be placed"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
+
+
+def test_an_input_that_cannot_be_read_is_told(unpacked, monkeypatch):
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("snakeshed.archive.rerun.sha256_of", fail)
+    data, own = unpacked
+    with pytest.raises(ArchiveError, match=r"a file that cannot be read .*Input/output error"):
+        prepare(data, "tiny.zip", own, data.parent / "archived")
+
+
+def test_a_run_that_fails_shows_its_end_without_control_characters(unpacked, tmp_path):
+    data, _ = unpacked
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf 'first\\n\\033[31mred\\n'; exit 7\n")
+    python.chmod(0o755)
+    with pytest.raises(ArchiveError) as caught:
+        rerun(data, str(python), [], 1, Surroundings(Sandbox("none"), tmp_path))
+    assert str(caught.value) == (
+        "the re-run: found an error of snakemake (status 7); expected a run to its end. "
+        "It said last:\nfirst\n\\x1b[31mred"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -47,20 +48,25 @@ def test_a_clean_checkout_is_taken_from_its_commit(checkout):
 
 def test_a_changed_workflow_is_refused(checkout):
     (checkout / "Snakefile").write_text("rule other:\n")
-    (checkout / "new.py").write_text("1\n")
+    (checkout / "rules").mkdir()
+    (checkout / "rules/new.smk").write_text("1\n")
     with pytest.raises(ArchiveError) as caught:
         workflow_source(checkout)
     commit = git(checkout, "rev-parse", "HEAD")[:12]
-    assert f"found files that differ from commit {commit} (Snakefile, new.py)" in str(caught.value)
+    assert f"found files that differ from commit {commit} (Snakefile, rules/new.smk)" in str(
+        caught.value
+    )
     assert "--config 'archive={changed: true}'" in str(caught.value)
 
 
 def test_a_changed_workflow_that_may_be_is_taken_with_its_difference(checkout):
     (checkout / "Snakefile").write_text("rule other:\n")
-    (checkout / "new.py").write_text("1\n")
+    (checkout / "rules").mkdir()
+    (checkout / "rules/new.smk").write_text("1\n")
     source = workflow_source(checkout, changed=True)
     assert source.files["Snakefile"] == b"rule other:\n"
-    assert source.files["new.py"] == b"1\n"
+    assert source.files["rules/new.smk"] == b"1\n"
+    assert source.changed
     assert "results/a.txt" not in source.files
     assert source.links == {"far": "profiles/far"}
     assert source.executable == {"Snakefile"}
@@ -71,6 +77,47 @@ def test_a_study_of_ones_own_beside_the_demo_is_no_change(checkout):
     (checkout / "config").mkdir()
     (checkout / "config/mine.yaml").write_text("study: mine\n")
     assert workflow_source(checkout).difference == b""
+
+
+def test_a_new_file_alone_is_a_change(checkout):
+    (checkout / "rules").mkdir()
+    (checkout / "rules/new.smk").write_text("1\n")
+    source = workflow_source(checkout, changed=True)
+    assert source.changed
+    assert source.difference == b""
+
+
+def test_links_lead_to_files_of_the_workflow_only(checkout):
+    for name, target in (
+        ("rules", "/etc"),
+        ("profiles/up", "../.."),
+        ("profiles/all", ".."),
+        ("profiles/results", "../results"),
+        ("profiles/same", "far"),
+    ):
+        (checkout / name).symlink_to(target)
+    links = {"far": "profiles/far", "profiles/same": "far"}
+    assert workflow_source(checkout).links == {"far": "profiles/far"}
+    git(checkout, "add", "-A")
+    git(checkout, "commit", "-qm", "links")
+    assert workflow_source(checkout).links == links
+    shutil.rmtree(checkout / ".git")
+    source = workflow_source(checkout)
+    assert source.links == links
+    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
+
+
+def test_a_difference_is_written_in_the_same_way_whatever_the_user_has_set(checkout):
+    (checkout / "Snakefile").write_text("rule other:\n")
+    plain = workflow_source(checkout, changed=True).difference
+    assert b"--- a/Snakefile\n+++ b/Snakefile\n" in plain
+    for key, value in (
+        ("color.diff", "always"),
+        ("diff.noprefix", "true"),
+        ("diff.external", "ls"),
+    ):
+        git(checkout, "config", key, value)
+    assert workflow_source(checkout, changed=True).difference == plain
 
 
 def test_without_git_the_files_are_taken_as_they_are(checkout, monkeypatch):

@@ -221,6 +221,7 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
             terrain=str(tmp_path / "terrain.json"),
             patches=patches,
             radius_m=100.0,
+            min_areas_km2={"snap.min_area_km2": 0.1},
             shard_sites=shards,
             shard_terrains=terrains,
             log=str(tmp_path / "log"),

@@ -129,7 +129,30 @@ def test_kept_code_is_not_used_when_a_file_that_it_imports_has_changed(
     tmp_path, changed, old, new, expected
 ):
     """Numba by itself gives the old value: it looks at the kernel's own file only."""
-    kernels = tmp_path / "snakeshed" / "kernels"
+    kernels = write_kernels(tmp_path)
+    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "c")}
+    assert use(tmp_path, **kept) == (80, 0)
+    assert use(tmp_path, **kept) == (80, 1)
+    path = kernels / f"{changed}.py"
+    path.write_text(path.read_text().replace(old, new))
+    assert use(tmp_path, **kept) == (expected, 0)
+
+
+@needs_compilation
+def test_a_copy_of_the_library_uses_what_was_compiled_for_it_until_it_differs(tmp_path):
+    write_kernels(tmp_path / "one")
+    assert use(tmp_path / "one") == (80, 0)
+    # With times of change, by which numba knows a file again.
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    assert use(tmp_path / "other") == (80, 1)
+    (tmp_path / "other/snakeshed/kernels/deeper.py").write_text("OFFSET = 1\n")
+    assert use(tmp_path / "other") == (90, 0)
+    assert use(tmp_path / "one") == (80, 1)
+
+
+def write_kernels(folder: Path) -> Path:
+    """Write a library of three kernel files, and return their folder."""
+    kernels = folder / "snakeshed" / "kernels"
     kernels.mkdir(parents=True)
     for init in (kernels.parent, kernels):
         (init / "__init__.py").write_text("")
@@ -137,26 +160,21 @@ def test_kept_code_is_not_used_when_a_file_that_it_imports_has_changed(
     (kernels / "user.py").write_text(USER)
     (kernels / "used.py").write_text(USED)
     (kernels / "deeper.py").write_text("OFFSET = 0\n")
+    return kernels
 
-    def run() -> tuple[int, int]:
-        code = (
-            "from snakeshed.kernels.user import use; print(use(4), *use.stats.cache_hits.values())"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "c")},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        value, *hits = map(int, done.stdout.split())
-        return value, sum(hits)
 
-    assert run() == (80, 0)
-    assert run() == (80, 1)
-    path = kernels / f"{changed}.py"
-    path.write_text(path.read_text().replace(old, new))
-    assert run() == (expected, 0)
+def use(folder: Path, **environment: str) -> tuple[int, int]:
+    """What its kernel makes of 4, and how often kept code was used for that."""
+    code = "from snakeshed.kernels.user import use; print(use(4), *use.stats.cache_hits.values())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    value, *hits = map(int, done.stdout.split())
+    return value, sum(hits)
 
 
 def test_kernel_files_import_each_other_in_the_way_that_kept_code_is_checked_by():

@@ -14,6 +14,7 @@ from snakeshed.report.published import (
     published_values,
 )
 from snakeshed.report.summary import summarise, summary_text
+from snakeshed.sites.reserved import description_of
 
 SAME = {
     "column": "relief",
@@ -48,8 +49,16 @@ def test_of_several_rows_the_most_frequent_value_holds_then_the_smallest():
 
 
 def test_a_column_that_is_called_like_one_of_ours_is_found_under_its_other_name():
-    table = pa.table({"site_id": ["a"], "row": [1], "input_row": [7.5]})
+    # The table has a column row, kept as input_input_row, and one that is called input_row.
+    fields = [
+        pa.field("site_id", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("input_row", pa.float64()),
+        pa.field("input_input_row", pa.float64(), metadata={b"description": description_of("row")}),
+    ]
+    table = pa.table([["a"], [1], [8.5], [7.5]], schema=pa.schema(fields))
     assert published_values(table, "row") == {"a": 7.5}
+    assert published_values(table, "input_row") == {"a": 8.5}
     table = pa.table({"site_id": ["a"], "slope": [10.0], "input_slope": [99.0]})
     assert published_values(table, "slope") == {"a": 10.0}
 

@@ -21,10 +21,13 @@ from staley import SHEET, SITES, TABLE
 
 import prepare_sites as prepare_sites_rule
 from snakeshed.errors import SeveralProblems, TableError
+from snakeshed.report.published import published_values
 from snakeshed.result_files import record_of
 from snakeshed.sites.prepare import AREA_UNITS_IN_M2, prepare_sites
+from snakeshed.sites.reserved import RESERVED, name_in
 from snakeshed.study.configuration import complete
-from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.tables.exports import write_csv, write_geopackage
+from snakeshed.tables.geoparquet import read_arrow, read_descriptions, read_table, write_table
 
 SCHEMA = Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml"
 COLUMNS = {"site_id": "name", "x": "lon", "y": "lat", "area": "area"}
@@ -152,6 +155,37 @@ class TestSites:
         assert own.observations["site_id"].to_pylist() == ["k"]
         assert "input_site_id" not in own.observations.column_names
 
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_a_column_of_a_reserved_name_keeps_its_values_and_is_found(self, tmp_path, suffix):
+        names = [*RESERVED, *(name.upper() for name in RESERVED), "Geometry", "input_row"]
+        frame = pd.DataFrame({"name": ["a", "b"], "lon": -118.0, "lat": 34.0})
+        frame = frame.assign(**{name: [10.5 + k, 20.5 + k] for k, name in enumerate(names)})
+        {".csv": frame.to_csv, ".parquet": frame.to_parquet}[suffix](
+            tmp_path / f"sites{suffix}", index=False
+        )
+        columns = {"site_id": "name", "x": "lon", "y": "lat"}
+        prepared = prepare(tmp_path, f"sites{suffix}", columns=columns)
+        written = [tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")]
+        prepared.write(*written)
+        observations = read_arrow(written[1])
+        write_csv(read_arrow(written[1]), tmp_path / "o.csv")
+        of_csv = pd.read_csv(tmp_path / "o.csv")
+        assert list(of_csv) == observations.column_names
+        assert len(read_table(written[1])) == 2
+        assert len(set(observations.column_names)) == len(frame.columns) + 2
+        assert "geometry" not in observations.column_names
+        for name in names:
+            # By its own name, whatever it is called now: for `compare`.
+            values = dict(zip(frame["name"], frame[name], strict=True))
+            assert published_values(observations, name) == values, name
+            assert of_csv[name_in(observations, name)].tolist() == frame[name].tolist()
+        assert observations["row"].to_pylist() == [1, 2]
+        renamed = [warning for warning in prepared.warnings if "in observations" in warning]
+        assert [warning.split("'")[1] for warning in renamed] == list(RESERVED)
+        assert read_descriptions(written[1])["input_geometry"] == (
+            "the column 'geometry' of the site table"
+        )
+
 
 class TestIdentifiers:
     def test_text_is_kept_and_trimmed(self, tmp_path):
@@ -242,6 +276,35 @@ class TestIdentifiers:
         assert refused(prepared) == {4: ("rejected", "no site_id"), 5: ("rejected", "no site_id")}
         assert prepared.rejected["found"].tolist() == ["an empty cell in 'name'"] * 2
         assert prepared.rejected["site_id"].isna().all()
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_a_nul_character_is_refused_since_geopackages_would_end_there(self, tmp_path, suffix):
+        frame = pd.DataFrame({"name": ["\0", "a\0b", "a"], "lon": -118.0, "lat": 34.0, "area": 1.0})
+        if suffix == ".csv":
+            save(tmp_path, frame.to_numpy().tolist())
+        else:
+            frame.to_parquet(tmp_path / "sites.parquet")
+        prepared = prepare(tmp_path, f"sites{suffix}")
+        reason = "the site_id has a NUL character, at which GeoPackages end it"
+        assert refused(prepared) == dict.fromkeys((1, 2), ("rejected", reason))
+        assert prepared.rejected["found"].tolist() == [r"'\x00'", r"'a\x00b'"]
+        assert prepared.sites["site_id"].tolist() == ["a"]
+
+    @examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+    def test_every_other_identifier_survives_all_exports(self, tmp_path, name):
+        write_table(
+            pd.DataFrame({"site_id": [name]}),
+            tmp_path / "t.parquet",
+            {"site_id": "a site", "geometry": "its place"},
+            geometry=[shapely.box(0, 0, 1, 1)],
+            crs="EPSG:32611",
+        )
+        write_geopackage(tmp_path / "t.parquet", tmp_path / "t.gpkg")
+        write_csv(read_arrow(tmp_path / "t.parquet"), tmp_path / "t.csv")
+        assert geopandas.read_file(tmp_path / "t.gpkg")["site_id"].tolist() == [name]
+        with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+            assert [row["site_id"] for row in csv.DictReader(file)] == [name]
 
 
 class TestRefusedRows:

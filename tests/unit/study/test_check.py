@@ -190,6 +190,30 @@ def test_columns_of_one_name_are_found(study):
     assert "slope_mean_deg" in problem
 
 
+def test_what_is_far_too_large_for_the_dem_is_named_all_at_once(study):
+    study |= {
+        "shards": 10_000,
+        "patches": {"core_m": 1e9, "buffer_m": 1e9, "levels": 16},
+        "snap": {"radius_m": 1e9, "min_area_km2": 1e9},
+        "network": {"min_area_km2": 1e9},
+    }
+    assert [problem.split(": found")[0] for problem in problems(study)] == [
+        "shards",
+        "patches.core_m",
+        "patches.buffer_m",
+        "patches.levels",
+        "snap.radius_m",
+        "snap.min_area_km2",
+        "network.min_area_km2",
+    ]
+    for key in ("patches", "snap", "network"):
+        del study[key]
+    study |= {"shards": 100}
+    study["dem"] |= {"target_crs": "EPSG:32611", "resolution": 1e-6}
+    (problem,) = problems(study)
+    assert problem.startswith("dem.resolution: found 1e-06, which is cells of 1e-06 m from a DEM ")
+
+
 def test_a_file_that_is_no_yaml_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["check", "mine.yaml"]) == 1

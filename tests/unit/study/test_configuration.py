@@ -538,6 +538,67 @@ class TestContradictions:
         assert where == "dem.resolution"
         assert "found 10, but no dem.target_crs" in message
 
+    @pytest.mark.parametrize(
+        ("raw", "key", "count"),
+        [
+            (study(features={"percentiles": [k / 1000 for k in range(90_000)]}), None, "90,000"),
+            # Entries of several kinds cannot be sorted, and were compared each with each.
+            (study(features={"steep_degrees": [1, True, "a"] * 30_000}), None, "90,000"),
+            (study(layers=[layer(percentiles=[50] * 1001)]), "layers[kf].percentiles", "1,001"),
+            (
+                study(layers=[layer(type="classes", classes=dict.fromkeys(range(10001), "low"))]),
+                "layers[kf].classes",
+                "10,001",
+            ),
+            (study(layers=[layer()] * 1001), "layers", "1,001"),
+            (study(dem={"path": "a", "nodata": list(range(101))}), "dem.nodata", "101"),
+        ],
+    )
+    def test_a_list_without_end_is_refused_before_anything_else(self, raw, key, count):
+        where, message = only_problem_of(raw)
+        assert where == (key or f"features.{next(iter(raw['features']))}")
+        assert f"found {count} entries; expected at most " in message
+        assert "Keep those that are needed. It means: " in message
+
+    def test_columns_without_end_are_refused(self):
+        many = [k / 20 for k in range(1000)]
+        labels = {k: f"l{k % 700}" for k in range(1000)}
+        layers = [layer(name=f"l{k}") for k in range(8)]
+        layers.append(layer(name="c", type="classes", classes=labels))
+        raw = study(features={"percentiles": many, "steep_degrees": []}, layers=layers)
+        assert complete(raw, SCHEMA, "mine.yaml")["layers"][0]["percentiles"] == many
+        raw["layers"][0]["percentiles"] = raw["layers"][1]["percentiles"] = many[:801]
+        raw["layers"].append(layer(name="d", percentiles=many[:698]))
+        complete(raw, SCHEMA, "mine.yaml")
+        raw["layers"].append(layer(name="e", percentiles=[50]))
+        raw["layers"].append(layer(name="f", value=1, path=None, percentiles=many[:400]))
+        where, message = only_problem_of(raw)
+        assert where == "features"
+        assert "found 10,401 columns of percentiles, slopes, and classes in all layers" in message
+        assert "expected at most 10,000. Ask for fewer percentiles" in message
+
+    @pytest.mark.parametrize("value", [True, "none", {}])
+    def test_examples_that_are_numbers_are_named(self, value):
+        _, message = only_problem_of(study(dem={"path": "a", "nodata": value}))
+        assert "such as 0 or -10000 or [-999, 0]" in message
+
+    @pytest.mark.parametrize(
+        ("sections", "key", "most"),
+        [
+            ({"patches": {"backwater_m": 1e9}}, "patches.backwater_m", 10_000),
+            ({"dem": {"path": "a", "max_void_cells": 10**18}}, "dem.max_void_cells", 5000),
+            (
+                {"dem": {"path": "a", "target_crs": "EPSG:26911", "resolution": 1e308}},
+                "dem.resolution",
+                10_000_000,
+            ),
+        ],
+    )
+    def test_numbers_beyond_every_dem_are_refused(self, sections, key, most):
+        where, message = only_problem_of(study(**sections))
+        assert where == key
+        assert f"at most {most}" in message
+
     def test_layers_need_different_names(self):
         where, message = only_problem_of(study(layers=[layer(), layer(type="fbfm40")]))
         assert where == "layers[kf].name"

@@ -69,6 +69,12 @@ def test_catchments_come_back_as_they_were(tmp_path):
     assert table["cells"].dtype == "Int64"
 
 
+def test_no_two_columns_are_one_to_a_geopackage(tmp_path):
+    columns = [name.casefold() for name in read_table(write([DONE], tmp_path)).columns]
+    # SQLite ignores case, and GDAL has a column of its own.
+    assert len({*columns, "fid", "ogc_fid"}) == len(columns) + 2
+
+
 def test_every_column_is_described_with_its_unit(tmp_path):
     texts = read_descriptions(write([DONE], tmp_path))
     assert list(texts) == [*CATCHMENTS, "geometry"]

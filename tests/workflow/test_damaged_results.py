@@ -1,0 +1,63 @@
+"""A damaged result is named: it is not gathered, published, or called up to date."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+AGAIN = "Delete it and run the same command again: only what is missing is made."
+
+
+def flip_a_bit(path: Path) -> None:
+    """Change one bit in the middle of a file, and keep its time of change."""
+    stat = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def refuses(study, name: str, *targets: str) -> None:
+    run = study.run(*targets)
+    assert run.code == 1
+    message = f"results/tiny/{name}: found a file that was damaged or changed (SHA-256 "
+    assert run.text.count(message) == 1, run.text
+    assert run.text.count(f"expected the file as its job wrote it. {AGAIN}") == 1
+    assert "Traceback" not in run.text
+
+
+@pytest.mark.parametrize("name", ["features.parquet", "summary.json", "rejected.csv"])
+def test_a_damaged_final_result_is_not_called_up_to_date(study, name):
+    before = study.contents()
+    flip_a_bit(study.results / name)
+    refuses(study, name)
+    (study.results / name).unlink()
+    run = study.run()
+    assert run.code == 0, run.text
+    assert {name: each[0] for name, each in study.contents().items()} == {
+        name: each[0] for name, each in before.items()
+    }
+
+
+def test_the_archive_holds_no_damaged_table(study):
+    flip_a_bit(study.results / "sites.parquet")
+    assert study.run().code == 0  # It reads only what has to be made.
+    refuses(study, "sites.parquet", "archive")
+    assert not list(study.results.rglob("*.zip"))
+
+
+def test_a_damaged_table_of_a_shard_is_not_gathered(study):
+    shard = study.shard_of("a")
+    flip_a_bit(study.results / f"shards/{shard}/features.parquet")
+    (study.results / "features.parquet").unlink()
+    refuses(study, f"shards/{shard}/features.parquet")
+    assert not (study.results / "features.parquet").exists()
+
+
+def test_a_damaged_index_stops_the_run_while_it_is_planned(study):
+    shard = study.shard_of("a")
+    flip_a_bit(study.results / f"shards/{shard}/terrain.json")
+    (study.results / f"shards/{shard}/catchments.parquet").unlink()
+    refuses(study, f"shards/{shard}/terrain.json")
