@@ -38,6 +38,7 @@ rule all:
 
 
 onstart:
+    interrupt_once()
     user_error(claim_results)
     compile_kernels()
 

@@ -21,6 +21,7 @@ from snakeshed.errors import SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
+from snakeshed.jobs.endings import interrupt_once
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock

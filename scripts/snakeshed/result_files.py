@@ -74,11 +74,23 @@ def read_result(path: str | Path) -> str:
         The file or its record is missing, or the file has other bytes.
     """
     try:
-        content = Path(path).read_bytes()
+        with named_in_errors(path):
+            content = Path(path).read_bytes()
     except FileNotFoundError:
         raise missing(path) from None
     _compare(path, hashlib.sha256(content).hexdigest())
     return content.decode()
+
+
+@contextmanager
+def named_in_errors(path: str | Path) -> Iterator[None]:
+    """Give errors of the operating system the name of a file: a read that fails has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def damaged(path: str | Path, found: str) -> ResultError:
@@ -97,7 +109,7 @@ def missing(path: str | Path) -> ResultError:
 
 
 def _sha256(path: str | Path) -> str:
-    with open(path, "rb") as file:
+    with named_in_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

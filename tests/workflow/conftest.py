@@ -6,11 +6,12 @@ import fcntl
 import os
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from faulty_runs import Surroundings
 from tiny_study import TinyStudy, copy_workflow
 
 Made = TypeVar("Made")
@@ -78,3 +79,38 @@ def study(finished, tmp_path) -> TinyStudy:
 def fresh(workflow, tmp_path) -> TinyStudy:
     """The study before its first run."""
     return TinyStudy(tmp_path / "study", workflow)
+
+
+@pytest.fixture
+def surroundings() -> Iterator[Surroundings]:
+    if not (shutil.which("unshare") and shutil.which("nsenter")):
+        pytest.skip("no unshare and nsenter (util-linux) on this machine")
+    made = Surroundings()
+    try:
+        if reason := made.ready():
+            pytest.skip(f"no mount namespace on this machine: {reason}")
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def memory_limit() -> Iterator[Callable[[int], Path]]:
+    """Make a group of processes (cgroup) whose memory is limited to some bytes."""
+    made: list[Path] = []
+
+    def make(limit: int) -> Path:
+        for root, file in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+            group = Path("/sys/fs/cgroup", root, f"snakeshed-test-{os.getpid()}")
+            try:
+                group.mkdir()
+                made.append(group)
+                (group / file).write_text(str(limit))
+            except OSError:
+                continue
+            return group
+        pytest.skip("no right to limit the memory of processes (cgroup) on this machine")
+
+    yield make
+    for group in made:
+        group.rmdir()

@@ -7,51 +7,17 @@ ends with the tables of a run that nothing disturbed, byte for byte.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from faulty_runs import bytes_of, completes, parts_of, remove, run_with_fault, wait_until
 from tiny_study import content_of
 
-FAULTS = Path(__file__).parent / "faults"
-
-
-def run_with_fault(study, rule: str, fault: str, *targets: str, within: Sequence[str] = ()):
-    """Run the study while each job of this rule meets a fault."""
-    path = os.pathsep.join([str(FAULTS), os.environ.get("PYTHONPATH", "")])
-    return study.run(*targets, within=within, PYTHONPATH=path, FAULT=f"{rule}:{fault}")
-
-
-def bytes_of(study) -> dict[str, bytes]:
-    """All result files but the hidden ones, which are half-written."""
-    return {
-        name: content
-        for name, (content, _) in study.contents().items()
-        if not Path(name).name.startswith(".")
-    }
-
-
-def parts_of(study) -> list[Path]:
-    return list(study.results.rglob(".*.part*"))
-
-
-def remove(study, *patterns: str) -> None:
-    removed = [path for pattern in patterns for path in study.results.glob(pattern)]
-    assert len(removed) >= len(patterns)
-    for path in removed:
-        path.unlink()
-
-
-def completes(study, undisturbed: dict[str, bytes]) -> None:
-    """Run the same command again: all is there, equal, and nothing else."""
-    run = study.run()
-    assert run.code == 0, run.text
-    assert bytes_of(study) == undisturbed
-    assert not parts_of(study)
+SHARDS = ["00", "01", "02", "03"]
 
 
 def test_each_run_that_was_killed_is_continued_by_the_next(study):
@@ -139,72 +105,6 @@ def test_a_second_run_is_turned_away_and_the_first_goes_on(study):
     assert bytes_of(study) == undisturbed
 
 
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen) -> None:
-    while not reached():
-        assert process.poll() is None, process.communicate()[0].decode()
-        time.sleep(0.02)
-
-
-class Surroundings:
-    """A mount namespace of its own: what is mounted in it, nobody else sees."""
-
-    def __init__(self) -> None:
-        # Without being root, one is root in a namespace of users of one's own.
-        self._unshare = ["unshare", "--mount", "--propagation", "private"]
-        self._enter = ["--mount"]
-        if os.geteuid() != 0:
-            self._unshare += ["--user", "--map-root-user"]
-            self._enter += ["--user", "--preserve-credentials"]
-        self._keeper = subprocess.Popen(
-            [*self._unshare, "sh", "-c", "echo ready; exec sleep 600"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def ready(self) -> str:
-        """Say why there are none, if so."""
-        if self._keeper.stdout.readline() == b"ready\n":
-            return ""
-        return self._keeper.communicate()[1].decode().strip()
-
-    def within(self, folder: Path) -> list[str]:
-        """The start of a command that runs here, in a folder."""
-        enter = ["nsenter", "--target", str(self._keeper.pid), *self._enter]
-        return [*enter, "env", f"--chdir={folder}"]
-
-    def do(self, *command: str | Path) -> str:
-        done = subprocess.run(
-            [*self.within(Path("/")), *map(str, command)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-        return done.stdout
-
-    def seen(self, path: Path) -> Path:
-        """Where a path of these surroundings is seen from outside."""
-        return Path(f"/proc/{self._keeper.pid}/root{path}")
-
-    def close(self) -> None:
-        self._keeper.kill()
-        self._keeper.communicate()
-
-
-@pytest.fixture
-def surroundings() -> Iterator[Surroundings]:
-    if not (shutil.which("unshare") and shutil.which("nsenter")):
-        pytest.skip("no unshare and nsenter (util-linux) on this machine")
-    made = Surroundings()
-    try:
-        if reason := made.ready():
-            pytest.skip(f"no mount namespace on this machine: {reason}")
-        yield made
-    finally:
-        made.close()
-
-
 def test_a_read_only_output_folder_is_named_before_any_job(study, surroundings):
     undisturbed = bytes_of(study)
     remove(study, "summary.json")
@@ -238,9 +138,12 @@ def test_a_full_disk_is_named_once_a_file(exported, tmp_path, surroundings):
         "found no space left on its disk; expected room for it. Make room or move the study's "
     )
 
-    # It fills while a job runs that writes GeoPackage, CSV, JSON or Parquet: one at a time, since
-    # what one leaves may be room enough for another.
-    written = ("catchments.gpkg", "features.csv", "summary.json", "shards/01/features.parquet")
+    # It fills while a job runs that writes GeoPackage, CSV, JSON, an index, or Parquet: one at a
+    # time, since what one leaves may be room enough for another.
+    written = ["catchments.gpkg", "features.csv", "summary.json", "terrain.json"]
+    written += [
+        f"shards/{study.shard_of('a')}/{table}.parquet" for table in ("features", "catchments")
+    ]
     targets = [f"results/tiny/{name}" for name in written]
     for name, target in zip(written, targets, strict=True):
         (disk / "filler").unlink(missing_ok=True)
@@ -252,6 +155,16 @@ def test_a_full_disk_is_named_once_a_file(exported, tmp_path, surroundings):
         left = {path.relative_to(disk / "tiny").as_posix() for path in disk.rglob("tiny/**/*")}
         assert name not in left
         assert not any(".part" in other for other in left)
+
+    # A job that has too little memory for a patch works on tiles of it, in files.
+    (disk / "filler").unlink()
+    tiles = ("--set-resources", "delineate:mem_mb=1", "delineate:backend=serial")
+    run = run_with_fault(study, "delineate", "full-disk-for-tiles", target, *tiles, within=within)
+    assert run.code == 1
+    (line,) = [line for line in run.text.splitlines() if message in line]
+    assert f"{Path(target).parent}/.tiles-L" in line
+    assert "Traceback" not in run.text
+    assert not list(disk.rglob(".tiles-*"))
 
     # It is still full: no job begins.
     run = study.run(*targets, within=within)
@@ -289,3 +202,170 @@ def test_a_study_folder_where_nothing_can_be_written(study, surroundings, fault)
     for name, content in left.items():
         assert content_of(seen / name) == content, name
     assert not (seen / "features.parquet").exists()
+
+
+def test_a_job_with_too_little_memory_is_named_and_the_next_run_completes_it(study, memory_limit):
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("a")
+    remove(study, f"shards/{shard}/catchments.parquet", "catchments.parquet")
+    target = f"results/tiny/shards/{shard}/catchments.parquet"
+    limit = memory_limit(8_000_000)
+    run = run_with_fault(study, "delineate", "little-memory", target, AT=str(limit))
+    assert run.code == 1
+    message = f"delineate shard {shard} failed: its process was ended from outside (SIGKILL), most "
+    assert run.text.count(f"{message}likely for want of memory") == 1, run.text
+    assert "Traceback" not in run.text
+    completes(study, undisturbed)
+
+
+def test_a_disk_that_fails_is_named_and_the_next_run_completes_the_rest(study):
+    undisturbed = bytes_of(study)
+    catchments = f"shards/{study.shard_of('a')}/catchments.parquet"
+    failed = (
+        ("summarise", "failing-disk", "summary.json", "summary.json: found"),
+        ("delineate", "failing-index", catchments, "terrain.json: found"),
+        ("delineate", "failing-disk", catchments, f"{catchments}: found"),
+        ("index_terrain", "failing-disk", "terrain.json", "terrain.json: found"),
+    )
+    for rule, fault, name, told in failed:
+        (study.results / name).unlink(missing_ok=True)
+        run = run_with_fault(study, rule, fault, f"results/tiny/{name}")
+        assert run.code == 1
+        found = f"{told} an error of its disk or of the network to it; expected a disk that reads "
+        assert run.text.count(found) == 1, run.text
+        assert "Traceback" not in run.text
+    missing = {"summary.json", "terrain.json", catchments}
+    assert bytes_of(study).items() == undisturbed.items() - {(k, undisturbed[k]) for k in missing}
+    assert not parts_of(study)
+    (study.results / "catchments.parquet").unlink()
+    completes(study, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["dem/tile_0_13.tif", "catchments"])
+def test_an_input_that_cannot_be_read_is_named(study, name):
+    if not shutil.which("strace"):
+        pytest.skip("no strace on this machine")
+    undisturbed = bytes_of(study)
+    shard = study.shard_of("c")
+    if name == "catchments":
+        name = f"results/tiny/shards/{shard}/catchments.parquet"
+    remove(study, f"shards/{shard}/features.parquet", "features.parquet")
+    strace = ["strace", "--follow-forks", "--seccomp-bpf", "--output=/dev/null"]
+    strace += [f"--trace-path={study.folder / name}", "--trace=read,pread64"]
+    strace += ["--inject=read,pread64:error=EIO"]
+    if subprocess.run([*strace, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no rights to trace processes on this machine")
+    run = study.run(f"results/tiny/shards/{shard}/features.parquet", within=strace)
+    assert run.code == 1
+    assert f"{name}: found " in run.text, run.text
+    assert "Traceback" not in run.text
+    completes(study, undisturbed)
+
+
+@pytest.mark.parametrize("clock", ["clock-ahead", "clock-back"])
+def test_a_clock_that_moves_an_hour_changes_nothing(study, clock):
+    undisturbed = bytes_of(study)
+    remove(study, f"shards/{study.shard_of('d')}/catchments.parquet", "catchments.parquet")
+    run = run_with_fault(study, "delineate", clock)
+    assert run.code == 0, run.text
+    completes(study, undisturbed)
+    assert not study.run().jobs
+    # What changes from now on is seen.
+    study.write_tile(0, 3, raised_m=500.0)
+    readers = study.readers("dem/tile_0_3.tif")
+    targets = [f"results/tiny/shards/{shard}/catchments.parquet" for shard in sorted(readers)]
+    assert study.run(*targets).shards("delineate") == readers
+
+
+def test_a_tile_that_is_truncated_or_deleted_during_a_run_is_named(study):
+    undisturbed = bytes_of(study)
+    shard, tile = study.shard_of("c"), "dem/tile_0_13.tif"
+    for fault in ("truncated", "deleted"):
+        for name in ("catchments.parquet", f"shards/{shard}/catchments.parquet"):
+            (study.results / name).unlink(missing_ok=True)
+        run = run_with_fault(study, "delineate", fault, AT=tile)
+        assert run.code == 1
+        assert f"delineate shard {shard} failed: {tile}: found " in run.text, run.text
+        assert "Traceback" not in run.text
+        assert bytes_of(study).items() < undisturbed.items()
+        study.write_tile(0, 13)
+    completes(study, undisturbed)
+
+
+def test_a_tile_that_is_replaced_during_a_run_never_gives_two_terrains(study, tmp_path):
+    undisturbed = bytes_of(study)
+    shard, tile = study.shard_of("c"), "dem/tile_0_13.tif"
+    twin = study.copy(tmp_path / "twin")
+    other = twin.write_tile(0, 13, raised_m=500.0)
+    assert twin.run().code == 0
+    assert bytes_of(twin) != undisturbed
+
+    remove(study, "catchments.parquet", f"shards/{shard}/catchments.parquet")
+    # Nothing but the file itself tells that it is another: neither its size nor its time.
+    shutil.copy2(study.folder / tile, study.folder / "kept.tif")
+    shutil.copy(other, study.folder / f"{tile}.other")
+    times = (study.folder / tile).stat()
+    os.utime(study.folder / f"{tile}.other", ns=(times.st_atime_ns, times.st_mtime_ns))
+    run = run_with_fault(study, "delineate", "replaced", AT=tile)
+    assert run.code == 1
+    assert f"delineate shard {shard} failed: {tile}: found " in run.text, run.text
+    assert "it changed while the run went on" in run.text
+    assert "Traceback" not in run.text
+    assert bytes_of(study).items() < undisturbed.items()
+    # With the new tile as in a study that never had another, and with the old one as before.
+    completes(study, bytes_of(twin))
+    shutil.copy2(study.folder / "kept.tif", study.folder / tile)
+    completes(study, undisturbed)
+
+
+def test_a_damaged_table_is_named_and_made_again_when_it_is_deleted(study):
+    undisturbed = bytes_of(study)
+    chance = random.Random(17)
+    shards = study.results / "shards"
+    for damage in ("flipped", "flipped", "flipped", "truncated", "swapped"):
+        name = chance.choice(["catchments", "features"])
+        one, other = (shards / shard / f"{name}.parquet" for shard in chance.sample(SHARDS, 2))
+        contents, times = [one.read_bytes(), other.read_bytes()], one.stat()
+        if damage == "flipped":
+            damaged = bytearray(contents[0])
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+            one.write_bytes(damaged)
+        elif damage == "truncated":
+            os.truncate(one, chance.randrange(len(contents[0])))
+        else:
+            one.write_bytes(contents[1])
+            other.write_bytes(contents[0])
+        # As by a disk or a copy; what has a new time could be made again.
+        os.utime(one, ns=(times.st_atime_ns, times.st_mtime_ns))
+        (study.results / f"{name}.parquet").unlink(missing_ok=True)
+        run = study.run()
+        assert run.code == 1
+        assert "found a file that was damaged or changed (SHA-256 " in run.text, run.text
+        assert "Traceback" not in run.text
+        assert not (study.results / f"{name}.parquet").exists()
+        for path in (one, other)[: 1 + (damage == "swapped")]:
+            path.unlink()
+    completes(study, undisturbed)
+
+    # Nothing would read the gathered table any more.
+    table = study.results / "features.parquet"
+    damaged = bytearray(table.read_bytes())
+    damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+    table.write_bytes(damaged)
+    run = study.run()
+    assert run.code == 1
+    assert not run.jobs
+    assert "results/tiny/features.parquet: found a file that was damaged or changed" in run.text
+    table.unlink()
+    completes(study, undisturbed)
+
+
+def test_results_that_are_deleted_during_a_run_are_made_again(study):
+    undisturbed = bytes_of(study)
+    remove(study, "shards/*/catchments.parquet", "catchments.parquet")
+    run = run_with_fault(study, "delineate", "results-deleted")
+    assert run.code == 1
+    assert "Traceback" not in run.text, run.text
+    message = "found no such file, or folder for it; expected one that nobody removes during a run."
+    assert message in run.text, run.text
+    completes(study, undisturbed)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,9 @@ CELL_M = 30
 TILE_CELLS = 100
 TILES_ACROSS, TILES_DOWN = 14, 2
 WEST, NORTH = 400_000, 3_800_000
+
+# In the environment of all processes of a study's runs: its folder.
+MARK = "SNAKESHED_TEST_STUDY"
 
 STARTED = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
 SHARD = re.compile(r"^\s+wildcards: shard=(\d+)$", re.MULTILINE)
@@ -199,13 +203,44 @@ class TinyStudy:
             check=False,
             # A group of its own, so that a test can end all of a run.
             start_new_session=True,
-            env=os.environ | {"NUMBA_NUM_THREADS": "1"} | environment,
+            env=self._environment(environment),
         )
         seconds = time.monotonic() - started
         text = done.stdout + done.stderr
         new = sorted(set(logs.glob("*")) - before)
         log = text if "--dry-run" in arguments else "".join(path.read_text() for path in new)
         return Run(done.returncode, text, log, seconds)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start Snakemake in the study's folder; what it shows goes to a file, see `shown`."""
+        with (self.folder / "shown").open("wb") as file:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=self._environment(environment),
+            )
+
+    def shown(self) -> str:
+        """What the last run that was started has shown."""
+        return (self.folder / "shown").read_text()
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return os.environ | {"NUMBA_NUM_THREADS": "1", MARK: str(self.folder)} | more
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of all processes that the study's runs have started, by process id."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                # That of one which is being reaped is empty.
+                if f"{MARK}={self.folder}".encode() in environment:
+                    command = (folder / "cmdline").read_bytes()
+                    found[int(folder.name)] = command.replace(b"\0", b" ").decode()
+        return found
 
     def plan(self, *arguments: str) -> Counter:
         """Jobs that a run would start with, by rule, as far as a checkpoint among them."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from snakeshed.errors import SnakeshedError
+from snakeshed.jobs.endings import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -45,7 +47,11 @@ class Backend:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         if choose(name, workers) == "process":
-            self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            # Workers of a process that was killed would wait for tasks for ever.
+            self._pool = ProcessPoolExecutor(
+                workers, spawn, initializer=end_with_parent, initargs=(os.getpid(),)
+            )
 
     def __enter__(self) -> Backend:
         return self

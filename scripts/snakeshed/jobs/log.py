@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snakeshed.errors import SnakeshedError, printable
 from snakeshed.jobs.checkout import check_job
+from snakeshed.jobs.endings import Terminated, in_good_order
 from snakeshed.jobs.machine import machine_error
 
 log = logging.getLogger("snakeshed")
@@ -26,7 +27,8 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
 
     An error ends the process with status 1 and nothing on the screen: Snakemake shows what the
     log says. That is the message alone of an error that the user can mend or that the machine
-    caused, the traceback of any other. Where the log cannot be written, standard error is.
+    caused, the traceback of any other. Where the log cannot be written, standard error is. The
+    job does not outlive a Snakemake that was killed.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     try:
         log.info("%s", title)
         check_job()
-        yield log
+        with in_good_order():
+            yield log
         log.info("done in %.2f s", time.perf_counter() - started)
     except SnakeshedError as error:
         log.error("error: %s", error)
@@ -56,6 +59,9 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
     except KeyboardInterrupt:
         log.error("error: stopped by hand.")
         sys.exit(130)
+    except Terminated:
+        log.error("error: its process was ended from outside (SIGTERM).")
+        sys.exit(143)
     finally:
         log.removeHandler(handler)
         # What could not be written was told when it was logged.
@@ -109,6 +115,12 @@ class _LogFile(logging.FileHandler):
     def __init__(self, path: str, title: str) -> None:
         super().__init__(path, mode="w", encoding="utf-8")
         self._bare = _Printable(f"{_as_format(title)}: %(message)s")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; show an error also where somebody has removed the log meanwhile."""
+        super().emit(record)
+        if record.levelno >= logging.ERROR and not Path(self.baseFilename).exists():
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
         """Show an error where the log has no room for it; progress may be lost."""

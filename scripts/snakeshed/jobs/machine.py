@@ -52,6 +52,11 @@ _FAULTS = {
     errno.EPERM: _NO_RIGHT,
     errno.EMFILE: _TOO_MANY_FILES,
     errno.ENFILE: _TOO_MANY_FILES,
+    errno.ENOENT: (
+        "no such file, or folder for it",
+        "one that nobody removes during a run",
+        f"Bring it back if it was an input, and {_AGAIN}.",
+    ),
     errno.EIO: _BAD_DISK,
     errno.ESTALE: _BAD_DISK,
     errno.ENODEV: _BAD_DISK,

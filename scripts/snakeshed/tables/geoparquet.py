@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snakeshed.errors import TableError
-from snakeshed.result_files import check_result, damaged, missing, result_file
+from snakeshed.result_files import check_result, damaged, missing, named_in_errors, result_file
 
 if TYPE_CHECKING:
     import geopandas
@@ -279,7 +279,10 @@ def _opened(path: str | Path, recorded: bool = True) -> Iterator[pq.ParquetFile]
     try:
         if recorded:
             check_result(path)
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            named_in_errors(path),
+            pq.ParquetFile(path, page_checksum_verification=True) as file,
+        ):
             yield file
     except FileNotFoundError:
         raise missing(path) from None

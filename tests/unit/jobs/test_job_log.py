@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from snakeshed.atomic import atomic
 from snakeshed.errors import LayerError
 from snakeshed.jobs.log import job_log, seconds_in
 
@@ -93,6 +95,30 @@ def test_a_log_that_cannot_be_opened_hides_no_error(tmp_path, capsys):
         raise LayerError("layer kf", "no CRS", "one", "Assign it.")
     *_, told = capsys.readouterr().err.splitlines()
     assert told == "extracting: error: layer kf: found no CRS; expected one. Assign it."
+
+
+def test_a_log_that_was_removed_hides_no_error(tmp_path, capsys):
+    path = tmp_path / "job.log"
+    with pytest.raises(SystemExit, match="1"), job_log(str(path), "extracting"):
+        path.unlink()
+        raise FileNotFoundError(errno.ENOENT, "gone", "features.parquet")
+    told = capsys.readouterr().err
+    assert told == (
+        "extracting: error: features.parquet: found no such file, or folder for it; expected one "
+        "that nobody removes during a run. Bring it back if it was an input, and run the same "
+        "command again.\n"
+    )
+
+
+def test_a_job_that_is_asked_to_end_says_so_and_removes_what_is_half_written(tmp_path):
+    path, table = tmp_path / "job.log", tmp_path / "table"
+    end = pytest.raises(SystemExit, match="143")
+    with end, job_log(str(path), "gathering"), atomic(table) as part:
+        part.write_text("half")
+        signal.raise_signal(signal.SIGTERM)
+    told = "error: its process was ended from outside (SIGTERM)."
+    assert lines(path) == ["gathering", told]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")

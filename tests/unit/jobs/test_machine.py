@@ -55,6 +55,11 @@ TABLE = "results/x/features.parquet"
             "Allow more (ulimit -n) or run with fewer --cores, and run",
         ),
         (
+            errno.ENOENT,
+            "found no such file, or folder for it; expected one that nobody removes during a run. "
+            "Bring it back if it was an input, and run",
+        ),
+        (
             errno.EIO,
             "found an error of its disk or of the network to it; expected a disk that reads and "
             "writes. Look at the disk (dmesg, quota, mount), and run",
@@ -102,7 +107,7 @@ def test_a_worker_that_was_killed():
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(errno.ENOENT, "no", "x"), OSError("odd"), KeyError("x")]
+    "error", [FileExistsError(errno.EEXIST, "x"), OSError("odd"), KeyError("x")]
 )
 def test_anything_else_is_not_put_down_to_the_machine(error):
     assert machine_error(error, "gathering") is None

@@ -147,3 +147,13 @@ def test_sha256sum_reads_the_records(table):
         check=False,
     )
     assert done.stdout == "catchments.parquet: OK\n"
+
+
+@pytest.mark.parametrize("reader", [read_result, check_result])
+def test_a_file_that_the_disk_cannot_read_is_named(tmp_path, reader):
+    # Its first page belongs to nobody.
+    path = tmp_path / "memory"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        reader(path)
+    assert caught.value.filename == str(path)

@@ -1,0 +1,54 @@
+"""A large study that is killed again and again, until it is done."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+from faulty_runs import bytes_of, parts_of, until_none_is_left
+from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST, TinyStudy
+
+# SNAKESHED_TEST_SOAK_SITES sets another number.
+SITES = int(os.environ.get("SNAKESHED_TEST_SOAK_SITES", "20000"))
+# Between two kills, on average (s). The longest job takes less on one slow core.
+EVERY_S = 20.0
+
+
+@pytest.mark.slow
+def test_a_large_study_that_is_killed_every_20_s_ends_with_the_same_bytes(workflow, tmp_path):
+    study = TinyStudy(tmp_path / "study", workflow)
+    chance = np.random.default_rng(17)
+    metres = np.array([TILES_ACROSS, TILES_DOWN]) * TILE_CELLS * CELL_M
+    places = (chance.uniform(0.01, 0.99, (SITES, 2)) * metres * [1, -1] + [WEST, NORTH]).round(1)
+    study.rows = [(f"s{k}", x, y, 0.3, "2005-01-07") for k, (x, y) in enumerate(places)]
+    study.config["shards"] = 16
+    study.write()
+    twin = study.copy(tmp_path / "twin")
+    undisturbed = twin.run()
+    assert undisturbed.code == 0, undisturbed.text
+
+    moments = random.Random(17)
+    kills = 0
+    while (code := run_for(study, moments.uniform(0.5, 1.5) * EVERY_S)) is None:
+        kills += 1
+    assert code == 0, study.shown()
+    assert kills >= 1
+    assert bytes_of(study) == bytes_of(twin)
+    assert not parts_of(study)
+
+
+def run_for(study: TinyStudy, seconds: float) -> int | None:
+    """Run a study; kill the run after some seconds, and return its status if it ended before."""
+    run = study.start()
+    try:
+        return run.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return None
+    finally:
+        until_none_is_left(study)
