@@ -13,7 +13,7 @@ from snakemake.logging import logger
 # that the environment may have.
 SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")]))
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")])))
 
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
 from snakeshed.delineation.pyramid import shard_name
