@@ -42,6 +42,7 @@ _FILES = (
     "profiles/*.yaml",
     "docs/confidence.md",
     "docs/confidence.png",
+    "docs/faults.md",
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE"),
     *("pyproject.toml", "Makefile", ".dockerignore", ".gitignore"),
 )
