@@ -7,10 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from listening import marked
+from readme_blocks import indented
 
 HERE = Path(__file__).parent / "dask"
 SCRIPTS = HERE.parents[1] / "scripts"
@@ -33,6 +37,13 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def later(action: Callable[..., object], *arguments: object) -> threading.Thread:
+    """Do something in a thread."""
+    thread = threading.Thread(target=action, args=arguments)
+    thread.start()
+    return thread
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens to."""
     with socket.socket() as one:
@@ -47,12 +58,15 @@ class DaskProcesses:
     ----------
     folder
         For logs, and what workers keep.
+    tls
+        Settings of Dask, as variables, with which it takes TLS only.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.port = free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.settings = SETTINGS | dict(tls or {})
+        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{self.port}"
         self.mark = f"{folder}-{self.port}"
         self.workers: list[subprocess.Popen] = []
         self.scheduler: subprocess.Popen | None = None
@@ -65,6 +79,7 @@ class DaskProcesses:
     def start_worker(self, *options: str, path: str | None = None) -> subprocess.Popen:
         """Start a worker, with options of its own or what it can import."""
         given = ["--nthreads", "1", "--host", "127.0.0.1", "--no-dashboard"]
+        given += ["--dashboard-address", "127.0.0.1:0"]
         given += ["--local-directory", str(self.folder), *options]
         known = os.pathsep.join([str(SCRIPTS), str(HERE)]) if path is None else path
         self.workers.append(self._start("worker", self.address, *given, path=known))
@@ -72,15 +87,7 @@ class DaskProcesses:
 
     def pids(self) -> set[int]:
         """All processes that this cluster is made of, children of children too."""
-        found = set()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                environment = (folder / "environ").read_bytes()
-                if f"{MARK}={self.mark}".encode() in environment.split(b"\0"):
-                    found.add(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return marked(MARK, self.mark)
 
     def end(self) -> None:
         """End all of it."""
@@ -96,17 +103,17 @@ class DaskProcesses:
                 [sys.executable, "-m", "distributed.cli.dask_" + kind, *options],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **SETTINGS, "PYTHONPATH": path, MARK: self.mark},
+                env={**os.environ, **self.settings, "PYTHONPATH": path, MARK: self.mark},
                 start_new_session=True,
                 cwd=self.folder,
             )
 
 
 @contextmanager
-def dask_processes(folder: Path) -> Iterator[DaskProcesses]:
+def dask_processes(folder: Path, tls: Mapping[str, str] | None = None) -> Iterator[DaskProcesses]:
     """A scheduler without workers, with its files in a new folder; all ends with it."""
     folder.mkdir()
-    cluster = DaskProcesses(folder)
+    cluster = DaskProcesses(folder, tls)
     try:
         cluster.start_scheduler()
         yield cluster
@@ -119,3 +126,21 @@ def end_group(process: subprocess.Popen) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def certificates(home: Path) -> dict[str, str]:
+    """Create certificates in a home folder as the README says, and return Dask's variables."""
+    environment = {**os.environ, "HOME": str(home)}
+    home.mkdir()
+    script = "\n".join(["set -e", *indented("On a Dask cluster", "openssl")])
+    subprocess.run(["bash", "-c", script], check=True, capture_output=True, env=environment)
+    exports = indented("On a Dask cluster", "export DASK_")
+    printed = subprocess.run(
+        ["bash", "-c", "\n".join([*exports, "env"])],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    ).stdout
+    pairs = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
+    return {name: value for name, value in pairs.items() if name.startswith("DASK_")}

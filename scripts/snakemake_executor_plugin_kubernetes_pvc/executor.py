@@ -41,7 +41,7 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     owner_of_jobs,
     workflow_id,
 )
-from snakemake_executor_plugin_kubernetes_pvc.settings import check
+from snakemake_executor_plugin_kubernetes_pvc.settings import check, writable_folders
 from snakemake_executor_plugin_kubernetes_pvc.status import (
     Failed,
     Running,
@@ -144,6 +144,7 @@ class Executor(RemoteExecutor):
             workflow=workflow_id(self.executor_settings.claim, os.getcwd()),
             run=secrets.token_hex(4),
             image=workflow.remote_execution_settings.container_image,
+            writable=writable_folders(self.executor_settings, os.getcwd()),
         )
         self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
         self._live_runs = LiveRuns(Path(".snakemake/kubernetes-pvc"))
@@ -252,6 +253,7 @@ class Executor(RemoteExecutor):
             # that wants its pod back, say, kills it half a minute later.
             signal.signal(signal.SIGTERM, _terminate)
         self._take_after_driver(connection, api)
+        self._make_writable_folders()
         try:
             self._end_earlier_runs(api)
         except Refused as refusal:
@@ -261,6 +263,18 @@ class Executor(RemoteExecutor):
             f"Jobs of this run: kubectl get jobs --namespace {api.namespace} "
             f"--selector {RUN}={self._run.run}"
         )
+
+    def _make_writable_folders(self) -> None:
+        """Create the folders that jobs write to, or the kubelet would, for root alone."""
+        for name in self._run.writable:
+            folder = Path(self.executor_settings.mount_path, name)
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except OSError as error:
+                raise WorkflowError(
+                    f"--kubernetes-pvc-writable: the folder {folder} cannot be created "
+                    f"({error.strerror}). Create it, or give this user the right to."
+                ) from error
 
     def _connect(self) -> tuple[Connection, Api]:
         """Find the cluster."""

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -86,12 +87,15 @@ class Run:
         The image of its pods.
     owner
         What its Jobs are deleted with, as an owner reference.
+    writable
+        The only folders that its pods can write to, as paths in the volume; empty: all of it.
     """
 
     workflow: str
     run: str
     image: str
     owner: Mapping[str, str] | None = None
+    writable: tuple[str, ...] = ()
 
 
 def workflow_id(claim: str, working_directory: str) -> str:
@@ -165,6 +169,18 @@ def _environment(job: JobFacts, settings: ExecutorSettings, image: str) -> list[
     return variables
 
 
+def _shared_mounts(mount_path: str, writable: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Mounts of the volume: all of it, and over that the folders that can be written to."""
+    whole = {"name": "shared", "mountPath": mount_path}
+    if not writable:
+        return [whole]
+    folders = [
+        {"name": "shared", "mountPath": str(PurePosixPath(mount_path, folder)), "subPath": folder}
+        for folder in writable
+    ]
+    return [whole | {"readOnly": True}, *folders]
+
+
 def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -> dict[str, Any]:
     """Manifest of the Job that runs a Snakemake job once.
 
@@ -208,7 +224,7 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
         "env": _environment(job, settings, run.image),
         "resources": {"requests": amounts, "limits": dict(amounts)},
         "volumeMounts": [
-            {"name": "shared", "mountPath": settings.mount_path},
+            *_shared_mounts(settings.mount_path, run.writable),
             {"name": "temporary", "mountPath": TEMPORARY},
         ],
         "securityContext": {

@@ -7,7 +7,7 @@ from them.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -117,6 +117,16 @@ class ExecutorSettings(ExecutorSettingsBase):
             "Where the volume is mounted, in the driver and in every pod. The working directory "
             "lies in it.",
             required=True,
+        ),
+    )
+    writable: list[str] = field(
+        default_factory=list,
+        metadata=_words(
+            "The only folders of the volume that jobs can write to, besides Snakemake's own "
+            "(.snakemake): paths in the working directory, or absolute ones. Jobs can read all "
+            "else, such as the code that the driver runs, but cannot change it. Folders that do "
+            "not exist are created. Default: the whole volume.",
+            "FOLDER",
         ),
     )
     namespace: str | None = field(
@@ -242,3 +252,46 @@ def check(settings: ExecutorSettings, working_directory: str) -> None:
         if value < lowest:
             option = name.replace("_", "-")
             raise WorkflowError(f"--kubernetes-pvc-{option} is {value}, and must be >= {lowest}.")
+
+
+def writable_folders(settings: ExecutorSettings, working_directory: str) -> tuple[str, ...]:
+    """Find the folders that jobs can write to.
+
+    Parameters
+    ----------
+    settings
+        What the user set.
+    working_directory
+        Where the driver runs; on the volume.
+
+    Returns
+    -------
+    tuple of str
+        Paths in the volume without links, none below another one. Empty: jobs can write to the
+        whole volume.
+
+    Raises
+    ------
+    WorkflowError
+        If a folder is not on the volume, or is all of it.
+    """
+    if not settings.writable:
+        return ()
+    volume = Path(settings.mount_path).resolve()
+    found = set()
+    for name in [*settings.writable, ".snakemake"]:
+        # A pod finds a link's target only where the driver has it, too.
+        folder = Path(working_directory, name).resolve()
+        if not folder.is_relative_to(volume):
+            raise WorkflowError(
+                f"--kubernetes-pvc-writable {name}: {folder} is not in {volume}, where pods have "
+                "the volume: name folders of the volume."
+            )
+        if folder == volume:
+            raise WorkflowError(
+                f"--kubernetes-pvc-writable {name} is the whole volume: name folders in it, or "
+                "leave the setting out."
+            )
+        found.add(folder.relative_to(volume))
+    outermost = [one for one in found if not found.intersection(one.parents)]
+    return tuple(sorted(map(str, outermost)))

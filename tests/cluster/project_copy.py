@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from readme_blocks import fenced
 from real_cluster import IMAGE
 from small_workflow import until
 
@@ -23,17 +23,9 @@ TABLES = ["catchments", "features", "observations", "sites"]
 KERNELS = ".cache/numba"
 
 
-def commands(section: str) -> list[str]:
-    """What a section of the README says is to be typed, in its order."""
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    text = readme.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"^```\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    return "".join(blocks).splitlines()
-
-
 def commands_for_kubernetes() -> list[str]:
     """Those that bring a study to a Kubernetes cluster, and its results back."""
-    return commands("On a Kubernetes cluster")
+    return fenced("On a Kubernetes cluster")
 
 
 def copy_checkout(folder: Path) -> None:

@@ -7,13 +7,16 @@ addressed by its pod's, which stays as long as the pod.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import urllib.request
 
 import pytest
 import yaml
-from project_copy import CHECKOUT, TABLES, Project, commands, commands_for_kubernetes
+from dask_processes import certificates
+from project_copy import CHECKOUT, TABLES, Project, commands_for_kubernetes
+from readme_blocks import fenced
 from small_workflow import until
 
 # Runs all kernels, and counts what was found compiled and what was not.
@@ -62,6 +65,29 @@ def check_image(project: Project) -> None:
     assert {path.stat().st_uid for path in kept} == {1000}
 
 
+def check_what_jobs_can_change(project: Project) -> None:
+    """A Job as the driver sends them writes to results and compiled kernels, not to code."""
+    (sent, *_) = project.items("jobs", "snakemake/rule=gather")
+    pod = sent["spec"]["template"]["spec"]
+    names = ["Snakefile", "new", "rules/new", "scripts/snakeshed/new", "config/new", "data.tif"]
+    names += ["results/new", "resources/new", ".cache/new", ".snakemake/new"]
+    tried = "; ".join(f"touch {name} 2>/dev/null && echo {name}" for name in names)
+    pod["containers"][0]["command"] = ["/bin/sh", "-c", f"{tried}; true"]
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "intruder"},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+    }
+    project.kubectl("apply", "-f", "-", stdin=json.dumps(job))
+    project.kubectl("wait", "--for=condition=Complete", "job/intruder", "--timeout=100s")
+    assert project.kubectl("logs", "job/intruder").split() == names[-4:]
+    project.kubectl("delete", "job/intruder")
+    # The driver has compiled what jobs cannot write.
+    code = project.volume / "scripts/snakeshed"
+    assert any((code / "delineation/__pycache__").glob("patch*.pyc"))
+
+
 def check_rights(project: Project) -> None:
     """The driver may do no more than it has to."""
     account = f"system:serviceaccount:{project.namespace}:snakeshed-driver"
@@ -89,7 +115,7 @@ def check_rights(project: Project) -> None:
 def test_the_readme_is_all_there_is_to_do(project, demo_here):
     apply, ready, copy_in, start, watch, copy_out, remove = commands_for_kubernetes()
     said = project.shell(f"{apply} --dry-run=server")
-    assert said.count("created (server dry run)") == 6
+    assert said.count("created (server dry run)") == 8
 
     project.shell(apply)
     check_rights(project)
@@ -106,6 +132,7 @@ def test_the_readme_is_all_there_is_to_do(project, demo_here):
         assert word.startswith("python -m snakemake ")
         assert not re.search(r"pip|rsync|tar |storage-provider|deploy-sources", word)
     assert project.items("secrets") == []
+    check_what_jobs_can_change(project)
 
     project.shell(copy_out)
     for table in TABLES:
@@ -116,7 +143,10 @@ def test_the_readme_is_all_there_is_to_do(project, demo_here):
 
     project.shell(remove)
     until(lambda: not project.items("jobs") and not project.items("pods"), 60, every_s=1)
-    for kind in ("persistentvolumeclaims", "cronjobs", "deployments", "roles", "rolebindings"):
+    for kind in (
+        *("persistentvolumeclaims", "cronjobs", "deployments", "roles", "rolebindings"),
+        "networkpolicies",
+    ):
         assert project.items(kind) == [], kind
 
 
@@ -155,7 +185,7 @@ def address_by_pod(project: Project) -> None:
         120,
         every_s=0.5,
     )
-    address = f"tcp://{pods(project, 'scheduler')[0]['status']['podIP']}:8786"
+    address = f"tls://{pods(project, 'scheduler')[0]['status']['podIP']}:8786"
     for target, at, container in (
         ({"kind": "Deployment", "name": "snakeshed-dask-worker"}, "/spec/template", "worker"),
         ({"kind": "CronJob"}, "/spec/jobTemplate/spec/template", "driver"),
@@ -169,17 +199,47 @@ def address_by_pod(project: Project) -> None:
         project.patch("dask", target, f"{at}/spec/containers/0/env/{place}/value", address)
 
 
-def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):
-    project = dask_project
-    apply, ready, start, scale, watch, forward, remove = commands("On a Dask cluster")
-    said = project.shell(f"{apply} --dry-run=server")
-    assert said.count("created (server dry run)") == 4
+def check_tls(project: Project) -> None:
+    """The scheduler takes who has the certificate, and nobody else; its dashboard is local."""
+    project.kubectl("rollout", "status", "deployment/snakeshed-dask-scheduler", "--timeout=100s")
+    address = pods(project, "scheduler")[0]["status"]["podIP"]
+    pod = ("exec", "deployment/snakeshed-access", "--", "python", "-c")
+    asking = f"""
+import socket, ssl
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+with context.wrap_socket(socket.create_connection(("{address}", 8786), 10)) as connection:
+    try:
+        print(len(connection.recv(1)), "bytes")
+    except ssl.SSLError as error:
+        print(error.reason)
+try:
+    socket.create_connection(("{address}", 8787), 10)
+except ConnectionRefusedError as error:
+    print(error.strerror)
+"""
+    said = project.kubectl(*pod, asking).splitlines()
+    assert "CERTIFICATE_REQUIRED" in said[0]
+    assert said[1:] == ["Connection refused"]
 
+
+def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here, tmp_path):
+    project = dask_project
+    secret, apply, ready, start, scale, watch, forward, *removal = fenced("On a Dask cluster")
+    remove, remove_secret = removal
+    home = tmp_path / "home"
+    certificates(home)
+    said = project.shell(f"{apply} --dry-run=server")
+    assert said.count("created (server dry run)") == 7
+
+    # kubectl keeps finding its configuration, wherever home is.
+    assert "snakeshed-dask-tls created" in project.shell(f"HOME={home}; {secret}")
     project.shell(apply)
     address_by_pod(project)
     project.shell(apply)
     project.shell(ready)
     assert len(pods(project, "worker")) >= 3
+    check_tls(project)
     assert "dask-1 created" in project.shell(start)
     assert "scaled" in project.shell(scale)
     until(lambda: len(pods(project, "worker")) >= 4, 60, every_s=0.5)
@@ -218,6 +278,8 @@ def test_the_readme_is_all_there_is_to_do_for_dask(dask_project, demo_here):
     project.shell(remove)
     parts = ("scheduler", "worker", "driver")
     until(lambda: not any(pods(project, part) for part in parts), 60, every_s=1)
+    assert "deleted" in project.shell(remove_secret)
+    assert project.items("secrets") == []
     # The volume, and what else there was, stays.
     assert len(project.items("persistentvolumeclaims")) == 1
     names = {one["metadata"]["name"] for one in project.items("deployments")}

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import dask
 import numpy as np
 import pytest
-from dask_processes import HERE, SCRIPTS, DaskProcesses, dask_processes, end_group, until
+from dask_processes import (
+    HERE,
+    SCRIPTS,
+    DaskProcesses,
+    dask_processes,
+    end_group,
+    later,
+    until,
+)
 from dask_tasks import hog, hold, no_memory, sign_in, sleep, starts
 from distributed import KilledWorker
 from small_study import CELL_M, NORTH, WEST, write_raster
 
-from snakeshed.backends import dask_worker
+from snakeshed.backends import dask_cluster, dask_worker
 from snakeshed.backends.dask_cluster import KILLS, DaskBackend, _Work
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.delineate import delineate
@@ -36,25 +45,10 @@ from snakeshed.terrain.dem import index_terrain
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    """End the tests, and show where they hang, if one takes too long."""
-    faulthandler.dump_traceback_later(180, exit=True)
-    yield
-    faulthandler.cancel_dump_traceback_later()
-
-
 @pytest.fixture
 def processes(tmp_path) -> Iterator[DaskProcesses]:
     with dask_processes(tmp_path / "cluster") as cluster:
         yield cluster
-
-
-@pytest.fixture
-def notes(tmp_path) -> Path:
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    return folder
 
 
 def tasks_in(folder: Path, count: int, *more: int) -> list[tuple[str, int]]:
@@ -67,12 +61,6 @@ def numbers_of(tasks) -> list[int]:
 
 def stands_for(task) -> str:
     return f"lost {task[1]}"
-
-
-def later(action, *arguments) -> threading.Thread:
-    thread = threading.Thread(target=action, args=arguments)
-    thread.start()
-    return thread
 
 
 def connected(processes: DaskProcesses, patience_s: float = 60.0) -> DaskBackend:
@@ -237,15 +225,19 @@ def test_workers_of_a_job_are_started_again_however_often_they_end(notes):
     ):
         # Each worker is killed as soon as it has a task, and no task ends as many as give it up.
         for number in range(2):
+            # A result may go with a worker that is killed, and be made again.
+            own = notes / str(number)
+            own.mkdir()
             results: list[int] = []
-            done = later(lambda to=results, k=number: to.extend(backend.map(hold, [(notes, k)])))
+            done = later(
+                lambda to=results, task=(own, number): to.extend(backend.map(hold, [task]))
+            )
             for count in range(KILLS):
-                until(lambda k=number, n=count: len(starts(notes, k)) > n)
+                until(lambda k=number, n=count, own=own: len(starts(own, k)) > n)
                 if count < KILLS - 1:
-                    os.kill(starts(notes, number)[-1], signal.SIGKILL)
-            (notes / "go on").touch()
+                    os.kill(starts(own, number)[-1], signal.SIGKILL)
+            (own / "go on").touch()
             done.join()
-            (notes / "go on").unlink()
             assert results == [number]
 
 
@@ -330,9 +322,110 @@ def test_a_scheduler_that_never_was_is_reported_soon(tmp_path):
     assert raised.value.found.startswith("no answer (")
     assert raised.value.expected == "one that can be reached from here"
     assert raised.value.next_step == (
-        "Start it, or unset DASK_SCHEDULER_ADDRESS to work on this machine alone, and run the same "
-        "command again: what is done stays done."
+        "Start it (one that takes TLS only has an address that starts with tls://), or unset "
+        "DASK_SCHEDULER_ADDRESS to work on this machine alone, and run the same command again: "
+        "what is done stays done."
     )
+
+
+class Line:
+    """A line to a scheduler that can be cut, and go dead without an end.
+
+    Parameters
+    ----------
+    port
+        Of the scheduler on the loopback.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.dead = threading.Event()
+        self._open: list[socket.socket] = []
+        # A first connection that ends at once is not tried again.
+        until(self._listens)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def cut(self) -> None:
+        """End all connections; new ones can be made."""
+        ends, self._open = self._open, []
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.close()
+        self.cut()
+
+    def _call(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port))
+
+    def _listens(self) -> bool:
+        with suppress(ConnectionRefusedError), self._call():
+            return True
+        return False
+
+    def _answer(self) -> None:
+        with suppress(OSError):
+            while True:
+                caller, _ = self._listener.accept()
+                ends = [caller, self._call()]
+                self._open += ends
+                for source, target in (ends, reversed(ends)):
+                    threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65536):
+                if not self.dead.is_set():
+                    target.sendall(piece)
+
+
+@pytest.fixture
+def line(processes) -> Iterator[Line]:
+    made = Line(processes.port)
+    yield made
+    made.close()
+
+
+def test_a_connection_that_is_cut_is_made_again(processes, line, notes, caplog):
+    caplog.set_level("INFO", "snakeshed")
+    for _ in range(2):
+        processes.start_worker()
+
+    def cut() -> None:
+        for number in (4, 12, 20):
+            until(lambda k=number: starts(notes, k))
+            line.cut()
+
+    with DaskBackend(address=line.address, patience_s=60) as backend:
+        cutter = later(cut)
+        assert list(backend.map(sleep, tasks_in(notes, 30))) == list(range(30))
+        cutter.join()
+    assert caplog.text.count("is lost; waiting for it") == 3
+    # What was done stayed done.
+    assert len(starts(notes, 0)) == 1
+
+
+def test_a_connection_that_goes_dead_is_made_again(processes, line, notes, caplog, monkeypatch):
+    caplog.set_level("INFO", "snakeshed")
+    monkeypatch.setattr(dask_cluster, "_ANSWER_S", 2.0)
+    processes.start_worker()
+
+    def go_dead() -> None:
+        until(lambda: starts(notes, 4))
+        line.dead.set()
+        until(lambda: "is lost; waiting for it" in caplog.text)
+        line.cut()
+        line.dead.clear()
+
+    with DaskBackend(address=line.address, patience_s=60) as backend:
+        other = later(go_dead)
+        assert list(backend.map(sleep, tasks_in(notes, 12))) == list(range(12))
+        other.join()
 
 
 # ---- other versions --------------------------------------------------------------------------
@@ -423,7 +516,7 @@ def test_no_process_stays_behind(tmp_path, notes, ending):
     )
     try:
         # Nobody but this machine can reach it.
-        assert job.stdout.readline().startswith("tcp://127.0.0.1:")
+        assert job.stdout.readline().startswith("tls://127.0.0.1:")
         if ending == "well":
             assert job.stdout.readline() == "[0, 1, 2, 3]\n"
         else:

@@ -42,6 +42,14 @@ def stay_pending(api: FakeApi, job: dict) -> None:
     api.add_pod(job, phase="Pending", conditions=[{**no_room, "message": message}])
 
 
+def on_a_silent_node(api: FakeApi, job: dict) -> None:
+    """Fate of a Job: its node is not ready, and its pod, which is to end, says nothing more."""
+    reason = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
+    pod = api.add_pod(job, phase="Running", conditions=[reason])
+    pod["spec"] = {**pod["spec"], "nodeName": "n1"}
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:05:00Z"
+
+
 def recorded(case: str) -> Callable[[FakeApi, dict], None]:
     """Fate of a Job: in the end the cluster says of it what a real one said in a case."""
     last = json.loads((RECORDED / f"{case}.json").read_text(encoding="utf-8"))[-1]
@@ -246,6 +254,18 @@ def test_a_pod_that_never_starts_fails_at_its_deadline_with_the_reason(fake, wor
     assert (workflow.folder / "piece/0.txt").exists()
 
 
+def test_a_job_on_a_node_that_is_not_ready_is_sent_again_after_the_deadline(fake, workflow):
+    fates = iter([on_a_silent_node])
+    fake.fate = lambda job: next(fates, at_once) if task(job) == "piece-1" else at_once
+    ran = workflow.run("--kubernetes-pvc-start-deadline", "2")
+    assert ran.code == 0, ran.text
+    lost = (
+        r"was lost \(waited for 2 s: pod \S+ has not ended on n1\): it is sent again, 1 of 5 times"
+    )
+    assert re.search(lost, " ".join(ran.text.split())), ran.text
+    assert sent(fake) == EACH_ONCE + Counter(["piece-1"])
+
+
 def test_jobs_over_quota_are_sent_when_there_is_room(fake, workflow):
     fake.fate = lambda job: at_once
     refusal = 'jobs.batch "x" is forbidden: exceeded quota: small, used: count/jobs.batch=1'
@@ -301,6 +321,34 @@ def test_a_missing_right_ends_the_run_and_is_named(fake, workflow, fault, said):
     assert said in ran.text
     assert "Traceback" not in ran.text
     assert fake.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "said"),
+    [
+        ("GET", "pods", '"me" cannot list resource "pods"'),
+        ("POST", "jobs", '"me" cannot create resource "jobs"'),
+    ],
+)
+def test_a_right_that_is_revoked_in_the_midst_ends_the_run_and_loses_nothing(
+    fake, workflow, method, kind, said
+):
+    def revoke(api: FakeApi, job: dict) -> None:
+        at_once(api, job)
+        if len(sent(api)) == 2:
+            api.faults = [Fault(403, method, kind, times=99, message=said)]
+
+    fake.fate = lambda job: revoke
+    ran = workflow.run()
+    assert ran.code == 1
+    assert said in ran.text
+    assert "Traceback" not in ran.text
+    assert sent(fake) == Counter(["piece-0", "piece-1"])
+    # With the right, the same command finishes it.
+    fake.faults, fake.fate = [], lambda job: at_once
+    ran = workflow.run("--rerun-incomplete")
+    assert ran.code == 0, ran.text
+    assert sent(fake)["join"] == 1
 
 
 def test_an_api_that_stays_away_ends_the_run_and_says_how_to_clean_up(fake, workflow):
@@ -452,6 +500,35 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
     assert fake.calls == []
 
 
+def test_folders_that_jobs_write_to_are_created_before_the_first_job(fake, workflow):
+    there = []
+
+    def look(api: FakeApi, job: dict) -> None:
+        there.append((workflow.folder / "piece").is_dir() and (workflow.folder / ".cache").is_dir())
+        at_once(api, job)
+
+    fake.fate = lambda job: look
+    ran = workflow.run("--kubernetes-pvc-writable", "piece", ".cache")
+    assert ran.code == 0, ran.text
+    assert there == [True] * 3
+    for job in fake.created:
+        mounts = job["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert mounts[0]["readOnly"] is True
+        assert [one["subPath"] for one in mounts[1:-1]] == [".cache", ".snakemake", "piece"]
+
+
+def test_a_folder_to_write_to_that_cannot_be_created_is_named(fake, workflow):
+    (workflow.folder / "file").touch()
+    ran = workflow.run("--kubernetes-pvc-writable", "file/results")
+    assert ran.code == 1
+    folder = workflow.folder / "file/results"
+    assert (
+        f"--kubernetes-pvc-writable: the folder {folder} cannot be created (Not a directory). "
+        "Create it, or give this user the right to."
+    ) in " ".join(ran.text.split())
+    assert fake.created == []
+
+
 def test_a_secret_variable_reaches_pods_by_reference_only(fake, workflow, monkeypatch):
     monkeypatch.setenv("PASSWORD", "s3cr3t")
     fake.fate = lambda job: at_once
@@ -473,6 +550,7 @@ def test_a_secret_variable_reaches_pods_by_reference_only(fake, workflow, monkey
         (("--kubernetes-pvc-ttl", "5"), "--kubernetes-pvc-ttl is 5"),
         (("--shared-fs-usage", "persistence", "input-output"), "input-output and sources"),
         (("--kubernetes-pvc-labels", "two words"), "NAME=VALUE is expected"),
+        (("--kubernetes-pvc-writable", "/elsewhere"), "/elsewhere is not in /"),
     ],
 )
 def test_settings_that_cannot_work_are_named_at_once(fake, workflow, options, said):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -33,9 +34,9 @@ def job(**more) -> JobFacts:
     return JobFacts("delineate", 12, 2, "run", "/data/work", facts.pop("threads", 2), **facts)
 
 
-def made(facts: JobFacts | None = None, **settings) -> dict:
+def made(facts: JobFacts | None = None, run: Run = RUN, **settings) -> dict:
     chosen = ExecutorSettings(claim="shared", mount_path="/data", **settings)
-    return manifest(facts or job(), chosen, RUN, 3)
+    return manifest(facts or job(), chosen, run, 3)
 
 
 def pod(made: dict) -> dict:
@@ -132,6 +133,18 @@ def test_what_programs_write_beside_the_volume_goes_to_a_folder_of_the_pod():
     variables = {one["name"]: one["value"] for one in container(one)["env"]}
     assert all(variables[name].startswith("/tmp") for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"))
     assert variables["SNAKESHED_IMAGE"] == "image:1"
+
+
+def test_jobs_can_write_to_the_folders_of_the_run_only():
+    shared = [one for one in container(made())["volumeMounts"] if one["name"] == "shared"]
+    assert shared == [{"name": "shared", "mountPath": "/data"}]
+    run = dataclasses.replace(RUN, writable=(".snakemake", "work/results"))
+    shared = [one for one in container(made(run=run))["volumeMounts"] if one["name"] == "shared"]
+    assert shared == [
+        {"name": "shared", "mountPath": "/data", "readOnly": True},
+        {"name": "shared", "mountPath": "/data/.snakemake", "subPath": ".snakemake"},
+        {"name": "shared", "mountPath": "/data/work/results", "subPath": "work/results"},
+    ]
 
 
 def test_the_place_of_pods_is_set_by_the_user():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from readme_blocks import fenced
 from real_cluster import leave_out
 
 from snakemake_executor_plugin_kubernetes_pvc.manifest import JobFacts, Run, manifest
-from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings
+from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings, writable_folders
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "profiles" / "nautilus"
@@ -24,11 +26,22 @@ def yaml_of(path: Path) -> Any:
 
 
 def objects_in(folder: Path) -> dict[str, Any]:
-    """The objects that are applied from a folder, by file and kind."""
+    """The objects that are applied from a folder."""
     return {
-        f"{name}: {one['kind']}": one
+        key: one
         for name in yaml_of(folder / "kustomization.yaml")["resources"]
-        for one in yaml.safe_load_all((folder / name).read_text(encoding="utf-8"))
+        for key, one in objects_of(folder / name).items()
+    }
+
+
+def objects_of(path: Path) -> dict[str, Any]:
+    """The objects of a file, by file and kind, and name where there are several of a kind."""
+    objects = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    kinds = Counter(one["kind"] for one in objects)
+    names = [one["metadata"]["name"] if kinds[one["kind"]] > 1 else "" for one in objects]
+    return {
+        f"{path.name}: {one['kind']} {name}".strip(): one
+        for one, name in zip(objects, names, strict=True)
     }
 
 
@@ -36,13 +49,14 @@ KUSTOMIZATION = yaml_of(FOLDER / "kustomization.yaml")
 PROFILE = yaml_of(FOLDER / "config.yaml")
 OBJECTS = objects_in(FOLDER)
 DASK_OBJECTS = objects_in(DASK)
+HELM_OBJECTS = objects_of(DASK / "helm.yaml")
 VALUES = yaml_of(DASK / "values.yaml")
-# What the chart dask/dask documents (its values.yaml, github.com/dask/helm-chart at e581ea8a), of
+# What the chart dask/dask documents (its values.yaml, github.com/dask/helm-chart at e25bf51), of
 # what there is to set of each part; threads_per_worker is there as a comment.
 CHART_KEYS = {
     "scheduler": {
         *("name", "enabled", "image", "replicas", "serviceType", "loadBalancerIP", "servicePort"),
-        *("serviceAnnotations", "extraArgs", "resources", "tolerations", "affinity"),
+        *("serviceAnnotations", "env", "extraArgs", "resources", "tolerations", "affinity"),
         *("nodeSelector", "securityContext", "serviceAccountName", "metrics", "livenessProbe"),
         "readinessProbe",
     },
@@ -64,17 +78,20 @@ CHART_IMAGE_KEYS = {"repository", "tag", "pullPolicy", "pullSecrets", "dask_work
 
 def shard_job() -> dict[str, Any]:
     """A Job as the executor sends it."""
-    settings = ExecutorSettings(claim="snakeshed", mount_path="/data")
+    settings = ExecutorSettings(
+        claim="snakeshed", mount_path="/data", writable=PROFILE["kubernetes-pvc-writable"]
+    )
     resources = {"mem_mb": 2000, "disk_mb": 1000}
     facts = JobFacts("delineate", 1, 1, "true", "/data", 1, resources, {"shard": "07"})
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "run-1", "uid": "1"}
-    return manifest(facts, settings, Run("w", "r", "image:1", owner), 1)
+    run = Run("w", "r", "image:1", owner, writable_folders(settings, "/data"))
+    return manifest(facts, settings, run, 1)
 
 
 ALL = {
     **OBJECTS,
     "Job of a shard": shard_job(),
-    **{f"dask/{name}": one for name, one in DASK_OBJECTS.items()},
+    **{f"dask/{name}": one for name, one in (DASK_OBJECTS | HELM_OBJECTS).items()},
 }
 
 
@@ -137,6 +154,29 @@ def test_all_have_the_volume_at_the_same_path(name):
     assert container["workingDir"] == PROFILE["kubernetes-pvc-mount-path"]
 
 
+def test_jobs_can_write_to_no_code_and_no_input():
+    (container,) = PODS["Job of a shard"]["containers"]
+    whole, *folders = [one for one in container["volumeMounts"] if one["name"] == "shared"]
+    assert whole == {"name": "shared", "mountPath": "/data", "readOnly": True}
+    writable = {one["subPath"] for one in folders}
+    assert writable == {"results", "resources", ".cache", ".snakemake"}
+    assert all(one["mountPath"] == f"/data/{one['subPath']}" for one in folders)
+    tracked = {path.name for path in CHECKOUT.iterdir()} - {"results", "resources"}
+    assert {"Snakefile", "rules", "scripts", "profiles", "config", "envs"} <= tracked
+    image = (CHECKOUT / "envs/Dockerfile").read_text(encoding="utf-8")
+    assert "NUMBA_CACHE_DIR=/data/.cache/numba" in image
+
+
+def test_the_base_image_is_one_that_nobody_can_replace():
+    image = (CHECKOUT / "envs/Dockerfile").read_text(encoding="utf-8")
+    (base,) = re.findall(r"^ARG BASE=(.+)$", image, flags=re.MULTILINE)
+    assert re.fullmatch(
+        r"docker\.io/library/debian:bookworm-\d{8}-slim@sha256:[0-9a-f]{64}", base
+    ), base
+    # It is the only thing that an image is made from.
+    assert set(re.findall(r"^FROM (\S+)", image, flags=re.MULTILINE)) == {"${BASE}"}
+
+
 def test_a_driver_is_small_enough_for_nautilus():
     (container,) = PODS["driver.yaml: CronJob"]["containers"]
     assert container["resources"]["limits"]["cpu"] == "1"
@@ -179,7 +219,13 @@ def test_nothing_secret_is_in_a_manifest():
     made = 'create secret generic snakeshed-jupyter --from-literal=token="$(openssl rand -hex 24)"'
     assert text.count(named) == text.count(made) == 1
     text = text.replace(named, "").replace(made, "")
-    text = text.replace("Its token is that of a secret", "")
+    # Certificates come from a secret that the README's commands create.
+    mounted = "secret: {secretName: snakeshed-dask-tls, defaultMode: 0440}"
+    assert text.count(mounted) == 3
+    assert "-----BEGIN" not in text
+    reference = r"\{secretKeyRef: \{name: snakeshed-dask-tls, key: \w+\.pem\}\}"
+    text = re.sub(reference, "", text.replace(mounted, ""))
+    text = re.sub(r"^ *#.*$", "", text, flags=re.MULTILINE)
     assert not re.search(r"\b(password|token|secret|secretKeyRef)\b", text, re.IGNORECASE)
 
 
@@ -226,7 +272,7 @@ def test_dask_itself_takes_the_settings_and_options():
 def test_jobs_and_workers_look_for_the_scheduler_where_it_is():
     service = DASK_OBJECTS["scheduler.yaml: Service"]
     ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
-    address = f"tcp://{service['metadata']['name']}:{ports['scheduler']}"
+    address = f"tls://{service['metadata']['name']}:{ports['scheduler']}"
     for name in ("workers.yaml: Deployment", "driver.yaml: CronJob"):
         assert variables_of(container_of(name))["DASK_SCHEDULER_ADDRESS"] == address
     scheduler = DASK_OBJECTS["scheduler.yaml: Deployment"]
@@ -234,7 +280,37 @@ def test_jobs_and_workers_look_for_the_scheduler_where_it_is():
     assert service["spec"]["selector"].items() <= labels.items()
     words = container_of("scheduler.yaml: Deployment")["command"]
     assert words[words.index("--port") + 1] == str(ports["scheduler"])
-    assert words[words.index("--dashboard-address") + 1] == f":{ports['dashboard']}"
+    # Where ports are forwarded from, and nobody else comes.
+    assert words[words.index("--dashboard-address") + 1] == f"127.0.0.1:{ports['dashboard']}"
+    words = container_of("workers.yaml: Deployment")["command"]
+    assert words[words.index("--dashboard-address") + 1] == "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("scheduler.yaml: Deployment", "SCHEDULER"),
+        ("workers.yaml: Deployment", "WORKER"),
+        ("driver.yaml: CronJob", "CLIENT"),
+    ],
+)
+def test_all_of_the_cluster_takes_tls_only(name, role):
+    pod, container = pod_of(DASK_OBJECTS[name]), container_of(name)
+    assert {"name": "tls", "mountPath": "/tls", "readOnly": True} in container["volumeMounts"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == "tls"]
+    assert volume["secret"] == {"secretName": "snakeshed-dask-tls", "defaultMode": 0o440}
+    tls = {key: value for key, value in variables_of(container).items() if "__COMM__" in key}
+    assert tls == {
+        "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "/tls/ca.pem",
+        f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT": "/tls/cert.pem",
+        f"DASK_DISTRIBUTED__COMM__TLS__{role}__KEY": "/tls/key.pem",
+    }
+    # The secret has these files under the names of the README.
+    (command,) = (line for line in fenced("On a Dask cluster") if "create secret" in line)
+    files = re.findall(r"--from-file ~/dask-tls/(\S+)", command)
+    assert sorted(files) == ["ca.pem", "cert.pem", "key.pem"]
+    assert command.split()[4] == "snakeshed-dask-tls"
 
 
 def test_a_dask_driver_ends_as_that_of_nautilus_does():
@@ -246,7 +322,9 @@ def test_a_dask_driver_ends_as_that_of_nautilus_does():
         assert own[key] == other[key]
     *words, _ = container_of("driver.yaml: CronJob")["command"]
     expected = pod_of(OBJECTS["driver.yaml: CronJob"])["containers"][0]["command"][2]
-    assert words[2] == expected.replace("--profile nautilus", "--profile dask --cores 8")
+    # Workers of Dask can write bytecode.
+    compiling = '(python -m compileall -q scripts; exec snakemake --profile nautilus "$@")'
+    assert words[2] == expected.replace(compiling, 'snakemake --profile dask --cores 8 "$@"')
 
 
 def test_the_chart_knows_every_value():
@@ -256,21 +334,153 @@ def test_the_chart_knows_every_value():
         assert set(values["image"]) <= CHART_IMAGE_KEYS
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("scheduler", "scheduler.yaml: Deployment"), ("worker", "workers.yaml: Deployment")],
+)
+def test_the_chart_makes_the_pods_that_the_manifests_make(part, name):
+    values, container, pod = VALUES[part], container_of(name), pod_of(DASK_OBJECTS[name])
+    for kind in ("requests", "limits"):
+        given = {key: str(value) for key, value in values["resources"][kind].items()}
+        assert given == container["resources"][kind]
+    assert values["securityContext"] == pod["securityContext"]
+    # No token: of its account the chart says nothing.
+    account = HELM_OBJECTS["helm.yaml: ServiceAccount"]
+    assert values["serviceAccountName"] == account["metadata"]["name"]
+    assert pod["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
+    # Both have the variables of the other, but those that the chart gives as options.
+    theirs = variables_of(container)
+    given = variables_of(values)
+    assert theirs.keys() - given.keys() <= {"DASK_SCHEDULER_ADDRESS", "MEMORY"}
+    assert given.keys() <= theirs.keys()
+    for variable, value in given.items():
+        if isinstance(value, dict):
+            reference = value["secretKeyRef"]
+            assert reference["name"] == "snakeshed-dask-tls"
+            assert f"/tls/{reference['key']}" == theirs[variable]
+        else:
+            assert value == theirs[variable], variable
+    # They follow those of the chart, which shows the dashboard to all: the last ones count.
+    words = [word for one in values["extraArgs"] for word in one.split("=")]
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    command = container["command"]
+    for option, value in options.items():
+        assert command[command.index(option) + 1] == value
+    assert "--dashboard-address" in options
+    image = yaml_of(DASK / "kustomization.yaml")["images"][0]
+    assert values["image"] == {"repository": image["newName"], "tag": image["newTag"]}
+
+
 def test_the_chart_makes_the_workers_that_the_manifests_make():
     worker, container = VALUES["worker"], container_of("workers.yaml: Deployment")
     pod = pod_of(DASK_OBJECTS["workers.yaml: Deployment"])
     assert worker["replicas"] == DASK_OBJECTS["workers.yaml: Deployment"]["spec"]["replicas"]
     assert worker["threads_per_worker"] == 1
-    memory = container["resources"]["limits"]["memory"]
-    assert worker["resources"]["limits"] == {"cpu": 1, "memory": memory}
-    assert worker["resources"]["requests"] == worker["resources"]["limits"]
+    assert worker["custom_scheduler_url"].startswith("tls://")
     assert worker["mounts"]["volumes"] == pod["volumes"][:1]
     assert worker["mounts"]["volumeMounts"] == container["volumeMounts"][:1]
-    assert worker["securityContext"].items() <= pod["securityContext"].items()
-    told = variables_of(container)
-    assert all(told[one["name"]] == one["value"] for one in worker["env"])
-    image = yaml_of(DASK / "kustomization.yaml")["images"][0]
-    for part in ("scheduler", "worker"):
-        chosen = VALUES[part]["image"]
-        assert chosen == {"repository": image["newName"], "tag": image["newTag"]}
     assert VALUES["jupyter"]["enabled"] is False
+    # Its port is forwarded.
+    assert "--ip=127.0.0.1" in VALUES["jupyter"]["command"]
+
+
+# ---- network policies ------------------------------------------------------------------------
+
+CHART = {"app": "dask", "release": "snakeshed"}  # labels of the chart's pods
+LABELS = {
+    **{
+        name: (thing["spec"].get("jobTemplate", thing)["spec"]["template"]["metadata"]["labels"])
+        for name, thing in ALL.items()
+        if name in PODS
+    },
+    **{f"chart: {one}": CHART | {"component": one} for one in ("scheduler", "worker", "jupyter")},
+    "another pod": {"app": "another"},
+}
+POLICIES = [one["spec"] for one in ALL.values() if one["kind"] == "NetworkPolicy"]
+SCHEDULER, WORKER = "dask/scheduler.yaml: Deployment", "dask/workers.yaml: Deployment"
+DRIVER = "dask/driver.yaml: CronJob"
+ANY = 40_000
+"""A port of no special meaning, on which a worker may listen."""
+
+
+def selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Tell whether a selector takes a pod with some labels, as Kubernetes does."""
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    for one in selector.get("matchExpressions", []):
+        assert one["operator"] == "In"
+        if labels.get(one["key"]) not in one["values"]:
+            return False
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def passes(way: str, own: dict[str, str], peer: dict[str, str] | None, port: int) -> bool:
+    """Tell whether the policies let a pod's connection pass, one way.
+
+    Parameters
+    ----------
+    way : {"ingress", "egress"}
+    own, peer
+        Labels of the pod whose policies are asked, and of the other end; None is none of our
+        pods, but an address.
+    port
+        Of TCP, at the end that listens.
+    """
+    own_policies = [
+        one
+        for one in POLICIES
+        if way.capitalize() in one["policyTypes"] and selected(one["podSelector"], own)
+    ]
+    if not own_policies:
+        return True
+    for rule in (rule for policy in own_policies for rule in policy.get(way, [])):
+        ports = [one["port"] for one in rule.get("ports", []) if one["protocol"] == "TCP"]
+        peers = rule.get("from" if way == "ingress" else "to")
+        assert peers is None or all(set(one) == {"podSelector"} for one in peers)
+        reached = peers is None or (
+            peer is not None and any(selected(one["podSelector"], peer) for one in peers)
+        )
+        if reached and ("ports" not in rule or port in ports):
+            return True
+    return False
+
+
+def connects(client: str, server: str, port: int) -> bool:
+    """Tell whether one pod can connect to a port of another one."""
+    ends = LABELS[client], LABELS[server]
+    return passes("egress", *ends, port) and passes("ingress", *reversed(ends), port)
+
+
+def test_only_what_has_to_work_together_connects():
+    cluster = {WORKER, DRIVER}
+    expected = {(one, SCHEDULER, 8786) for one in cluster}
+    expected |= {(one, WORKER, port) for one in (SCHEDULER, WORKER) for port in (8786, 8787, ANY)}
+    chart = {name: f"chart: {name}" for name in ("scheduler", "worker", "jupyter")}
+    clients = (chart["worker"], chart["jupyter"], DRIVER)
+    expected |= {(one, chart["scheduler"], 8786) for one in clients}
+    expected |= {
+        (chart[one], chart["worker"], port)
+        for one in ("scheduler", "worker")
+        for port in (8786, 8787, ANY)
+    }
+    guarded = set(LABELS) - {"another pod"}
+    found = {
+        (client, server, port)
+        for client in LABELS
+        for server in guarded
+        for port in (8786, 8787, 8888, 53, ANY)
+        if connects(client, server, port)
+    }
+    # To the ports of DNS, nothing but other workers and the scheduler comes in, either.
+    expected |= {(client, server, 53) for client, server, port in expected if port == ANY}
+    expected |= {(client, server, 8888) for client, server, port in expected if port == ANY}
+    assert found == expected
+
+
+def test_what_may_leave_the_namespace():
+    # The driver of nautilus and the access pod are not bound, nor is a notebook.
+    free = {"driver.yaml: CronJob", "access.yaml: Deployment", "chart: jupyter", "another pod"}
+    for name, labels in LABELS.items():
+        assert passes("egress", labels, None, 443) == (name in free), name
+        # Jobs have no network; all else looks names up.
+        assert passes("egress", labels, None, 53) == (name != "Job of a shard"), name
+        assert passes("ingress", labels, None, 443) == (name == "another pod"), name

@@ -15,6 +15,7 @@ from snakemake_executor_plugin_kubernetes_pvc.settings import (
     parse_environment,
     parse_labels,
     parse_tolerations,
+    writable_folders,
 )
 
 GOOD = ExecutorSettings(claim="shared", mount_path="/data")
@@ -76,3 +77,35 @@ def test_the_working_directory_lies_on_the_volume(folder):
 def test_what_cannot_work_is_refused_before_anything_is_sent(change, folder, said):
     with pytest.raises(WorkflowError, match=said):
         check(dataclasses.replace(GOOD, **change), folder)
+
+
+def test_jobs_write_to_the_folders_that_are_named_and_to_that_of_snakemake(tmp_path):
+    volume = tmp_path.resolve() / "data"
+    (volume / "work").mkdir(parents=True)
+    (volume / "large").mkdir()
+    (volume / "work/results").symlink_to(volume / "large")
+    (tmp_path / "link").symlink_to(volume)
+    settings = dataclasses.replace(GOOD, mount_path=str(tmp_path / "link"))
+    work = str(volume / "work")
+    assert writable_folders(settings, work) == ()
+    # Links are followed, and what lies in another folder needs no mount of its own.
+    names = ["results", "results/mine", str(volume / ".cache")]
+    settings = dataclasses.replace(settings, writable=names)
+    assert writable_folders(settings, work) == (".cache", "large", "work/.snakemake")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/elsewhere", "--kubernetes-pvc-writable /elsewhere: /elsewhere is not in /data, where "
+         "pods have the volume: name folders of the volume."),
+        ("../..", "--kubernetes-pvc-writable ../..: / is not in /data"),
+        ("..", "--kubernetes-pvc-writable .. is the whole volume: name folders in it, or leave "
+         "the setting out."),
+    ],
+)  # fmt: skip
+def test_folders_to_write_to_lie_on_the_volume(name, said):
+    settings = dataclasses.replace(GOOD, writable=[name])
+    with pytest.raises(WorkflowError) as raised:
+        writable_folders(settings, "/data/work")
+    assert said in str(raised.value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import ssl
 import time
 import uuid
 from collections import Counter, deque
@@ -21,6 +22,7 @@ from typing import Generic
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 from distributed.client import ClosedClientError
+from distributed.security import Security
 
 from snakeshed.backends.dask_worker import sealed, versions
 from snakeshed.backends.given_memory import LEAST_WORKER_BYTES
@@ -67,6 +69,8 @@ _LOOK_S, _SAY_S, _ANSWER_S = 2.0, 5.0, 30.0
 _AGAIN = "run the same command again: what is done stays done."
 # What a connection that breaks may raise; CommClosedError is an OSError.
 _BROKEN = (OSError, RuntimeError, CancelledError, ClosedClientError)
+_HINT_TLS = " (one that takes TLS only has an address that starts with tls://)"
+_HOW_TLS = 'see "On a Dask cluster" in README.md'
 
 
 class DaskBackend(Backend):
@@ -80,14 +84,17 @@ class DaskBackend(Backend):
         Bytes of the job, of which these get what this process leaves; by default what the machine
         has.
     address : str, optional
-        Scheduler of a cluster that is there already. Without it, one is made on this machine.
+        Scheduler of a cluster that is there already; ``tls://`` takes the certificates that Dask
+        is configured with. Without an address, a cluster is made on this machine, with
+        certificates that exist as long as it does.
     patience_s : float
         How long a scheduler that was lost is waited for, or workers where there are none.
 
     Raises
     ------
     ClusterError
-        There is no scheduler at the address, or it is of other versions than this process.
+        There is no scheduler at the address, it is of other versions than this process, or the
+        certificates of one are not good for the other.
     """
 
     def __init__(
@@ -106,7 +113,11 @@ class DaskBackend(Backend):
         try:
             if address is None:
                 self.where = "the Dask scheduler of this job"
-                self._address = self._open.enter_context(_own_cluster(workers, memory))
+                self._address, self._security = self._open.enter_context(
+                    _own_cluster(workers, memory)
+                )
+            else:
+                self._security = _configured_security(self.where, address)
             self._connect(dask.config.get("distributed.comm.timeouts.connect"))
         except BaseException:
             self.close()
@@ -212,17 +223,30 @@ class DaskBackend(Backend):
     def _connect(self, timeout: float | str) -> None:
         try:
             self._client = Client(
-                self._address, timeout=timeout, set_as_default=False, name="snakeshed"
+                self._address,
+                timeout=timeout,
+                security=self._security,
+                set_as_default=False,
+                name="snakeshed",
             )
             theirs = self._client.get_versions()
         except (*_BROKEN, ValueError) as error:
             self._disconnect()
+            refused = _tls_error(error)
+            if refused is not None:
+                raise ClusterError(
+                    self.where,
+                    f"certificates that do not fit those of this job ({refused})",
+                    "certificates of one authority, here and there",
+                    "Give scheduler, workers, and this job the same distributed.comm.tls.ca-file, "
+                    f"and certificates that it has issued ({_HOW_TLS}).",
+                ) from error
             raise ClusterError(
                 self.where,
                 f"no answer ({error})",
                 "one that can be reached from here",
-                "Start it, or unset DASK_SCHEDULER_ADDRESS to work on this machine alone, and "
-                + _AGAIN,
+                f"Start it{_HINT_TLS if self._address.startswith('tcp://') else ''}, or unset "
+                f"DASK_SCHEDULER_ADDRESS to work on this machine alone, and {_AGAIN}",
             ) from error
         log.info("dask: dashboard at %s", self._client.dashboard_link)
         ours = _protocol(theirs["client"])
@@ -449,9 +473,74 @@ def _calling() -> Iterator[None]:
         raise _ConnectionLost from error
 
 
+def _configured_security(where: str, address: str) -> Security:
+    """Certificates that Dask is configured with; of a job that needs them, they can be used.
+
+    Raises
+    ------
+    ClusterError
+        The address has no TLS although Dask is configured to require it, or a certificate is
+        missing or cannot be used.
+    """
+    security = Security()
+    if not address.startswith("tls://"):
+        if security.require_encryption:
+            raise ClusterError(
+                where,
+                "an address without TLS, while Dask is configured to require it "
+                "(distributed.comm.require-encryption)",
+                "an address that starts with tls://",
+                "Correct DASK_SCHEDULER_ADDRESS.",
+            )
+        return security
+    for setting, needed in (("ca-file", True), ("client.cert", True), ("client.key", False)):
+        _check_file(f"distributed.comm.tls.{setting}", needed)
+    try:
+        security.get_connection_args("client")
+    except OSError as error:
+        raise ClusterError(
+            "the Dask settings distributed.comm.tls.ca-file, client.cert, and client.key",
+            f"files that cannot be used together ({error})",
+            "PEM files: the certificate of the authority, one that it has issued, and its key",
+            f"Create the certificates again ({_HOW_TLS}).",
+        ) from error
+    return security
+
+
+def _check_file(setting: str, needed: bool) -> None:
+    """Check that a file that a setting of Dask names can be read."""
+    path = dask.config.get(setting)
+    # Dask takes a certificate itself in place of its file.
+    if (path is None and not needed) or (path is not None and "\n" in path):
+        return
+    variable = "DASK_" + setting.upper().replace(".", "__").replace("-", "_")
+    try:
+        found = "nothing"
+        if path is not None:
+            with open(path, "rb"):
+                return
+    except OSError as error:
+        found = f"{path} ({error.strerror})"
+    raise ClusterError(
+        f"the Dask setting {setting} ({variable})",
+        found,
+        "the name of a PEM file that can be read, since DASK_SCHEDULER_ADDRESS starts with tls://",
+        f"Create the certificates, and set the variables of Dask ({_HOW_TLS}).",
+    )
+
+
+def _tls_error(error: BaseException | None) -> str | None:
+    """What TLS says about a connection that it refused."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return getattr(error, "verify_message", None) or error.reason or str(error)
+        error = error.__cause__
+    return None
+
+
 @contextmanager
-def _own_cluster(workers: int, memory: int | None) -> Iterator[str]:
-    """Start a cluster that only this machine can reach, and give its address."""
+def _own_cluster(workers: int, memory: int | None) -> Iterator[tuple[str, Security]]:
+    """Start a cluster that only this job can use, and give its address and certificates."""
     limit = None
     if memory is not None:
         theirs = int(memory * (1 - _OWN_SHARE))
@@ -467,10 +556,12 @@ def _own_cluster(workers: int, memory: int | None) -> Iterator[str]:
             memory_limit="auto" if limit is None else limit,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            # Other users of this machine reach the port, too.
+            security=True,
             silence_logs=logging.CRITICAL,
         ) as cluster,
     ):
-        yield cluster.scheduler_address
+        yield cluster.scheduler_address, cluster.security
 
 
 async def _threads(scheduler) -> dict[str, int]:
