@@ -93,9 +93,13 @@ def test_fifty_thousand_sites_at_one_point(fresh, finished):
     run = fresh.run()
     assert run.code == 0, run.text
     for of in ("catchments", "features"):
-        known = pd.read_parquet(finished.results / f"{of}.parquet").set_index("site_id").loc["a"]
+        # Without the rows that would turn whole numbers into floats.
+        alone = [("site_id", "==", "a")]
+        known = pd.read_parquet(finished.results / f"{of}.parquet", filters=alone)
         all_ = pd.read_parquet(fresh.results / f"{of}.parquet")
         assert len(all_) == 50_000
         others = ["site_id", "downstream_site_id", "area_incremental_km2"]
-        (one,) = all_.drop(columns=others, errors="ignore").astype(str).drop_duplicates().values
-        assert list(one) == list(known.drop(others, errors="ignore").astype(str))
+        rows = all_.drop(columns=others, errors="ignore").map(repr).drop_duplicates()
+        (expected,) = known[rows.columns].map(repr).to_numpy()
+        (one,) = rows.to_numpy()
+        assert list(one) == list(expected)
