@@ -20,6 +20,7 @@ from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.errors import ConfigurationError, SeveralProblems
 from snakeshed.raster.crs import crs_facts
 from snakeshed.raster.lattice import Lattice
+from snakeshed.result_files import result_file
 from snakeshed.study.configuration import complete
 from snakeshed.study.yaml_file import load_schema
 from snakeshed.terrain.dem import index_terrain
@@ -177,8 +178,10 @@ def test_a_run_stops_before_any_shard(tmp_path, changes, key):
     index = index_terrain([path])
     sites = pd.DataFrame({"site_id": ["a"], "x": [500_100.0], "y": [3_999_900.0]})
     sites = sites.assign(lon=-117.0, lat=36.1, crs="EPSG:32611", reported_area_km2=np.nan)
-    sites.to_parquet(tmp_path / "sites.parquet")
-    (tmp_path / "terrain.json").write_text(index.to_json(), encoding="utf-8")
+    with result_file(tmp_path / "sites.parquet") as part:
+        sites.to_parquet(part)
+    with result_file(tmp_path / "terrain.json") as part:
+        part.write_text(index.to_json(), encoding="utf-8")
     changes = dict(changes)
     shards = changes.pop("shards", 2)
     settings = {"patches": PATCHES, "radius_m": 100.0, "min_areas_km2": AREAS} | changes
