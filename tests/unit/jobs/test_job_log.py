@@ -104,8 +104,8 @@ def test_a_log_that_was_removed_hides_no_error(tmp_path, capsys):
         raise FileNotFoundError(errno.ENOENT, "gone", "features.parquet")
     told = capsys.readouterr().err
     assert told == (
-        "extracting: error: features.parquet: found no such file, or folder for it; expected one "
-        "that nobody removes during a run. Restore it if it was an input, and run the same "
+        "extracting: error: features.parquet: found no such file, or folder for it; expected a "
+        "file that stays in place during a run. Restore it if it was an input, and run the same "
         "command again.\n"
     )
 
