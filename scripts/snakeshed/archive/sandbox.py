@@ -192,8 +192,8 @@ def _ancestor(path: str, bound: Mapping[str, str]) -> str:
 def _followed(path: Path) -> tuple[str, dict[str, str]]:
     """Return a path without links, and the targets of all links on the way to it."""
     links: dict[str, str] = {}
-    at, ahead = "/", os.path.join(os.getcwd(), path).split("/")[::-1]
-    while ahead and len(links) <= _MOST_LINKS:
+    at, ahead, steps = "/", os.path.join(os.getcwd(), path).split("/")[::-1], 0
+    while ahead and steps <= _MOST_LINKS:
         part = ahead.pop()
         here = os.path.join(at, part)
         if part == "..":
@@ -201,6 +201,7 @@ def _followed(path: Path) -> tuple[str, dict[str, str]]:
         elif part in {"", "."}:
             continue
         elif os.path.islink(here):
+            steps += 1
             links[here] = os.readlink(here)
             at = "/" if links[here].startswith("/") else at
             ahead += links[here].split("/")[::-1]

@@ -150,11 +150,13 @@ def entry_faults(file: BinaryIO, entries: Sequence[zipfile.ZipInfo], start: int)
                 packed = large_packed if packed in {large_packed, _IN_EXTRA} else -1
         stated = (crc, packed, size)
         right = (entry.CRC, entry.compress_size, entry.file_size)
-        may_be_zero = bool(flags & _HAS_DESCRIPTOR)
-        if not same or (stated != right and not (may_be_zero and stated == (0, 0, 0))):
+        # The descriptor has what was not known before the content.
+        later = bool(flags & _HAS_DESCRIPTOR)
+        same &= all(a == b or (later and a == 0) for a, b in zip(stated, right, strict=True))
+        if not same:
             return [f"the entry {quoted(entry.filename)}, whose header differs from the directory"]
         at = entry.header_offset + _LOCAL.size + length + more + entry.compress_size
-        before = entry if may_be_zero else None
+        before = entry if later else None
     fault = _gap(file, at, start, before)
     return [fault] if fault else []
 

@@ -199,3 +199,16 @@ def test_another_checksum_or_size_behind_the_content_is_refused(tmp_path, at):
     content[content.index(b"PK\7\x08") + at] ^= 1
     path.write_bytes(content)
     assert refused(path) == "the entry 'tiny/a', whose descriptor differs from the directory"
+
+
+@pytest.mark.parametrize("change", [0, 1])
+def test_a_size_in_a_header_before_its_descriptor_is_right_or_zero(tmp_path, change):
+    """Info-ZIP writes the size there when it writes to a pipe, and the rest behind the content."""
+    path = piped(tmp_path / "a.zip", {"tiny/a": b"content"})
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<L", content, 22, len(b"content") + change)
+    path.write_bytes(content)
+    if change:
+        assert "whose header differs from the directory" in refused(path)
+    else:
+        assert faults(path) == []
