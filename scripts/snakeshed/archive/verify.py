@@ -139,12 +139,14 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
                 "- inputs: files that the archive names stay readable; if they are more than "
                 f"{_MOST_FILES:,}, all of {shown(request.inputs)}"
             )
-        if request.environment != "this":
+        if request.environment == "wheels":
+            say("- packages: pip installs those of the archive, without network")
+        elif request.environment != "this":
             say(
                 "- packages: if those in use are not the ones that the archive asks for, pip "
                 "installs its own, and may use the network; source packages from the index run "
-                "code while they are built, which can read your settings of pip with passwords "
-                "in them"
+                "code while they are built, which can read your settings of pip, with the "
+                "passwords in them"
             )
         if not request.agreed():
             complain("Nothing of the archive was run.")

@@ -106,9 +106,23 @@ def test_without_a_terminal_it_takes_a_word(archive, stubbed, monkeypatch, capsy
     assert stubbed == ["packages", "run", "compare"]
 
 
-def test_without_packages_of_its_own_none_are_named(archive, stubbed, capsys):
-    assert main(["verify", str(archive), "--rerun", "--yes", "--environment", "this"]) == 0
-    assert "- packages: " not in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ("auto", "can read your settings of pip, with the passwords in them"),
+        ("index", "can read your settings of pip, with the passwords in them"),
+        ("wheels", "- packages: pip installs those of the archive, without network\n"),
+        ("this", ""),
+    ],
+)
+def test_what_packages_can_do_is_said_before_the_question(
+    archive, stubbed, monkeypatch, capsys, environment, named
+):
+    answered(monkeypatch, "no\n")
+    assert main(["verify", str(archive), "--rerun", "--environment", environment]) == 4
+    out = capsys.readouterr().out
+    assert named in out
+    assert ("- packages: " in out) == (environment != "this")
 
 
 def test_nothing_is_left_of_an_archive(archive, stubbed, tmp_path, monkeypatch):
