@@ -86,7 +86,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
     statuses = "; ".join(f"{status} {meaning}" for status, meaning in STATUSES.items())
     add = commands.add_parser(
         "verify",
-        help="whether an archive is whole, and gives its results again",
+        help="check that an archive is complete, and reproduce its results",
         epilog=f"Exit status: {statuses}.",
     )
     add.add_argument("archive", type=Path, help="the ZIP file")

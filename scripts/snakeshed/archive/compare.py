@@ -34,7 +34,7 @@ _LARGEST_ANSWER = 1 << 20
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that a re-run does not give again.
+    """A value that a re-run does not reproduce.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The command ``snakeshed verify``: whether an archive is whole, and gives its results again."""
+"""The command ``snakeshed verify``: check an archive, and reproduce its results."""
 
 from __future__ import annotations
 
