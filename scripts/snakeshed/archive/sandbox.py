@@ -67,7 +67,7 @@ _PIP_FILES = ("PIP_CONFIG_FILE", "PIP_CERT", "PIP_CLIENT_CERT", "SSL_CERT_FILE",
               "REQUESTS_CA_BUNDLE")  # fmt: skip
 # Sockets of other programs are below /run.
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run")
-# bubblewrap makes these anew; it cannot show files of /proc.
+# bubblewrap makes this anew.
 _OWN = ("/dev",)
 _RESOLVER = Path("/etc/resolv.conf")
 # Their empty and relative elements mean the current folder, which can be the archive's.
@@ -165,6 +165,8 @@ def _bindings(
         for path in paths:
             real, on_the_way = _followed(path)
             links |= on_the_way
+            if not real:
+                continue
             if option == "--bind" or _is_within(real, hidden):
                 shown_files[real] = option
     words: list[str] = []
@@ -190,7 +192,7 @@ def _ancestor(path: str, bound: Mapping[str, str]) -> str:
 
 
 def _followed(path: Path) -> tuple[str, dict[str, str]]:
-    """Return a path without links, and the targets of all links on the way to it."""
+    """Return a path without links, or nothing if they lead nowhere, and the targets of all."""
     links: dict[str, str] = {}
     at, ahead, steps = "/", os.path.join(os.getcwd(), path).split("/")[::-1], 0
     while ahead and steps <= _MOST_LINKS:
@@ -207,7 +209,7 @@ def _followed(path: Path) -> tuple[str, dict[str, str]]:
             ahead += links[here].split("/")[::-1]
         else:
             at = here
-    return at, links
+    return "" if ahead else at, links
 
 
 def find_sandbox() -> Sandbox:

@@ -333,10 +333,15 @@ def test_links_to_named_files_lead_there(tmp_path, surroundings):
     (tmp_path / "two").symlink_to("one/deep/../deep")
     (tmp_path / "circle").symlink_to("circle")
     named = [tmp_path / each for each in ("two/file", "one/deep", "real/deep", "circle")]
-    code = "import sys; print(*(open(each).read() for each in sys.argv[1:]))"
+    (tmp_path / "more").touch()
+    code = (
+        "import os, sys; print(*(open(each).read() for each in sys.argv[2:]), "
+        "*sorted(os.listdir(sys.argv[1])))"
+    )
     files = [str(tmp_path / each) for each in ("two/file", "one/deep/file", "real/deep/file")]
-    status, output = run_python(own, code, *files, readable=named)
-    assert (status, output) == (0, "content content content\n")
+    status, output = run_python(own, code, str(tmp_path), *files, readable=named)
+    seen = "circle one real scratch two"
+    assert (status, output) == (0, f"content content content {seen}\n")
 
 
 def test_a_scratch_folder_in_shared_memory_is_seen(surroundings):
