@@ -156,6 +156,7 @@ def test_entries_that_would_do_harm_are_refused(archive, name, mode, told):
     assert "Nothing in it was run or kept" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_packs_well_is_taken(tmp_path):
     """A raster of one value packs about 1,000 to 1."""
     write_bag(tmp_path / "a.zip", {"a.tif": bytes(1100 << 20)}, {}, 0, "tiny")
