@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -71,6 +70,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         status = chosen.run(chosen)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("snakeshed: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # Whoever read has read enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,7 +86,7 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
     statuses = "; ".join(f"{status} {meaning}" for status, meaning in STATUSES.items())
     add = commands.add_parser(
         "verify",
-        help="whether an archive is whole, and gives its results again",
+        help="check that an archive is complete, and reproduce its results",
         epilog=f"Exit status: {statuses}.",
     )
     add.add_argument("archive", type=Path, help="the ZIP file")
@@ -133,12 +135,9 @@ def _verify(chosen: argparse.Namespace) -> int:
     def agreed() -> bool:
         return chosen.yes or _says_yes("Run it? [y/N] ")
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of a stranger's files need not be in the terminal's encoding.
-        sys.stdout.reconfigure(errors="backslashreplace")
     request = None
     if chosen.rerun:
-        if not chosen.yes and not sys.stdin.isatty():
+        if not chosen.yes and not (sys.stdin and sys.stdin.isatty()):
             complain(
                 "snakeshed verify: --rerun runs foreign code, and there is no terminal to ask on; "
                 "add --yes if you trust the archive"

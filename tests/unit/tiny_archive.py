@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from snakeshed.archive.bag import open_bag, write_bag
+from snakeshed.archive.bag import Bag, open_bag, write_bag
 from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS
 
 DEM = b"dem"
@@ -77,7 +77,12 @@ def zipped(path: Path, contents: Mapping[str, bytes]) -> Path:
 def contents_of(path: Path) -> dict[str, bytes]:
     """Return the contents of a ZIP file by the full names of its entries."""
     bag = open_bag(path)
-    return {f"{bag.root}/{name}": bag.read(name) for name in bag.entries}
+    return {f"{bag.root}/{name}": read(bag, name) for name in bag.entries}
+
+
+def read(bag: Bag, name: str) -> bytes:
+    """Return the content of a file of a bag."""
+    return bag.archive.read(f"{bag.root}/{name}")
 
 
 def changed(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:

@@ -12,7 +12,8 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -34,8 +35,8 @@ _MANIFEST, _TAG_MANIFEST = "manifest-sha256.txt", "tagmanifest-sha256.txt"
 _TAGS = ("bagit.txt", "bag-info.txt", _MANIFEST)
 # ZIP has no earlier date.
 _FIRST_DATE = 315_532_800
-# No study packs better than this as a whole; small archives may.
-_MOST_RATIO, _SMALL = 200, 1 << 30
+# Deflate packs no more bytes than this in one.
+_MOST_RATIO = 1032
 _MANIFEST_LINE = re.compile(rb"([0-9a-f]{64})  ([^\r\n]+)")
 # What a manifest may take: as many entries as a ZIP may have, with names of ordinary length. Its
 # tags are few and short.
@@ -47,7 +48,6 @@ _LARGEST = {
 }
 _LONGEST_LINE, _LINES_BLOCK = 8 << 10, 64 << 10
 _BYTES_PER_FILE = 80
-_LARGEST_READ = 64 << 20
 # RFC 8493, 2.1.3: these characters of a name, and no others, are written as %XX.
 _WRITTEN = {"%": "%25", "\n": "%0A", "\r": "%0D"}
 # Compression options, sizes behind the content, and names in UTF-8.
@@ -111,14 +111,16 @@ def write_bag(
         for name in sorted(payload):
             digests[f"data/{name}"], length = add(f"data/{name}", payload[name])
             size += length
-        told = {
+        tag_values = {
             **info,
             "Bagging-Date": moment.date().isoformat(),
             "Payload-Oxum": f"{size}.{len(payload)}",
         }
         tags = {
             "bagit.txt": _DECLARATION,
-            "bag-info.txt": "".join(f"{key}: {told[key]}\n" for key in sorted(told)).encode(),
+            "bag-info.txt": "".join(
+                f"{key}: {tag_values[key]}\n" for key in sorted(tag_values)
+            ).encode(),
             _MANIFEST: _manifest(digests),
         }
         tags[_TAG_MANIFEST] = _manifest({name: add(name, tags[name])[0] for name in _TAGS})
@@ -163,7 +165,7 @@ class UntrustedArchive(ArchiveError):
             shown(archive),
             found,
             "an archive as snakeshed makes it: plain files within one folder",
-            "Nothing of it was run, and nothing is kept of it. Do not trust this one.",
+            "Nothing in it was run or kept. Do not trust this archive.",
         )
 
 
@@ -171,29 +173,45 @@ class UntrustedArchive(ArchiveError):
 class Bag:
     """A bag whose entries may be unpacked, if not yet one whose content is right.
 
+    It is open: whatever takes the place of the file meanwhile is not read.
+
     Attributes
     ----------
     path : Path
         The ZIP file.
+    archive : ZipFile
+        The same, open.
     root : str
         The folder in it.
     entries : mapping of str to int
         Sizes of all files in bytes, by name in that folder.
+    digests : dict of str to str
+        Checksums by name, once `bag_faults` has compared them.
     """
 
     path: Path
+    archive: zipfile.ZipFile
     root: str
     entries: Mapping[str, int]
+    digests: dict[str, str] = field(default_factory=dict)
 
-    def read(self, name: str) -> bytes:
-        """Read a small file of the bag whole."""
-        if self.entries[name] > _LARGEST_READ:
-            raise UntrustedArchive(str(self.path), f"{self.entries[name]:,} bytes in {shown(name)}")
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(f"{self.root}/{name}")
+    def close(self) -> None:
+        """Close the file."""
+        file = self.archive.fp
+        self.archive.close()
+        if file is not None:
+            file.close()
 
     def unpack(self, folder: Path) -> None:
-        """Unpack all files into a folder that is there."""
+        """Unpack all files into a folder that is there.
+
+        Raises
+        ------
+        ArchiveError
+            There is no room for them, or the folder does not take one.
+        UntrustedArchive
+            A file is not the one that `bag_faults` has read.
+        """
         needed, free = sum(self.entries.values()), shutil.disk_usage(folder).free
         if needed > free:
             raise ArchiveError(
@@ -204,19 +222,25 @@ class Bag:
             )
         name = self.root
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                for name in self.entries:
-                    mode = archive.getinfo(f"{self.root}/{name}").external_attr >> _KIND_SHIFT
-                    target = folder.joinpath(*PurePosixPath(name).parts)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with archive.open(f"{self.root}/{name}") as source, target.open("xb") as into:
-                        shutil.copyfileobj(source, into, _BLOCK)
-                    if mode & stat.S_IXUSR:
-                        target.chmod(0o755)
+            for name in self.entries:
+                mode = self.archive.getinfo(f"{self.root}/{name}").external_attr >> _KIND_SHIFT
+                target = folder.joinpath(*PurePosixPath(name).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                digest = hashlib.sha256()
+                with self.archive.open(f"{self.root}/{name}") as source, target.open("xb") as into:
+                    while block := source.read(_BLOCK):
+                        digest.update(block)
+                        into.write(block)
+                if self.digests.get(name, digest.hexdigest()) != digest.hexdigest():
+                    raise UntrustedArchive(
+                        str(self.path), f"{shown(name)}, which has changed since it was verified"
+                    )
+                if mode & stat.S_IXUSR:
+                    target.chmod(0o755)
         except DAMAGED as error:
             raise ArchiveError(
                 shown(self.path),
-                f"no way to unpack {shown(name)} ({shown(error)})",
+                f"{shown(name)}, which cannot be unpacked ({shown(error)})",
                 f"a folder for files of any name, with room for them: {folder}",
                 "Set TMPDIR to another folder.",
             ) from None
@@ -228,37 +252,46 @@ def open_bag(path: str | Path) -> Bag:
     Raises
     ------
     ArchiveError
-        It is no whole ZIP file.
+        There is no such file, or it is no whole ZIP file.
     UntrustedArchive
         It has an entry that leaves its folder, is a link, is there twice, has a name that means
-        another file elsewhere, or is larger than any study's; or bytes that belong to no entry.
+        another file elsewhere, or is larger than its bytes can hold; or bytes that belong to no
+        entry.
     """
     path = Path(path)
-    try:
-        if not path.is_file():
-            raise zipfile.BadZipFile("there is no such file")
-        faults = directory_faults(path)
-        if not faults:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-                faults = list(islice(_faults(entries, path.stat().st_size), 1))
-                faults = faults or entry_faults(path, entries, archive.start_dir)
-    except DAMAGED as error:
-        raise _not_whole(path, error) from None
-    if faults:
-        raise UntrustedArchive(str(path), faults[0])
-    root = entries[0].filename.split("/")[0] if entries else ""
-    files = {
-        entry.filename.removeprefix(f"{root}/"): entry.file_size
-        for entry in entries
-        if not entry.is_dir()
-    }
-    for name, largest in _LARGEST.items():
-        if files.get(name, 0) > largest:
-            raise UntrustedArchive(
-                str(path), f"{files[name]:,} bytes in {name}, which takes {largest:,} at most"
-            )
-    return Bag(path, root, files)
+    if not path.is_file():
+        raise ArchiveError(
+            shown(path),
+            "another kind of file" if path.exists() else "no such file",
+            "a ZIP file that snakeshed made",
+            "Correct the path.",
+        )
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            if faults := directory_faults(file):
+                raise UntrustedArchive(str(path), faults[0])
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            entries = archive.infolist()
+            faults = list(islice(_faults(entries, file.seek(0, 2)), 1))
+            faults = faults or entry_faults(file, entries, archive.start_dir)
+        except DAMAGED as error:
+            raise _not_whole(path, error) from None
+        if faults:
+            raise UntrustedArchive(str(path), faults[0])
+        root = entries[0].filename.split("/")[0] if entries else ""
+        files = {
+            entry.filename.removeprefix(f"{root}/"): entry.file_size
+            for entry in entries
+            if not entry.is_dir()
+        }
+        for name, largest in _LARGEST.items():
+            if files.get(name, 0) > largest:
+                raise UntrustedArchive(
+                    str(path), f"{files[name]:,} bytes in {name}, which takes {largest:,} at most"
+                )
+        stack.pop_all()
+    return Bag(path, archive, root, files)
 
 
 def bag_faults(bag: Bag) -> list[str]:
@@ -278,27 +311,24 @@ def bag_faults(bag: Bag) -> list[str]:
     faults = [f"{name}: missing" for name in (*_TAGS, _TAG_MANIFEST) if name not in bag.entries]
     if faults:
         return faults
-    try:
-        with zipfile.ZipFile(bag.path) as archive:
-            promised = _promised(bag, archive)
-            for name in sorted(promised.keys() | bag.entries.keys() - {_TAG_MANIFEST}):
-                if name not in bag.entries:
-                    faults.append(f"{shown(name)}: missing")
-                elif name not in promised:
-                    faults.append(f"{shown(name)}: in no manifest")
-                elif fault := _content_fault(bag, archive, name, promised[name]):
-                    faults.append(f"{shown(name)}: {fault}")
-    except DAMAGED as error:
-        raise _not_whole(bag.path, error) from None
+    promised = _promised(bag)
+    for name in sorted(promised.keys() | bag.entries.keys() - {_TAG_MANIFEST}):
+        if name not in bag.entries:
+            faults.append(f"{shown(name)}: missing")
+        elif name not in promised:
+            faults.append(f"{shown(name)}: in no manifest")
+        elif fault := _content_fault(bag, name, promised[name]):
+            faults.append(f"{shown(name)}: {fault}")
+    bag.digests.update(promised)
     return faults
 
 
-def _promised(bag: Bag, archive: zipfile.ZipFile) -> dict[str, str]:
+def _promised(bag: Bag) -> dict[str, str]:
     """Read checksums by name from both manifests."""
     promised: dict[str, str] = {}
     for manifest in (_TAG_MANIFEST, _MANIFEST):
         try:
-            with archive.open(f"{bag.root}/{manifest}") as file:
+            with bag.archive.open(f"{bag.root}/{manifest}") as file:
                 for digest, name in _promises(file, manifest):
                     if promised.setdefault(name, digest) != digest:
                         raise ValueError(f"two checksums for {name}")
@@ -309,9 +339,9 @@ def _promised(bag: Bag, archive: zipfile.ZipFile) -> dict[str, str]:
     return promised
 
 
-def _content_fault(bag: Bag, archive: zipfile.ZipFile, name: str, promised: str) -> str:
+def _content_fault(bag: Bag, name: str, promised: str) -> str:
     try:
-        with archive.open(f"{bag.root}/{name}") as file:
+        with bag.archive.open(f"{bag.root}/{name}") as file:
             digest = _digest(file)
     except DAMAGED as error:
         return f"cannot be read ({shown(error)})"
@@ -390,7 +420,7 @@ def _manifest(digests: Mapping[str, str]) -> bytes:
 
 
 def _written_name(name: str) -> str:
-    return "".join(_WRITTEN.get(sign, sign) for sign in name)
+    return "".join(_WRITTEN.get(character, character) for character in name)
 
 
 def _read_name(written: str) -> str:
@@ -422,5 +452,5 @@ def _faults(entries: Sequence[zipfile.ZipInfo], size: int) -> Iterator[str]:
     unpacked = sum(entry.file_size for entry in entries)
     if sum(entry.compress_size for entry in entries) > size:
         yield "entries that overlap"
-    if unpacked > max(_SMALL, _MOST_RATIO * size):
+    if unpacked > _MOST_RATIO * size:
         yield f"{unpacked:,} bytes packed in {size:,}"

@@ -22,19 +22,19 @@ import pandas as pd
 
 from snakeshed.archive.entry_names import shown
 from snakeshed.archive.sandbox import Surroundings
-from snakeshed.errors import ArchiveError, SnakeshedError
+from snakeshed.errors import ArchiveError, SnakeshedError, printable
 from snakeshed.tables.geoparquet import read_table
 
 # Their rows are of sites, or of what was refused; the rest is made from them.
 TABLES = ("catchments.parquet", "features.parquet", "observations.parquet", "rejected.csv")
-_MOST_TOLD = 100
+_MOST_SHOWN = 100
 _LEAST_MEMORY = 4 << 30
 _LARGEST_ANSWER = 1 << 20
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that a re-run does not give again.
+    """A value that a re-run does not reproduce.
 
     Attributes
     ----------
@@ -158,7 +158,7 @@ class Comparison:
 
 def summarize(found: Iterator[Difference]) -> Comparison:
     """Count differences, and keep the first hundred of them."""
-    first = [str(each) for each in islice(found, _MOST_TOLD)]
+    first = [str(each) for each in islice(found, _MOST_SHOWN)]
     return Comparison(len(first) + sum(1 for _ in found), first)
 
 
@@ -197,14 +197,11 @@ def compare_apart(
         writable=[answer],
         readable=[library, made, archived],
     )
-    said: dict = {}
+    found = None
     if status == 0:
-        # A table that takes over the process that reads it can leave anything here.
-        with suppress(OSError, ValueError), (answer / "answer.json").open("rb") as file:
-            said = json.loads(file.read(_LARGEST_ANSWER))
-    if "error" in said:
-        raise ArchiveError(*said["error"])
-    if not said:
+        with suppress(OSError, ValueError, RecursionError):
+            found = _answer(answer / "answer.json")
+    if found is None:
         last = (output.strip().splitlines() or [f"status {status}"])[-1]
         raise ArchiveError(
             "the comparison",
@@ -212,7 +209,23 @@ def compare_apart(
             f"tables of this workflow that take at most {memory >> 20:,} MB of memory",
             "Compare fewer of them with --targets, or on a machine with more memory.",
         )
-    return Comparison(said["count"], said["first"])
+    return found
+
+
+def _answer(path: Path) -> Comparison:
+    """Read what the process says: a table that takes it over can leave anything there."""
+    with path.open("rb") as file:
+        said = json.loads(file.read(_LARGEST_ANSWER))
+    match said:
+        case {"error": [str(where), str(found), str(expected), str(next_step)]}:
+            raise ArchiveError(where, found, expected, next_step)
+        case {"count": int(count), "first": [*first]} if (
+            all(isinstance(line, str) for line in first)
+            and len(first) == min(count, _MOST_SHOWN)
+            and not isinstance(count, bool)
+        ):
+            return Comparison(count, [printable(line) for line in first])
+    raise ValueError("another answer")
 
 
 def _other(there: bool) -> str:
@@ -260,8 +273,11 @@ def _main(
     try:
         found = differences(Path(made), Path(archived), study, targets, float(tolerance))
         said = asdict(summarize(found))
-    except SnakeshedError as error:
+    except ArchiveError as error:
         said = {"error": [shown(part) for part in error.args]}
+    except SnakeshedError as error:
+        # Its advice is for a study of the user's own.
+        sys.exit(f"{Path(error.where).name}: {error.found}")
     Path(answer).write_text(json.dumps(said), encoding="utf-8")
 
 

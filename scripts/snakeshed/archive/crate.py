@@ -160,17 +160,17 @@ def _image(reference: str) -> dict:
     # By this rule of Docker, a/b is at its own registry.
     registry = first if slash and re.search(r"[.:]|^localhost$", first) else "docker.io"
     name, _, tag = (path if registry == first else rest).partition(":")
-    told = {"additionalType": {"@id": _TERMS + "DockerImage"}, "registry": registry, "name": name}
+    image = {"additionalType": {"@id": _TERMS + "DockerImage"}, "registry": registry, "name": name}
     if tag:
-        told["tag"] = tag
+        image["tag"] = tag
     if digest:
-        told["sha256"] = digest.removeprefix("sha256:")
-    return told
+        image["sha256"] = digest.removeprefix("sha256:")
+    return image
 
 
 def _references(names: Iterable[str]) -> list[dict] | dict:
-    told = [{"@id": name} for name in sorted(names)]
-    return told[0] if len(told) == 1 else told
+    references = [{"@id": name} for name in sorted(names)]
+    return references[0] if len(references) == 1 else references
 
 
 def _kind_of(name: str) -> str:

@@ -19,10 +19,16 @@ import yaml
 from snakeshed.archive.bag import UntrustedArchive
 from snakeshed.archive.entry_names import collisions, quoted, shown, unsafe
 from snakeshed.archive.inputs import FOLDER
-from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS
+from snakeshed.archive.write import (
+    CONFIGURATION,
+    INPUTS,
+    LARGEST_JSON,
+    LINKS,
+    MOST_VALUES,
+    number_of_values,
+)
 from snakeshed.archive.zip_layout import DAMAGED
 
-_LARGEST_JSON, _MOST_VALUES = 16 << 20, 500_000
 _LARGEST_YAML, _MOST_EVENTS, _MOST_LEVELS = 4 << 20, 200_000, 20
 _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TEXT = {"type": "string", "maxLength": 4096}
@@ -134,7 +140,7 @@ def _read(
     name: str,
     archive: str,
     parse: Callable[[bytes], Any],
-    largest: int = _LARGEST_JSON,
+    largest: int = LARGEST_JSON,
 ) -> Any:
     try:
         with (bag / name).open("rb") as file:
@@ -144,13 +150,12 @@ def _read(
         return parse(content)
     except (*DAMAGED, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UntrustedArchive(archive, f"a {name} that cannot be used ({shown(reason)})") from None
+        raise UntrustedArchive(archive, f"{name} that cannot be parsed ({shown(reason)})") from None
 
 
 def _json(content: bytes, kind: str) -> Any:
-    # Each value but the first of a list or object follows one of these.
-    if sum(map(content.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise ValueError(f"more than {_MOST_VALUES:,} values")
+    if number_of_values(content) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
     value = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
     if error := next(_validator(kind).iter_errors(value), None):
         raise ValueError(f"{error.json_path}: {shown(error.message)}")

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 
 # Most file systems take 255 bytes for a part; PATH_MAX is 4096 with the scratch folder.
 _LONGEST_PART, _LONGEST = 255, 2048
-# Control, format (direction marks, joiners), surrogate, and line separator characters.
+# Control, format (such as direction marks), surrogate, and line separator characters.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])\Z", re.IGNORECASE)
+# Ordinary within words of Persian and of Indian languages; some file systems ignore them.
+_JOINERS = {ord("\u200c"): None, ord("\u200d"): None}
 _MOST_SHOWN = 200
 
 
@@ -23,8 +25,8 @@ def shown(text: object) -> str:
     """Escape characters of a text that are not printable, and shorten it, for a terminal."""
     text = str(text)
     plain = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in text[:_MOST_SHOWN]
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text[:_MOST_SHOWN]
     )
     return f"{plain} …" if len(text) > _MOST_SHOWN else plain
 
@@ -48,11 +50,15 @@ def unsafe(name: str) -> str:
         The reason, to follow the name in a message; empty if the name is safe.
     """
     parts = name.split("/")
-    if re.search(r"[\\:]", name) or any(
-        part in {"", ".", ".."} for part in (*parts, *folded(name).split("/"))
+    # Look-alikes of dots and slashes count as these: the character a/c (U+2100) has a slash.
+    alike = unicodedata.normalize("NFKC", name.translate(_JOINERS)).split("/")
+    if (
+        re.search(r"[\\:]", name)
+        or len(alike) != len(parts)
+        or any(part in {"", ".", ".."} for part in (*parts, *alike))
     ):
         return "which leaves its folder or has no plain name"
-    if any(unicodedata.category(sign) in _INVISIBLE for sign in name):
+    if any(unicodedata.category(each) in _INVISIBLE for each in name.translate(_JOINERS)):
         return "which contains control characters or direction marks"
     if len(name.encode()) > _LONGEST or any(len(part.encode()) > _LONGEST_PART for part in parts):
         return "which is too long for a file name"
@@ -125,7 +131,8 @@ def collisions(names: Iterable[str]) -> Iterator[str]:
 
 
 def folded(name: str) -> str:
-    """Return a name as the least exact file system compares it."""
+    """Return a name as file systems compare it that ignore case, Unicode forms, and joiners."""
     if name.isascii():
         return name.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    plain = unicodedata.normalize("NFD", name.translate(_JOINERS))
+    return unicodedata.normalize("NFC", plain.casefold())

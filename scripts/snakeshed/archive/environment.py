@@ -11,11 +11,11 @@ from pathlib import Path
 
 from snakeshed.archive.entry_names import shown
 from snakeshed.archive.lock_file import LARGEST_LOCK, Pin, needed_to_run, read_lock, unlocked
-from snakeshed.archive.sandbox import Surroundings
+from snakeshed.archive.sandbox import Surroundings, remove
 from snakeshed.errors import ArchiveError
 
 LOCK = "envs/requirements.lock"
-_MOST_TOLD = 5
+_MOST_SHOWN = 5
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet")
 # Wheels that pip builds from sources have a date in them; this is the first that ZIP knows.
 _FIRST_DATE = "315532800"
@@ -48,7 +48,7 @@ def pack_wheels(lock: str, folder: str | Path) -> list[Path]:
     if fault:
         raise ArchiveError(
             "archive.wheels",
-            f"no way to fetch the packages of {LOCK} ({fault})",
+            f"packages of {LOCK} that cannot be fetched ({fault})",
             "a Python with venv and ensurepip, and a package index that pip reaches",
             "Make the archive where both are, or without packages: --config "
             "'archive={wheels: false}'.",
@@ -74,28 +74,26 @@ def python_for(
         satisfies the lock file, else one of the wheels if they suit this Python, else one of the
         package index.
     surroundings : Surroundings
-        Where pip runs: packages of the index that are not built yet run code meanwhile.
+        Where pip runs: source packages from the index run code while they are built.
 
     Returns
     -------
     python : str
         The executable.
-    told : str
+    description : str
         Which it is, and why, for a person.
 
     Raises
     ------
     ArchiveError
-        No such environment can be had.
+        No suitable environment is available.
     """
-    if not (workflow / LOCK).is_file():
-        raise ArchiveError(
-            "the archived workflow",
-            f"no file {LOCK}",
-            "the lock file of its environment",
-            "Make the archive from a whole checkout.",
-        )
-    pins = needed_to_run(read_lock(_lock_text(workflow / LOCK)))
+    try:
+        pins = needed_to_run(read_lock(_lock_text(workflow / LOCK)))
+    except ArchiveError:
+        if choice != "this":
+            raise
+        return sys.executable, f"the one in use, {sys.executable}; the archive's {LOCK} is not used"
     different = unlocked(pins)
     if choice == "this" or (choice == "auto" and not different):
         state = (
@@ -121,12 +119,19 @@ def python_for(
         f"the environment for the re-run (--environment {choice})",
         "; ".join(tried),
         f"one that satisfies {LOCK} of the archive",
-        "Reach a package index, take a Python that the archive's wheels are for, or run it in the "
-        "environment in use all the same: --environment this.",
+        "Connect to a package index, use the Python version of the archive's wheels, or use the "
+        "current environment: --environment this.",
     )
 
 
 def _lock_text(path: Path) -> str:
+    if not path.is_file():
+        raise ArchiveError(
+            "the archived workflow",
+            f"no file {LOCK}",
+            "the lock file of its environment",
+            "Make the archive from a whole checkout.",
+        )
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_LOCK + 1)
@@ -138,7 +143,7 @@ def _lock_text(path: Path) -> str:
             "the archived workflow",
             f"a file {LOCK} that cannot be read ({shown(error)})",
             "the lock file of its environment",
-            "Run it in the environment of a checkout: unpack the archive, and judge it first.",
+            "Unpack the archive, inspect it, and run it by hand.",
         ) from None
 
 
@@ -175,7 +180,7 @@ def _make(
             break
     wanted.unlink()
     if fault:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
     return fault
 
 
@@ -192,8 +197,8 @@ def _because(what: str, tried: Sequence[str]) -> str:
 
 
 def _few(different: Sequence[str]) -> str:
-    more = len(different) - _MOST_TOLD
-    return ", ".join(different[:_MOST_TOLD]) + (f", and {more} more" if more > 0 else "")
+    more = len(different) - _MOST_SHOWN
+    return ", ".join(different[:_MOST_SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def _run(command: Sequence[str | Path], **more: str) -> str:

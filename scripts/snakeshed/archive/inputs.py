@@ -92,22 +92,22 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     def move(key: str, section: Mapping, files: Iterable[str], folder: str) -> dict[str, str]:
         local = sorted({file for file in files if not is_remote(file)})
         places = _places(local, f"{FOLDER}/{folder}")
-        told = {each: section[each] for each in PUBLICATION}
+        publication = {each: section[each] for each in PUBLICATION}
         normal = {os.path.normpath(file): place for file, place in places.items()}
         for file, place in places.items():
             is_vrt = file.lower().endswith(".vrt")
             bare = not told["redistribute"]
             content = relative_vrt(os.path.normpath(file), normal, bare) if is_vrt else None
             digest = sha256_of(file) if content is None else hashlib.sha256(content).hexdigest()
-            included = told["redistribute"] or is_vrt or digest == FBFM40
+            included = publication["redistribute"] or is_vrt or digest == FBFM40
             inputs.append(
                 ArchivedInput(
                     key,
                     place,
                     Path(file).stat().st_size if content is None else len(content),
                     digest,
-                    told["url"],
-                    told["licence"],
+                    publication["url"],
+                    publication["licence"],
                     included,
                     file,
                 )
@@ -182,7 +182,7 @@ def _places(files: list[str], folder: str) -> dict[str, str]:
         if re.search(r"[\\:%\x00-\x1f]", name):
             raise ArchiveError(
                 file,
-                "a backslash, colon, percent or control sign in its name",
+                "a backslash, colon, percent sign, or control character in its name",
                 "a name that every system can unpack",
                 "Rename the file.",
             )

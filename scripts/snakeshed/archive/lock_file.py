@@ -16,9 +16,14 @@ LARGEST_LOCK = 8 << 20
 _LONGEST_LINE, _MOST_PINS = 4096, 20_000
 # A name and version, where they apply, and checksums in the lines that follow. Nothing else may
 # reach pip: a line such as --index-url would send it elsewhere.
-_PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9.!+_-]+)")
+_PINNED = re.compile(
+    r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[A-Za-z0-9._,-]*\])?==([A-Za-z0-9.!+_-]+)"
+)
 _CHECKSUM = re.compile(r"    --hash=sha256:[0-9a-f]{2,64}")
-_VIA = re.compile(r"    #(?: via)?(?: +(-r \S+|\S+))?")
+_VIA = re.compile(r"\s+#(?: via)?(?: +(-r .+|[^\s-]\S*))?")
+# A project that asks for a package, and the file where it does.
+_VIA_PROJECT = re.compile(r"\s+#(?: via)? +\S+ \((.+)\)")
+_COMMENT = re.compile(r"\s*#.*")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def read_lock(text: str) -> list[Pin]:
         A line is none that it writes.
     """
     entries: list[tuple[str, str, str, set[str], list[str]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = line.removesuffix("\r")
         bare = line.removesuffix("\\").rstrip(" ")
         if len(line) > _LONGEST_LINE or len(entries) > _MOST_PINS:
@@ -89,6 +94,10 @@ def read_lock(text: str) -> list[Pin]:
             entries[-1][4].append(line)
         elif entries and (via := _VIA.fullmatch(bare)):
             entries[-1][3].update({via[1]} - {None})
+        elif entries and (via := _VIA_PROJECT.fullmatch(bare)):
+            entries[-1][3].add(f"-r {via[1]}")
+        elif _COMMENT.fullmatch(bare):
+            continue
         else:
             pinned, _, marker = bare.partition(";")
             if (found := _PINNED.fullmatch(pinned.rstrip(" "))) is None:
@@ -111,7 +120,7 @@ def _no_lock(number: int, line: str) -> ArchiveError:
 
 def needed_to_run(pins: Sequence[Pin]) -> list[Pin]:
     """Those that are not there for development alone, of this Python on this machine."""
-    # Downwards from what is asked for; a package of which nothing is told is as good as asked for.
+    # Downwards from what is asked for; one without such comments counts as asked for.
     kept = {
         pin.name
         for pin in pins

@@ -165,9 +165,9 @@ def rerun(
         lines = output.strip().splitlines()[-_LINES_SHOWN:]
         raise ArchiveError(
             "the re-run",
-            f"an error of snakemake (status {status})",
-            "a run to its end",
-            "\n".join(["It said last:", *map(shown, lines)]),
+            f"snakemake exit status {status}",
+            "a complete run",
+            "\n".join(["Its last lines:", *map(shown, lines)]),
         )
 
 

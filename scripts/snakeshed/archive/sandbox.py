@@ -67,8 +67,13 @@ _PIP_FILES = ("PIP_CONFIG_FILE", "PIP_CERT", "PIP_CLIENT_CERT", "SSL_CERT_FILE",
               "REQUESTS_CA_BUNDLE")  # fmt: skip
 # Sockets of other programs are below /run.
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run")
-# The name server of a machine with systemd-resolved.
-_RESOLVER = "/run/systemd/resolve"
+# bubblewrap makes this anew.
+_OWN = ("/dev",)
+_RESOLVER = Path("/etc/resolv.conf")
+# Their empty and relative elements mean the current folder, which can be the archive's.
+_SEARCHED = ("PATH", "LD_LIBRARY_PATH")
+# As Linux has it.
+_MOST_LINKS = 40
 _MOST_OUTPUT = 64 << 10
 _TRIAL_SECONDS = 30
 # A network of its own has a loopback interface that is down; Dask's processes talk over it.
@@ -90,10 +95,13 @@ class Sandbox:
     kind : {"bubblewrap", "unshare", "none"}
     program : str
         The program that makes it; empty for none.
+    why : str
+        Why it is not a better one.
     """
 
     kind: str
     program: str = ""
+    why: str = "install bubblewrap to prevent this"
 
     def __str__(self) -> str:
         if self.kind == "bubblewrap":
@@ -105,12 +113,9 @@ class Sandbox:
         if self.kind == "unshare":
             return (
                 "unshare: no network, no other processes, but it CAN READ AND CHANGE YOUR FILES "
-                "(install bubblewrap to prevent this)"
+                f"({self.why})"
             )
-        return (
-            "none: it CAN READ AND CHANGE YOUR FILES AND USE THE NETWORK (install bubblewrap to "
-            "prevent this)"
-        )
+        return f"none: it CAN READ AND CHANGE YOUR FILES AND USE THE NETWORK ({self.why})"
 
     def command(
         self,
@@ -138,13 +143,9 @@ class Sandbox:
             words += ["--die-with-parent", "--cap-drop", "ALL", "--ro-bind", "/", "/"]
             words += ["--dev", "/dev", "--proc", "/proc"]
             words += [word for each in hidden for word in ("--tmpfs", each)]
-            if network:
-                words += ["--ro-bind-try", _RESOLVER, _RESOLVER]
-            for path in sorted({os.path.abspath(path) for path in readable}):
-                if any(Path(path).is_relative_to(each) for each in hidden):
-                    words += ["--ro-bind", path, path]
-            for path in sorted({os.path.abspath(path) for path in writable}):
-                words += ["--bind", path, path]
+            if network and _RESOLVER.exists():
+                readable = [*readable, _RESOLVER]
+            words += _bindings(readable, writable, (*hidden, *_OWN))
             return [*words, "--chdir", str(folder), "--", *command]
         if self.kind == "unshare":
             words = [self.program, "--user", "--map-root-user", "--pid", "--ipc", "--fork"]
@@ -155,29 +156,101 @@ class Sandbox:
         return list(command)
 
 
+def _bindings(
+    readable: Iterable[Path], writable: Iterable[Path], hidden: Sequence[str]
+) -> list[str]:
+    """Return the words for bubblewrap that show files in hidden folders."""
+    shown_files, links = {}, {}
+    for option, paths in (("--ro-bind", readable), ("--bind", writable)):
+        for path in paths:
+            real, on_the_way = _followed(path)
+            links |= on_the_way
+            if not real:
+                continue
+            if option == "--bind" or _is_within(real, hidden):
+                shown_files[real] = option
+    words: list[str] = []
+    bound: dict[str, str] = {}
+    # Parents are before what is in them: nothing can be bound onto a link in a bound folder.
+    for path in sorted(shown_files):
+        if bound.get(_ancestor(path, bound)) not in {shown_files[path], "--bind"}:
+            words += [shown_files[path], path, path]
+            bound[path] = shown_files[path]
+    for link in sorted(links):
+        if _is_within(link, hidden) and not _ancestor(link, bound):
+            words += ["--symlink", links[link], link]
+    return words
+
+
+def _is_within(path: str, folders: Sequence[str]) -> bool:
+    return any(Path(path).is_relative_to(each) for each in folders)
+
+
+def _ancestor(path: str, bound: Mapping[str, str]) -> str:
+    """Return the folder closest to a path, or the path itself, that is bound; empty if none is."""
+    return next((each for each in (path, *map(str, Path(path).parents)) if each in bound), "")
+
+
+def _followed(path: Path) -> tuple[str, dict[str, str]]:
+    """Return a path without links, or nothing if they lead nowhere, and the targets of all."""
+    links: dict[str, str] = {}
+    at, ahead, steps = "/", os.path.join(os.getcwd(), path).split("/")[::-1], 0
+    while ahead and steps <= _MOST_LINKS:
+        part = ahead.pop()
+        here = os.path.join(at, part)
+        if part == "..":
+            at = os.path.dirname(at)
+        elif part in {"", "."}:
+            continue
+        elif os.path.islink(here):
+            steps += 1
+            links[here] = os.readlink(here)
+            at = "/" if links[here].startswith("/") else at
+            ahead += links[here].split("/")[::-1]
+        else:
+            at = here
+    return "" if ahead else at, links
+
+
 def find_sandbox() -> Sandbox:
-    """Return the best sandbox that works on this machine."""
+    """Return the best sandbox that works on this machine, with the reason if it is not the best."""
+    why = Sandbox.why
+    places = _absolute(os.environ.get("PATH", os.defpath))
     for kind, name in (("bubblewrap", "bwrap"), ("unshare", "unshare")):
-        program = shutil.which(name)
+        program = shutil.which(name, path=places)
         if program is None:
             continue
-        sandbox = Sandbox(kind, program)
+        sandbox = Sandbox(kind, program, why)
         trial = sandbox.command([sys.executable, "-ISc", ""], Path("/"), (), python_files(), False)
         try:
             done = subprocess.run(
-                trial, capture_output=True, check=False, timeout=_TRIAL_SECONDS, env=plain()
+                trial,
+                capture_output=True,
+                check=False,
+                timeout=_TRIAL_SECONDS,
+                env=plain(),
+                cwd="/",
             )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if done.returncode == 0:
-            return sandbox
-    return Sandbox("none")
+        except (OSError, subprocess.TimeoutExpired) as error:
+            fault = str(error)
+        else:
+            if done.returncode == 0:
+                return sandbox
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            fault = lines[-1] if lines else f"status {done.returncode}"
+        if kind == "bubblewrap":
+            why = f"bubblewrap is installed and failed: {shown(fault)}"
+    return Sandbox("none", why=why)
 
 
 def hidden_folders() -> list[str]:
     """Folders that bubblewrap hides: home folders, temporary files, and sockets of programs."""
-    own = {*_HIDDEN, os.path.expanduser("~"), pwd.getpwuid(os.getuid()).pw_dir}
-    real = {os.path.realpath(each) for each in own if os.path.isdir(each)} - {"/"}
+    own = {*_HIDDEN, os.path.expanduser("~")}
+    # A container can run as a user that no file knows.
+    with suppress(KeyError):
+        own.add(pwd.getpwuid(os.getuid()).pw_dir)
+    real = {os.path.realpath(each) for each in own if os.path.isabs(each) and os.path.isdir(each)}
+    real -= {"/"}
     return sorted(
         each for each in real if not any(Path(other) in Path(each).parents for other in real)
     )
@@ -186,22 +259,35 @@ def hidden_folders() -> list[str]:
 def python_files() -> list[Path]:
     """Files and folders that the Python of this process needs."""
     files = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
-    program = sys.executable
-    files.add(os.path.dirname(os.path.realpath(program)))
     # A virtual environment's program is a link, perhaps to another one.
-    while os.path.islink(program):
-        program = os.path.join(os.path.dirname(program), os.readlink(program))
-        files.add(program)
+    files |= {sys.executable, os.path.dirname(os.path.realpath(sys.executable))}
     if site.ENABLE_USER_SITE:
-        files.add(site.getuserbase())
+        files.add(site.getusersitepackages())
     return [Path(each) for each in files if os.path.exists(each)]
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that foreign code has written to, as far as possible.
+
+    Folders can be closed, and nested deeper than Python can follow.
+    """
+    for command in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+        # Neither follows links in the folder.
+        with suppress(OSError):
+            subprocess.run([*command, "--", str(folder)], capture_output=True, check=False)
 
 
 def plain(names: frozenset[str] = _KEPT) -> dict[str, str]:
     """Variables of this process that foreign code may see."""
-    return {
+    kept = {
         key: value for key, value in os.environ.items() if key in names or key.startswith("LC_")
     }
+    kept |= {key: _absolute(kept[key]) for key in _SEARCHED if key in kept}
+    return {key: value for key, value in kept.items() if value or key not in _SEARCHED}
+
+
+def _absolute(folders: str) -> str:
+    return os.pathsep.join(each for each in folders.split(os.pathsep) if os.path.isabs(each))
 
 
 @dataclass(frozen=True)
@@ -289,7 +375,8 @@ class Surroundings:
             try:
                 running = subprocess.Popen(
                     words,
-                    cwd=start,
+                    # bubblewrap changes to the folder when the sandbox is complete.
+                    cwd="/" if self.sandbox.kind == "bubblewrap" else start,
                     env=dict(variables),
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -299,7 +386,7 @@ class Surroundings:
             except OSError as error:
                 raise ArchiveError(
                     f"the sandbox ({self.sandbox.kind})",
-                    f"no way to start {shown(command[0])} in it ({error.strerror})",
+                    f"{shown(command[0])}, which cannot be started in it ({error.strerror})",
                     "a program, with a few thousand files that stay visible",
                     "Put the inputs in few folders, or outside of the home folder.",
                 ) from None
@@ -316,7 +403,8 @@ class Surroundings:
 
 def _pip_configuration() -> str:
     """Return the user's own configuration of pip, which is in the home folder."""
-    home = Path.home()
+    # Path.home() fails for a user that no file knows.
+    home = Path(os.path.expanduser("~"))
     configured = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     for each in (configured / "pip/pip.conf", home / ".pip/pip.conf"):
         if each.is_file():

@@ -231,8 +231,8 @@ def _walked(folder: Path) -> list[str]:
 
 
 def _difference(members: _Membership, names: Iterable[str]) -> bytes:
-    """Of some files from the commit, but for those whose old or new content may not be told."""
-    told = []
+    """Of some files from the commit, except those with content that may not be passed on."""
+    named = []
     for name in names:
         path = members.folder / name
         contents = [
@@ -240,13 +240,13 @@ def _difference(members: _Membership, names: Iterable[str]) -> bytes:
             path.read_bytes() if path.is_file() else None,
         ]
         if not any(content and members.is_withheld(content) for content in contents):
-            told.append(name)
-    if not told:
+            named.append(name)
+    if not named:
         return b""
     # As git writes it by default, whatever the user has set.
     plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--relative")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
-    command = ("--literal-pathspecs", "diff", "--binary", *plain, *prefixes, "HEAD", "--", *told)
+    command = ("--literal-pathspecs", "diff", "--binary", *plain, *prefixes, "HEAD", "--", *named)
     return _git(members.folder, *command) or b""
 
 

@@ -36,6 +36,8 @@ _REPORT = "report.html"
 _ROWS = re.compile(rb"<!-- rows of the site table -->.*?<!-- end of rows -->", re.DOTALL)
 RUN = "run.json"
 WHEELS = "wheels"
+LARGEST_JSON, MOST_VALUES = 128 << 20, 2_500_000
+"""What INPUTS and LINKS may take: as many files as an archive may have."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ def _write_archive(
     ).encode()
     payload[INPUTS] = _json([each.as_dict() for each in inputs])
     payload[LINKS] = _json(source.links)
+    for name in (INPUTS, LINKS):
+        _check_size(name, payload[name])
     payload[RUN] = _json(
         {
             "study": study["study"],
@@ -163,7 +167,7 @@ def _write_archive(
         run.versions,
         run.image,
     )
-    told = {
+    labels = {
         "Bag-Software-Agent": f"snakeshed {run.versions.get('snakeshed', '')}".strip(),
         "External-Description": f"Workflow, inputs and results of the study {study['study']}",
         "External-Identifier": study["study"],
@@ -171,7 +175,7 @@ def _write_archive(
     with atomic(output) as part:
         # The folder within is called like the archive, which is not yet called so.
         programs = {f"workflow/{name}" for name in source.executable}
-        write_bag(part, payload, told, _when(ended), Path(output).stem, programs)
+        write_bag(part, payload, labels, _when(ended), Path(output).stem, programs)
         before_naming()
     return inputs
 
@@ -234,6 +238,22 @@ def _machine() -> dict[str, str]:
     return {"python": platform.python_version(), "platform": sysconfig.get_platform()}
 
 
+def number_of_values(content: bytes) -> int:
+    """Return at least how many values JSON has: each but the first follows one of these."""
+    return sum(map(content.count, (b",", b"[", b"{")))
+
+
+def _check_size(name: str, content: bytes) -> None:
+    """Refuse what a reader would refuse."""
+    if len(content) > LARGEST_JSON or number_of_values(content) > MOST_VALUES:
+        raise ArchiveError(
+            f"the archive, {name}",
+            f"{len(content):,} bytes with {number_of_values(content):,} values",
+            f"at most {LARGEST_JSON:,} bytes with {MOST_VALUES:,} values",
+            "Use fewer files, such as a DEM and layers in larger tiles.",
+        )
+
+
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
@@ -282,8 +302,8 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| `{each.path}` | {each.size} | `{each.sha256}` | {each.url or 'not told'} "
-            f"| {each.licence or 'not told'} |"
+            f"| `{each.path}` | {each.size} | `{each.sha256}` | {each.url or 'not stated'} "
+            f"| {each.licence or 'not stated'} |"
             for each in missing
         ]
         lines.append("")
@@ -293,8 +313,10 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
 def _wheels_row(study: Mapping) -> list[str]:
     if not study["archive"]["wheels"]:
         return []
-    told = _machine()
-    return [f"| `{WHEELS}/` | these packages, for Python {told['python']} on {told['platform']} |"]
+    machine = _machine()
+    return [
+        f"| `{WHEELS}/` | these packages, for Python {machine['python']} on {machine['platform']} |"
+    ]
 
 
 def _state(source: WorkflowSource) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
+import tiny_archive
 
 from snakeshed.archive import bag as bag_module
 from snakeshed.archive.bag import UntrustedArchive, bag_faults, lines, open_bag, write_bag
@@ -53,7 +55,7 @@ def test_a_bag_is_whole_and_the_same_each_time(archive, tmp_path):
     assert again.read_bytes() == archive.read_bytes()
     bag = open_bag(archive)
     assert bag_faults(bag) == []
-    assert bag.read("data/one.txt") == b"one\n"
+    assert tiny_archive.read(bag, "data/one.txt") == b"one\n"
 
 
 def test_the_readers_of_others_open_it(archive, tmp_path):
@@ -151,15 +153,23 @@ def test_entries_that_would_do_harm_are_refused(archive, name, mode, told):
     with_entry(archive, name, b"/etc/passwd", mode | 0o644)
     with pytest.raises(ArchiveError, match=told) as caught:
         open_bag(archive)
-    assert "Nothing of it was run" in str(caught.value)
+    assert "Nothing in it was run or kept" in str(caught.value)
 
 
-def test_a_bomb_is_refused(archive, monkeypatch):
-    with_entry(archive, "tiny/data/bomb", bytes(20_000_000))
-    open_bag(archive)
-    monkeypatch.setattr("snakeshed.archive.bag._SMALL", 10_000_000)
-    with pytest.raises(ArchiveError, match=r"found 20,00\d,\d{3} bytes packed in 2\d,\d{3};"):
-        open_bag(archive)
+@pytest.mark.slow
+def test_what_packs_well_is_taken(tmp_path):
+    """A raster of one value packs about 1,000 to 1."""
+    write_bag(tmp_path / "a.zip", {"a.tif": bytes(1100 << 20)}, {}, 0, "tiny")
+    bag = open_bag(tmp_path / "a.zip")
+    assert bag.entries["data/a.tif"] == 1100 << 20
+
+
+def test_a_size_that_no_bytes_can_hold_is_refused(archive):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(b"bomb") + packer.flush()
+    other = with_packed(archive, "tiny/data/bomb", packed, 20_000_000)
+    with pytest.raises(UntrustedArchive, match=r"found 20,00\d,\d{3} bytes packed in \d,\d{3};"):
+        open_bag(other)
 
 
 def test_more_than_the_disk_holds_is_not_unpacked(archive, tmp_path, monkeypatch):
@@ -188,7 +198,7 @@ def test_a_percent_sign_in_a_name_is_written_as_the_rfc_says(tmp_path):
     path = tmp_path / "a.zip"
     write_bag(path, {"50%0A.txt": b"half\n"}, {}, 0, "tiny")
     bag = open_bag(path)
-    assert bag.read("manifest-sha256.txt").endswith(b"  data/50%250A.txt\n")
+    assert tiny_archive.read(bag, "manifest-sha256.txt").endswith(b"  data/50%250A.txt\n")
     assert bag_faults(bag) == []
 
 
@@ -321,18 +331,52 @@ def test_a_stream_that_ends_early_is_told(archive, damage):
         assert any(fault.startswith("data/b/two.txt: cannot be read") for fault in bag_faults(bag))
 
 
-def test_a_file_that_vanishes_meanwhile_is_told(archive):
+def test_a_file_that_is_replaced_meanwhile_is_not_read(archive, tmp_path):
     bag = open_bag(archive)
-    archive.unlink()
-    with pytest.raises(ArchiveError, match="no whole ZIP file"):
-        bag_faults(bag)
+    other = rewritten(archive, lambda name, content: b"evil" if "one.txt" in name else content)
+    other.replace(archive)
+    assert bag_faults(bag) == []
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    bag.unpack(folder)
+    assert (folder / "data/one.txt").read_bytes() == b"one\n"
+
+
+def test_a_file_that_is_changed_in_place_after_it_was_verified_is_refused(tmp_path):
+    path = tmp_path / "tiny.zip"
+    # Stored, so that other bytes can take the place of these.
+    old, new = b"one\n" * 50_000, b"evil" * 50_000
+    contents = {"tiny/data/one.txt": old, "tiny/bagit.txt": bag_module._DECLARATION}
+    contents["tiny/bag-info.txt"] = b""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents["tiny/manifest-sha256.txt"] = (
+        f"{digests['tiny/data/one.txt']}  data/one.txt\n".encode()
+    )
+    tags = ("bagit.txt", "bag-info.txt", "manifest-sha256.txt")
+    contents["tiny/tagmanifest-sha256.txt"] = "".join(
+        f"{hashlib.sha256(contents[f'tiny/{tag}']).hexdigest()}  {tag}\n" for tag in tags
+    ).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in contents.items():
+            file.writestr(name, content)
+    bag = open_bag(path)
+    assert bag_faults(bag) == []
+    with path.open("r+b") as file:
+        file.write(path.read_bytes().replace(old, new))
+    # Bytes with a given CRC are easily found; here the CRC is changed instead.
+    bag.archive.getinfo("tiny/data/one.txt").CRC = zlib.crc32(new)
+    with pytest.raises(UntrustedArchive) as caught:
+        bag.unpack(tmp_path)
+    assert caught.value.found == "data/one.txt, which has changed since it was verified"
 
 
 def test_a_folder_that_takes_no_file_is_told(archive, tmp_path):
     folder = tmp_path / "unpacked"
     folder.mkdir()
     (folder / "data").write_text("in the way")
-    with pytest.raises(ArchiveError, match=r"no way to unpack data/b/two.txt .*Set TMPDIR"):
+    with pytest.raises(
+        ArchiveError, match=r"data/b/two.txt, which cannot be unpacked .*Set TMPDIR"
+    ):
         open_bag(archive).unpack(folder)
 
 
@@ -343,18 +387,9 @@ def test_what_is_no_file_is_told(tmp_path, kind):
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
-    with pytest.raises(ArchiveError, match=r"no whole ZIP file \(there is no such file\)"):
+    with pytest.raises(ArchiveError) as caught:
         open_bag(path)
-
-
-def test_an_archive_that_vanishes_before_it_is_unpacked_is_told(archive, tmp_path):
-    bag = open_bag(archive)
-    archive.unlink()
-    with pytest.raises(ArchiveError, match="no way to unpack tiny "):
-        bag.unpack(tmp_path)
-
-
-def test_a_large_file_is_not_read_whole(archive, monkeypatch):
-    monkeypatch.setattr(bag_module, "_LARGEST_READ", 10)
-    with pytest.raises(UntrustedArchive, match="4,000 bytes in data/b/two.txt"):
-        open_bag(archive).read("data/b/two.txt")
+    found = "no such file" if kind == "nothing" else "another kind of file"
+    assert str(caught.value) == (
+        f"{path}: found {found}; expected a ZIP file that snakeshed made. Correct the path."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -109,14 +110,32 @@ def test_tables_are_compared_in_a_process_of_its_own(apart):
     ]
 
 
-def test_an_answer_that_is_none_is_told(apart, monkeypatch):
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[", "5", "null", "{}", '{"x": 1}', '{"error": ["a"]}', '{"error": [1, 2, 3, 4]}',
+        '{"error": "four"}', '{"count": "1", "first": ["a"]}', '{"count": true, "first": ["a"]}',
+        '{"count": 1, "first": [1]}', '{"count": 1, "first": []}', '{"count": -1, "first": []}',
+        '{"count": 0, "first": ["a"]}', '{"count": 1, "first": "a"}', "[" * 100_000, "",
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_told(apart, monkeypatch, answer):
     def run(self, command, **_):
-        Path(command[3]).write_text("[")
+        Path(command[3]).write_text(answer)
         return 0, ""
 
     monkeypatch.setattr(Surroundings, "run", run)
     with pytest.raises(ArchiveError, match="tables that cannot be read and compared"):
         apart(TABLE, TABLE)
+
+
+def test_an_answer_reaches_no_terminal_as_it_stands(apart, monkeypatch):
+    def run(self, command, **_):
+        Path(command[3]).write_text(json.dumps({"count": 1, "first": ["\x1b[2J\n"]}))
+        return 0, ""
+
+    monkeypatch.setattr(Surroundings, "run", run)
+    assert apart(TABLE, TABLE).lines() == ["\\x1b[2J\\n"]
 
 
 @pytest.mark.slow
@@ -142,7 +161,9 @@ def test_a_target_that_is_no_table_is_told(apart):
 
 @pytest.mark.slow
 def test_what_is_no_table_is_told(apart):
-    with pytest.raises(ArchiveError, match="found a table that cannot be read .*Get it again"):
+    with pytest.raises(
+        ArchiveError, match=r"compared \(features.parquet: a table that cannot be read"
+    ):
         apart(b"PAR1", TABLE)
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from snakeshed.archive.bag import UntrustedArchive
 from snakeshed.archive.description import read_inputs, read_links, read_study_name
-from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS
+from snakeshed.archive.write import CONFIGURATION, INPUTS, LINKS, _check_size, _json
+from snakeshed.errors import ArchiveError
 
 INPUT = {
     "path": "inputs/a.tif",
@@ -53,8 +54,8 @@ def refused(read, bag, name, content) -> str:
         (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
         (b"[" * 100_000, "recursion"),
         (b'{"a": ' * 100_000, "recursion"),
-        (b"[" + b"0," * 600_000 + b"0]", "more than 500,000 values"),
-        (b'{"a": "' + b"b" * (17 << 20) + b'"}', "more than 16,777,216 bytes"),
+        (b"[" + b"0," * 2_600_000 + b"0]", "more than 2,500,000 values"),
+        (b'{"a": "' + b"b" * (129 << 20) + b'"}', "more than 134,217,728 bytes"),
     ],
 )
 def test_links_that_are_no_links_are_refused(bag, content, reason):
@@ -62,7 +63,7 @@ def test_links_that_are_no_links_are_refused(bag, content, reason):
 
 
 def test_without_the_file_it_is_refused(bag):
-    with pytest.raises(UntrustedArchive, match="a workflow-links.json that cannot be used"):
+    with pytest.raises(UntrustedArchive, match="found workflow-links.json that cannot be parsed"):
         read_links(bag, "tiny.zip")
 
 
@@ -153,3 +154,25 @@ def test_a_configuration_without_a_plain_name_is_refused(bag, content, reason):
 def test_a_yaml_bomb_is_not_built(bag):
     (bag / CONFIGURATION).write_text(f"{BOMB}study: tiny\n")
     assert read_study_name(bag, "tiny.zip") == "tiny"
+
+
+@pytest.mark.slow
+def test_as_many_inputs_as_an_archive_may_have_are_read(bag):
+    """What the writer takes, the reader takes."""
+    names = [f"inputs/dem/tiles/{'n' * 100}/{k:06}.tif" for k in range(62_400)]
+    content = _json([INPUT | {"key": "dem", "path": name} for name in names])
+    _check_size(INPUTS, content)
+    assert len(content) > 16 << 20
+    (bag / INPUTS).write_bytes(content)
+    assert [each.path for each in read_inputs(bag, "tiny.zip")] == names
+
+
+@pytest.mark.parametrize("content", [b"," * 2_500_001, b" " * ((128 << 20) + 1)])
+def test_what_would_not_be_read_is_not_written(content):
+    with pytest.raises(ArchiveError) as caught:
+        _check_size(INPUTS, content)
+    assert str(caught.value) == (
+        f"the archive, inputs.json: found {len(content):,} bytes with {content.count(b','):,} "
+        "values; expected at most 134,217,728 bytes with 2,500,000 values. Use fewer files, such "
+        "as a DEM and layers in larger tiles."
+    )

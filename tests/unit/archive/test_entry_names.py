@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from snakeshed.archive.entry_names import collisions, quoted, shown, unportable, unsafe
+from snakeshed.archive.entry_names import collisions, folded, quoted, shown, unportable, unsafe
 
 
-@pytest.mark.parametrize("name", ["a.txt", "results/a b/ü.csv", "data/%2F/é.tif", "日本/地図.tif"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.txt", "results/a b/ü.csv", "data/%2F/é.tif", "日本/地図.tif", "می\u200cروم.csv", "CO₂.tif"],
+)
 def test_plain_names_of_all_scripts_are_taken(name):
     assert unsafe(name) == unportable(name) == ""
 
@@ -24,6 +29,9 @@ def test_plain_names_of_all_scripts_are_taken(name):
         ("c:a", "leaves its folder"),
         # Fullwidth dots, which some systems take for plain ones.
         ("a/．．/b", "leaves its folder"),
+        ("a/.\u200d./b", "leaves its folder"),
+        # These contain a slash in some forms of Unicode.
+        *((f"a/{each}/b", "leaves its folder") for each in "℀℁℅℆／"),
         ("a\x1b[2Jb", "control characters"),
         ("a\nb", "control characters"),
         ("a\x7fb", "control characters"),
@@ -77,12 +85,25 @@ def test_names_that_only_begin_like_a_device_are_taken(name):
         ("a/b/c/d", "a/b"),
         ("a/", "a"),
         ("a/", "A/"),
+        # HFS+ ignores joiners.
+        ("می\u200cروم", "میروم"),
     ],
 )
 def test_names_that_are_one_on_some_systems_collide(one, two):
     (found,) = collisions([one, two])
     assert quoted(two) in found
     assert quoted(one).strip("'/").split("/")[0] in found
+
+
+@pytest.mark.parametrize("number", range(0, sys.maxunicode, 1 << 16))
+def test_no_character_gets_or_loses_a_slash_where_names_are_compared(number):
+    for code in range(number, number + (1 << 16)):
+        assert folded(chr(code)).count("/") == chr(code).count("/")
+
+
+@pytest.mark.parametrize(("one", "two"), [("CO₂.tif", "CO2.tif"), ("½.tif", "1⁄2.tif")])
+def test_names_that_no_system_takes_for_one_do_not_collide(one, two):
+    assert list(collisions([one, two])) == []
 
 
 def test_files_of_one_folder_do_not_collide():

@@ -173,15 +173,27 @@ def test_no_way_to_an_environment_is_told_with_all_that_was_tried(workflow, tmp_
         "the environment for the re-run (--environment auto): found the one in use differs "
         "(snakeshed-probe none instead of 1.0); of the archive's wheels: there are "
         "none; of the package index: No matching distribution found for snakeshed-probe==1.0; "
-        "expected one that satisfies envs/requirements.lock of the archive. Reach a package "
-        "index, take a Python that the archive's wheels are for, or run it in the environment "
-        "in use all the same: --environment this."
+        "expected one that satisfies envs/requirements.lock of the archive. Connect to a "
+        "package index, use the Python version of the archive's wheels, or use the current "
+        "environment: --environment this."
     )
 
 
 def test_a_workflow_without_a_lock_file_is_told(tmp_path, own):
     with pytest.raises(ArchiveError, match="found no file envs/requirements.lock"):
         python_for(tmp_path, tmp_path / "wheels", tmp_path / "new", "auto", own)
+
+
+@pytest.mark.parametrize("lock_text", [None, "-r /etc/passwd\n", "numpy==1 ; os_name ==\n"])
+def test_the_environment_in_use_needs_no_lock_file(tmp_path, own, lock_text):
+    (tmp_path / "envs").mkdir()
+    if lock_text is not None:
+        (tmp_path / "envs/requirements.lock").write_text(lock_text)
+    python, description = python_for(tmp_path, tmp_path / "wheels", tmp_path / "new", "this", own)
+    assert python == sys.executable
+    assert description == (
+        f"the one in use, {sys.executable}; the archive's envs/requirements.lock is not used"
+    )
 
 
 def test_wheels_that_a_run_needs_are_packed(lock, wheel, index, tmp_path):
@@ -199,7 +211,7 @@ def test_wheels_that_cannot_be_had_are_told(lock, tmp_path):
     with pytest.raises(ArchiveError) as caught:
         pack_wheels(lock, folder)
     assert str(caught.value) == (
-        "archive.wheels: found no way to fetch the packages of envs/requirements.lock (No "
+        "archive.wheels: found packages of envs/requirements.lock that cannot be fetched (No "
         "matching distribution found for snakeshed-probe==1.0); expected a Python with venv and "
         "ensurepip, and a package index that pip reaches. Make the archive where both are, or "
         "without packages: --config 'archive={wheels: false}'."

@@ -85,3 +85,11 @@ def test_a_link_within_a_link_is_refused():
 def test_a_target_with_a_control_character_is_refused():
     (fault,) = faults(x="a\nb")
     assert fault == "the link 'x' to 'a\\nb', which contains control characters or direction marks"
+
+
+@pytest.mark.parametrize("part", list("℀℁℅℆／"))
+def test_a_target_whose_characters_contain_a_slash_is_refused(part):
+    """In some forms of Unicode they are two parts of a path, so one `..` more would stay inside."""
+    (fault,) = faults(x=f"{part}/../../evil")
+    assert "leaves" in fault
+    assert faults(**{part: "a"})

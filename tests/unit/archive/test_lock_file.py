@@ -106,3 +106,28 @@ def test_a_condition_that_is_none_is_told():
         "the lock file, numpy: found the condition 'os_name =='; expected one of PEP 508, such as "
         "python_full_version < '3.12'. Write the lock file with the command at its top."
     )
+
+
+@pytest.mark.parametrize(
+    ("comment", "wanted_by"),
+    [
+        ("    #   -c envs/constraints.txt", set()),
+        ("    # via snakeshed (pyproject.toml)", {"-r pyproject.toml"}),
+        ("    #   snakeshed (pyproject.toml)", {"-r pyproject.toml"}),
+        ("    #   --override envs/overrides.txt", set()),
+        ("    # via -r envs/my requirements.in", {"-r envs/my requirements.in"}),
+        ("    # from https://index.example/simple", set()),
+        ("  # a remark of somebody", set()),
+    ],
+)
+def test_comments_of_uv_are_understood_or_skipped(comment, wanted_by):
+    (pin,) = read_lock(f"numpy==0.1 \\\n    --hash=sha256:00\n{comment}\n")
+    assert pin.wanted_by == wanted_by
+    assert pin.text == "numpy==0.1 \\\n    --hash=sha256:00"
+    assert needed_to_run([pin]) == [pin]
+
+
+def test_extras_and_a_byte_order_mark_are_taken():
+    (pin,) = read_lock("\ufeffdask[array,distributed]==0.1 \\\n    --hash=sha256:00\n")
+    assert (pin.name, pin.version) == ("dask", "0.1")
+    assert pin.text.startswith("dask[array,distributed]==0.1")

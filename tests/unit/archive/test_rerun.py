@@ -78,7 +78,7 @@ def test_links_that_leave_the_workflow_or_take_a_place_are_refused(unpacked, nam
     data, own = unpacked
     (data / LINKS).write_text(json.dumps({name: target}))
     reason = "which leaves|twice|cannot be placed"
-    with pytest.raises(UntrustedArchive, match=rf"({reason}).*Nothing of it was run"):
+    with pytest.raises(UntrustedArchive, match=rf"({reason}).*Nothing in it was run"):
         prepare(data, "tiny.zip", own, data.parent / "archived")
 
 
@@ -87,7 +87,7 @@ def test_an_input_outside_of_the_archive_is_refused(unpacked):
     told = json.loads((data / INPUTS).read_text())
     told[0]["path"] = "../../evil"
     (data / INPUTS).write_text(json.dumps(told))
-    with pytest.raises(UntrustedArchive, match=r"which leaves its folder.*Nothing of it was run"):
+    with pytest.raises(UntrustedArchive, match=r"which leaves its folder.*Nothing in it was run"):
         prepare(data, "tiny.zip", own, data.parent / "archived")
 
 
@@ -131,6 +131,6 @@ def test_a_run_that_fails_shows_its_end_without_control_characters(unpacked, tmp
     with pytest.raises(ArchiveError) as caught:
         rerun(data, str(python), [], 1, Surroundings(Sandbox("none"), tmp_path))
     assert str(caught.value) == (
-        "the re-run: found an error of snakemake (status 7); expected a run to its end. "
-        "It said last:\nfirst\n\\x1b[31mred"
+        "the re-run: found snakemake exit status 7; expected a complete run. Its last lines:\n"
+        "first\n\\x1b[31mred"
     )

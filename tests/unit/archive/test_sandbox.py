@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from snakeshed.archive.sandbox import (
     find_sandbox,
     hidden_folders,
     python_files,
+    remove,
 )
 from snakeshed.errors import ArchiveError
 
@@ -216,9 +219,9 @@ def test_a_program_that_cannot_be_started_is_told(surroundings):
     with pytest.raises(ArchiveError) as caught:
         own.run(["/not/there"], start=own.folder, variables=own.variables())
     assert str(caught.value) == (
-        "the sandbox (none): found no way to start /not/there in it (No such file or directory); "
-        "expected a program, with a few thousand files that stay visible. Put the inputs in few "
-        "folders, or outside of the home folder."
+        "the sandbox (none): found /not/there, which cannot be started in it (No such file "
+        "or directory); expected a program, with a few thousand files that stay visible. Put the "
+        "inputs in few folders, or outside of the home folder."
     )
 
 
@@ -232,10 +235,12 @@ def test_of_much_output_the_end_is_kept(surroundings):
 
 def test_a_sandbox_that_does_not_work_is_not_taken(tmp_path, monkeypatch):
     for name in ("bwrap", "unshare"):
-        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).write_text("#!/bin/sh\necho 'no namespaces here' >&2; exit 1\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_sandbox() == Sandbox("none")
+    found = find_sandbox()
+    assert found == Sandbox("none", why="bubblewrap is installed and failed: no namespaces here")
+    assert found.why in str(found)
 
 
 def test_the_best_sandbox_that_works_is_taken(monkeypatch):
@@ -258,3 +263,225 @@ def test_folders_within_hidden_ones_are_not_hidden_twice(tmp_path, monkeypatch):
 def test_the_python_in_use_is_readable():
     assert Path(sys.prefix) in python_files()
     assert Path(sys.base_prefix) in python_files()
+
+
+def run_python(own: Surroundings, code: str, *arguments: str, **options) -> tuple[int, str]:
+    """Run some lines of Python in a sandbox."""
+    return own.run(
+        [sys.executable, "-c", code, *arguments],
+        **{"start": own.folder, "variables": own.variables()} | options,
+    )
+
+
+LINKED_PYTHON = """
+import sys
+from pathlib import Path
+from snakeshed.archive.sandbox import Surroundings, find_sandbox
+found = find_sandbox()
+own = Surroundings(found, Path(sys.argv[1]))
+command = [sys.executable, "-c", "import sys; print(sys.prefix)"]
+print(found.kind, *own.run(command, start=own.folder, variables=own.variables()), sys.prefix)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_virtual_environment_in_a_hidden_folder_works(tmp_path, surroundings, linked):
+    """Its program is a link to a link in the same folder."""
+    own = surroundings("bubblewrap")
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    program = folder / "bin/python"
+    assert program.is_symlink()
+    if linked:
+        (tmp_path / "elsewhere").symlink_to(folder)
+        program = tmp_path / "elsewhere/bin/python"
+    done = subprocess.run(
+        [program, "-c", LINKED_PYTHON, own.folder],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    prefix = program.parents[1]
+    assert done.stdout.split() == ["bubblewrap", "0", str(prefix), str(prefix)], done.stderr
+
+
+def test_a_home_folder_behind_a_link_is_hidden_and_what_is_named_in_it_is_not(
+    tmp_path, surroundings, monkeypatch
+):
+    own = surroundings("bubblewrap")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/secret").write_text("a key")
+    (tmp_path / "disk/input").write_text("an input")
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr("snakeshed.archive.sandbox._HIDDEN", ())
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert str(tmp_path / "disk") in hidden_folders()
+    code = "import os, sys; print(os.listdir(sys.argv[1]), open(sys.argv[1] + '/input').read())"
+    status, output = run_python(
+        own, code, str(tmp_path / "home"), readable=[tmp_path / "home/input"]
+    )
+    assert (status, output) == (0, "['input'] an input\n")
+
+
+def test_links_to_named_files_lead_there(tmp_path, surroundings):
+    own = surroundings("bubblewrap")
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "real/deep/file").write_text("content")
+    (tmp_path / "one").symlink_to("real")
+    (tmp_path / "two").symlink_to("one/deep/../deep")
+    (tmp_path / "circle").symlink_to("circle")
+    named = [tmp_path / each for each in ("two/file", "one/deep", "real/deep", "circle")]
+    (tmp_path / "more").touch()
+    code = (
+        "import os, sys; print(*(open(each).read() for each in sys.argv[2:]), "
+        "*sorted(os.listdir(sys.argv[1])))"
+    )
+    files = [str(tmp_path / each) for each in ("two/file", "one/deep/file", "real/deep/file")]
+    status, output = run_python(own, code, str(tmp_path), *files, readable=named)
+    seen = "circle one real scratch two"
+    assert (status, output) == (0, f"content content content {seen}\n")
+
+
+def test_a_scratch_folder_in_shared_memory_is_seen(surroundings):
+    sandbox = surroundings("bubblewrap").sandbox
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("there is no shared memory")
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        own = Surroundings(sandbox, Path(made, "own"))
+        own.folder.mkdir()
+        Path(made, "archived").write_text("archived")
+        code = "import sys; print(open(sys.argv[1]).read())"
+        status, output = run_python(
+            own,
+            code,
+            f"{made}/archived",
+            start=own.folder / "home",
+            readable=[Path(made, "archived")],
+        )
+        assert (status, output) == (0, "archived\n")
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_the_name_server_is_seen_with_the_network_alone(
+    tmp_path, surroundings, monkeypatch, network
+):
+    own = surroundings("bubblewrap")
+    (tmp_path / "resolvconf").mkdir()
+    (tmp_path / "resolvconf/resolv.conf").write_text("nameserver 192.0.2.1")
+    (tmp_path / "resolv.conf").symlink_to("resolvconf/resolv.conf")
+    monkeypatch.setattr("snakeshed.archive.sandbox._RESOLVER", tmp_path / "resolv.conf")
+    code = "import sys; print(open(sys.argv[1]).read())"
+    status, output = run_python(own, code, str(tmp_path / "resolv.conf"), network=network)
+    if network:
+        assert (status, output) == (0, "nameserver 192.0.2.1\n")
+    else:
+        assert "FileNotFoundError" in output
+
+
+def test_two_thousand_five_hundred_files_in_as_many_folders_are_seen(tmp_path, surroundings):
+    own = surroundings("bubblewrap")
+    files = [tmp_path / f"inputs/{k}/a" for k in range(2500)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    code = "import os, sys; print(len(os.listdir(sys.argv[1])))"
+    status, output = run_python(own, code, str(tmp_path / "inputs"), readable=files)
+    assert (status, output) == (0, "2500\n")
+
+
+@pytest.mark.parametrize("kind", ["none", "unshare", "bubblewrap"])
+@pytest.mark.parametrize("path", ["/opt/lib:", ":/opt/lib", "/opt/lib::/opt/lib64", ".:lib", ""])
+def test_libraries_are_not_looked_for_in_the_folder_of_the_archive(
+    kind, path, surroundings, monkeypatch
+):
+    """An empty part of the search path means the current folder."""
+    own = surroundings(kind)
+    monkeypatch.setenv("LD_LIBRARY_PATH", path)
+    monkeypatch.setenv("PATH", f"bin::{os.environ['PATH']}:")
+    variables = own.variables()
+    assert all(map(os.path.isabs, variables.get("LD_LIBRARY_PATH", "/").split(":")))
+    assert all(map(os.path.isabs, variables["PATH"].split(":")))
+
+
+def test_bubblewrap_starts_outside_of_the_folder_of_the_archive(tmp_path, surroundings):
+    """Its own libraries come from there otherwise, before there is a sandbox."""
+    real = surroundings("bubblewrap").sandbox
+    program = tmp_path / "bwrap"
+    program.write_text(f'#!/bin/sh\npwd > {tmp_path}/started\nexec {real.program} "$@"\n')
+    program.chmod(0o755)
+    own = Surroundings(Sandbox("bubblewrap", str(program)), tmp_path / "scratch")
+    status, output = run_python(own, "import os; print(os.getcwd())", start=own.folder / "home")
+    assert (status, output) == (0, f"{own.folder}/home\n")
+    assert (tmp_path / "started").read_text() == "/\n"
+
+
+def test_a_program_in_the_current_folder_is_no_sandbox(tmp_path, monkeypatch):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", ":.:")
+    assert find_sandbox() == Sandbox("none")
+
+
+def test_a_user_that_no_file_knows_has_hidden_folders(monkeypatch):
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert "/tmp" in hidden_folders()
+
+
+def test_such_a_user_has_no_settings_of_pip(surroundings, monkeypatch):
+    own = surroundings("none")
+
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "PIP_CONFIG_FILE", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert "PIP_CONFIG_FILE" not in own.variables(for_pip=True)
+
+
+def test_of_the_packages_of_a_user_nothing_else_below_the_home_folder_is_seen(home, monkeypatch):
+    packages = home / ".local/lib/python3.11/site-packages"
+    packages.mkdir(parents=True)
+    monkeypatch.setattr("site.ENABLE_USER_SITE", True)
+    monkeypatch.setattr("site.USER_BASE", str(home / ".local"))
+    monkeypatch.setattr("site.USER_SITE", str(packages))
+    assert packages in python_files()
+    assert home / ".local" not in python_files()
+
+
+def nested(folder: Path, count: int, name: str) -> None:
+    """Make folders within folders, deeper than a path can say."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys\nfor _ in range(int(sys.argv[1])): os.mkdir(sys.argv[2]); "
+            "os.chdir(sys.argv[2])",
+            str(count),
+            name,
+        ],
+        cwd=folder,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(("count", "name"), [(1200, "x"), (60, "x" * 200)])
+def test_nested_folders_are_removed(tmp_path, count, name):
+    (tmp_path / "made").mkdir()
+    nested(tmp_path / "made", count, name)
+    try:
+        remove(tmp_path / "made")
+        assert not (tmp_path / "made").exists()
+    finally:
+        # What is left would stop pytest.
+        subprocess.run(["rm", "-rf", tmp_path / "made"], check=True)

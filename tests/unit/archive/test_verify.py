@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,7 +71,7 @@ def test_before_anything_is_used_it_says_what_will_run_and_asks(
     assert stubbed == []
     captured = capsys.readouterr()
     assert "--rerun runs code that came with the archive: the workflow in tiny." in captured.out
-    assert "- rights: those of user " in captured.out
+    assert "- permissions of user " in captured.out
     assert "- sandbox: " in captured.out
     assert "- packages: " in captured.out
     assert "Run it? [y/N]" in captured.out
@@ -102,9 +106,23 @@ def test_without_a_terminal_it_takes_a_word(archive, stubbed, monkeypatch, capsy
     assert stubbed == ["packages", "run", "compare"]
 
 
-def test_without_packages_of_its_own_none_are_named(archive, stubbed, capsys):
-    assert main(["verify", str(archive), "--rerun", "--yes", "--environment", "this"]) == 0
-    assert "- packages: " not in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ("auto", "can read your settings of pip, with the passwords in them"),
+        ("index", "can read your settings of pip, with the passwords in them"),
+        ("wheels", "- packages: pip installs those of the archive, without network\n"),
+        ("this", ""),
+    ],
+)
+def test_what_packages_can_do_is_said_before_the_question(
+    archive, stubbed, monkeypatch, capsys, environment, named
+):
+    answered(monkeypatch, "no\n")
+    assert main(["verify", str(archive), "--rerun", "--environment", environment]) == 4
+    out = capsys.readouterr().out
+    assert named in out
+    assert ("- packages: " in out) == (environment != "this")
 
 
 def test_nothing_is_left_of_an_archive(archive, stubbed, tmp_path, monkeypatch):
@@ -133,9 +151,20 @@ def test_differences_are_counted_and_named(archive, stubbed, monkeypatch, capsys
         "snakeshed.archive.compare.compare_apart", lambda *_: Comparison(102, ["one", "two"])
     )
     assert main(["verify", str(archive), "--rerun", "--yes"]) == 5
-    assert capsys.readouterr().err == (
-        "102 values differ (compared exactly):\n- one\n- two\n- … and 100 more\n"
+    assert capsys.readouterr().err == ("102 values differ:\n- one\n- two\n- … and 100 more\n")
+
+
+def test_numbers_that_differ_by_more_than_the_tolerance_are_counted(
+    archive, stubbed, monkeypatch, capsys
+):
+    tolerance = ["--tolerance", "1e-9"]
+    assert main(["verify", str(archive), "--rerun", "--yes", *tolerance]) == 0
+    assert capsys.readouterr().out.endswith(
+        "The re-run reproduced all values of 1 tables (relative tolerance 1e-09).\n"
     )
+    monkeypatch.setattr("snakeshed.archive.compare.compare_apart", lambda *_: Comparison(1, ["x"]))
+    assert main(["verify", str(archive), "--rerun", "--yes", *tolerance]) == 5
+    assert capsys.readouterr().err == "1 values differ (relative tolerance 1e-09):\n- x\n"
 
 
 def test_a_re_run_that_fails_is_told(archive, stubbed, monkeypatch, capsys):
@@ -150,12 +179,12 @@ def test_a_re_run_that_fails_is_told(archive, stubbed, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"workflow-links.json": b"[]"}, "workflow-links.json that cannot be used"),
+        ({"workflow-links.json": b"[]"}, "workflow-links.json that cannot be parsed"),
         ({"workflow-links.json": b'{"x": "../evil"}'}, "which leaves the workflow"),
-        ({"inputs.json": b"{}"}, "inputs.json that cannot be used"),
-        ({"inputs.json": None}, "inputs.json that cannot be used"),
+        ({"inputs.json": b"{}"}, "inputs.json that cannot be parsed"),
+        ({"inputs.json": None}, "inputs.json that cannot be parsed"),
         ({"configuration.yaml": b"study: other\n"}, "no results of the study other"),
-        ({"configuration.yaml": b"\x00"}, "configuration.yaml that cannot be used"),
+        ({"configuration.yaml": b"\x00"}, "configuration.yaml that cannot be parsed"),
         ({"results/tiny/features.parquet": None, "results/tiny/a": b""}, "no table of the study"),
     ],
 )
@@ -189,25 +218,53 @@ def test_a_lock_file_that_is_none_reaches_no_pip(tmp_path, capsys, lock, reason)
     assert len(message) < 1000
 
 
-def test_of_many_inputs_their_folders_are_readable(tmp_path, stubbed, monkeypatch):
-    names = [f"inputs/dem/{k % 3}/{k}.tif" for k in range(501)]
-    told = [
-        {"path": name, "size": 0, "sha256": EMPTY, "url": None, "included": False} for name in names
-    ]
-    for name in names:
-        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "own" / name).touch()
-    readable = []
-    monkeypatch.setattr(
-        "snakeshed.archive.rerun.rerun", lambda *arguments: readable.extend(arguments[-1])
-    )
-    for count, expected in ((500, 500), (501, 3)):
-        changes = {"inputs.json": json.dumps(told[:count]).encode()}
+@pytest.fixture
+def many(tmp_path, stubbed, monkeypatch):
+    """Verify an archive of many inputs; return the status and what its code can read."""
+
+    def run(count: int) -> tuple[int, list[Path]]:
+        names = [f"inputs/dem/{k}/a.tif" for k in range(count)]
+        inputs = [
+            {"path": name, "size": 0, "sha256": EMPTY, "url": None, "included": False}
+            for name in names
+        ]
+        for name in names:
+            (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "own" / name).touch()
+        readable = []
+        monkeypatch.setattr(
+            "snakeshed.archive.rerun.rerun", lambda *arguments: readable.extend(arguments[-1])
+        )
+        changes = {"inputs.json": json.dumps(inputs).encode()}
         archive = tiny_archive.write(tmp_path / "tiny.zip", changes)
         arguments = ["verify", str(archive), "--rerun", "--yes", "--inputs", str(tmp_path / "own")]
-        assert main(arguments) == 0
-        assert len(readable) == expected
-        readable.clear()
+        return main(arguments), readable
+
+    monkeypatch.setattr(verify_module, "_MOST_FILES", 5)
+    return run
+
+
+def test_some_inputs_are_readable_and_nothing_beside_them(many, tmp_path):
+    status, readable = many(5)
+    assert status == 0
+    assert readable == [tmp_path / f"own/inputs/dem/{k}/a.tif" for k in range(5)]
+
+
+def test_of_many_inputs_their_folder_is_readable_as_was_said(many, tmp_path, capsys):
+    assert many(6) == (0, [tmp_path / "own"])
+    out = capsys.readouterr().out
+    assert "files that the archive names stay readable; if they are more than 5, all of" in out
+    assert out.index(f"all of {tmp_path}/own") < out.index("Running the code of the archive")
+
+
+def test_the_home_folder_does_not_become_readable(many, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "own/me"))
+    assert many(6) == (4, [])
+    assert capsys.readouterr().err == (
+        f"--inputs {tmp_path}/own: found 6 inputs in a folder with other files; expected at most "
+        "5, or a folder with inputs alone, all of which a run can read. Move the inputs to a "
+        "folder of their own, and name that.\n"
+    )
 
 
 def test_of_many_faults_the_first_hundred_are_told(archive, capsys):
@@ -263,3 +320,131 @@ def test_the_readme_and_the_help_have_the_same_statuses(capsys):
         assert f"{status} {meaning}" in shown
     assert set(STATUSES) == {0, 1, 2, 3, 4, 5}
     assert verify_module.WHOLE == 0
+
+
+def test_without_standard_input_it_takes_a_word(archive, stubbed, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["verify", str(archive), "--rerun"]) == 2
+    assert "there is no terminal to ask on" in capsys.readouterr().err
+    assert stubbed == []
+
+
+@pytest.mark.parametrize("fault", ["folder", "file", "nested"])
+def test_a_disk_that_takes_no_file_is_told(archive, stubbed, monkeypatch, capsys, fault):
+    def fail(*_, **__):
+        if fault == "nested":
+            raise RecursionError("maximum recursion depth exceeded")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = "tempfile.mkdtemp" if fault == "folder" else "snakeshed.archive.compare.compare_apart"
+    monkeypatch.setattr(place, fail)
+    assert main(["verify", str(archive), "--rerun", "--yes"]) == 4
+    reason = "maximum recursion" if fault == "nested" else "[Errno 28] No space left on device"
+    message = capsys.readouterr().err
+    assert message.startswith(f"the re-run of {archive}: found an error of the system ({reason}")
+    assert message.endswith(
+        "expected a folder for temporary files, with room in it. Make room, or set TMPDIR to "
+        "another folder.\n"
+    )
+
+
+def test_of_folders_that_a_run_nests_nothing_is_left(archive, stubbed, tmp_path, monkeypatch):
+    code = "import os\nfor _ in range(1200): os.mkdir('x'); os.chdir('x')"
+    monkeypatch.setattr(
+        "snakeshed.archive.rerun.rerun",
+        lambda bag, *_: subprocess.run([sys.executable, "-c", code], cwd=bag, check=True),
+    )
+    status = main(["verify", str(archive), "--rerun", "--yes"])
+    left = list(tmp_path.glob("snakeshed-verify-*"))
+    # What is left would stop pytest.
+    subprocess.run(["rm", "-rf", *left, tmp_path / "none"], check=True)
+    assert (status, left) == (0, [])
+
+
+def test_the_file_is_opened_once(archive, stubbed, tmp_path, monkeypatch):
+    """Another one can take its place while somebody reads the question."""
+    evil = tiny_archive.write(tmp_path / "evil.zip", {"workflow/Snakefile": b"evil"})
+    found = []
+
+    class Slow(Terminal):
+        """Somebody replaces the file before the answer."""
+
+        def readline(self, *_):
+            evil.replace(archive)
+            return "y\n"
+
+    monkeypatch.setattr("sys.stdin", Slow())
+    monkeypatch.setattr(
+        "snakeshed.archive.rerun.rerun",
+        lambda bag, *_: found.append((bag / "workflow/Snakefile").read_bytes()),
+    )
+    assert main(["verify", str(archive), "--rerun"]) == 0
+    assert not evil.exists()
+    assert found == [b"rule all:\n"]
+
+
+# Its re-run waits for ever, and says so by a file.
+WAIT = """
+import subprocess, sys
+from pathlib import Path
+from snakeshed.archive import environment, rerun, sandbox
+from snakeshed.cli import main
+
+found = sandbox.find_sandbox()
+sandbox.find_sandbox = lambda: sandbox.Sandbox("none") if sys.argv[2] == "none" else found
+environment.python_for = lambda *_: (sys.executable, "the one in use")
+code = "import time; open('started', 'w').close(); time.sleep(1000)"
+
+
+def run(bag, python, targets, cores, surroundings, readable):
+    surroundings.run(
+        [python, "-c", code], start=bag, variables=surroundings.variables(), writable=[bag]
+    )
+
+
+rerun.rerun = run
+sys.exit(main(["verify", sys.argv[1], "--rerun", "--yes"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["none", "best"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_the_run_and_removes_its_files(archive, tmp_path, kind, number):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with (tmp_path / "messages").open("w") as messages:
+        running = subprocess.Popen(
+            [sys.executable, "-c", WAIT, str(archive), kind],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(scratch)},
+            stdout=messages,
+            stderr=messages,
+        )
+        deadline = time.monotonic() + 300
+        while not (started := list(scratch.glob("*/bag/data/started"))):
+            assert running.poll() is None, (tmp_path / "messages").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (folder,) = {each.parents[2] for each in started}
+        assert processes_in(folder)
+        running.send_signal(number)
+        status = running.wait(300)
+    said = (tmp_path / "messages").read_text()
+    assert "Traceback" not in said
+    assert status == 128 + number
+    assert ("snakeshed: interrupted\n" in said) == (number == signal.SIGINT)
+    assert not list(scratch.iterdir())
+    while left := processes_in(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the processes that have a home folder below a folder."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        # It can end meanwhile, or belong to somebody else.
+        with suppress(OSError):
+            if os.fsencode(folder) in (each / "environ").read_bytes():
+                found.append(each.name)
+    return found
