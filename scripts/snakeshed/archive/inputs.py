@@ -96,7 +96,7 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         normal = {os.path.normpath(file): place for file, place in places.items()}
         for file, place in places.items():
             is_vrt = file.lower().endswith(".vrt")
-            bare = not told["redistribute"]
+            bare = not publication["redistribute"]
             content = relative_vrt(os.path.normpath(file), normal, bare) if is_vrt else None
             digest = sha256_of(file) if content is None else hashlib.sha256(content).hexdigest()
             included = publication["redistribute"] or is_vrt or digest == FBFM40
