@@ -98,7 +98,7 @@ class _Shard:
         """Whether a patch is routed by tiles."""
         if self.tiles is None:
             return False
-        _, _, height, width = self.pyramid.window(patch)
+        _, _, height, width = self.index.part_with_tiles(*self.pyramid.window(patch))
         return height * width > self.tiles.cells
 
     def run(self, patches: dict[Patch, list[Site]]) -> Iterator[PatchResult]:
@@ -120,9 +120,8 @@ class _Shard:
                 yield self._run_by_tiles(patch, sites)
 
     def _run_by_tiles(self, patch: Patch, sites: tuple[Site, ...]) -> PatchResult:
-        source = TerrainWindow(
-            self.index, self.rule.max_void_cells, *self.pyramid.window(patch), self.name
-        )
+        part = self.index.part_with_tiles(*self.pyramid.window(patch))
+        source = TerrainWindow(self.index, self.rule.max_void_cells, *part, self.name)
         try:
             return delineate_by_tiles(
                 patch, sites, source, self.pyramid, self.rule, self.tiles, self.backend
