@@ -107,7 +107,12 @@ class ShardMemory:
         """
         cells = (self.cells, *self.larger)
         cells_there = cells[min(levels_up, len(cells) - 1)]
-        return BASE_BYTES + cells_there * PATCH_BYTES
+        return whole_patch_bytes(cells_there)
+
+
+def whole_patch_bytes(cells: int) -> int:
+    """Estimate the peak of a process that routes a patch of so many cells as a whole."""
+    return BASE_BYTES + cells * PATCH_BYTES
 
 
 def features_bytes(catchments: str | Path) -> int:

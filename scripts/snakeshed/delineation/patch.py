@@ -200,11 +200,15 @@ def _folder_of_tiles(patch: Patch, folder: str) -> Iterator[str]:
     try:
         yield str(made)
     finally:
-        # After an error, tasks go on for a while. Under this name they cannot add a file.
+        # After an error, tasks go on for a while. Under another name they find it no more.
         removed = made.with_name(f"{made.name}-removed")
         with suppress(FileNotFoundError):
             made.rename(removed)
-        shutil.rmtree(removed, ignore_errors=True)
+        # One that had found it just before may add a file while the others are removed.
+        for _ in range(_REMOVALS):
+            shutil.rmtree(removed, ignore_errors=True)
+            if not removed.exists():
+                break
 
 
 def remove_left_tiles(folder: Path) -> None:
@@ -223,6 +227,8 @@ def _lost_tile(task: object) -> None:
 
 TILES_PREFIX = ".tiles-"
 """Begins the names of folders with the files of a patch's tiles."""
+# Tries to remove such a folder.
+_REMOVALS = 10
 
 
 def _finish_by_tiles(

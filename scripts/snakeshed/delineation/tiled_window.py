@@ -30,6 +30,8 @@ from snakeshed.tiled.tiling import Tiling, hand_over
 
 PIECE = 256
 """Cells to each side of one by which water is followed; no result depends on it."""
+MOST_VOID_CELLS_BY_TILES = 5000
+"""Larger voids need a worker that has memory for a tile with so many cells around it."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,7 @@ class TerrainWindow:
 
     def read(self, row: int, column: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return elevations and border of cells of the window, as a read of all of it would."""
-        # A gap that reaches farther than this is too large for a void, wherever it ends; one that
-        # does not, and the data that it may enclose, are seen whole.
-        margin = self.max_void_cells + 1
+        margin = self.margin
         top, left = max(0, row - margin), max(0, column - margin)
         bottom = min(self.height, row + height + margin)
         right = min(self.width, column + width + margin)
@@ -78,6 +78,15 @@ class TerrainWindow:
     def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
         """Return the sizes of cells of the window, from -1 on, on the ground."""
         return self.index.lattice.cells(self.row + row, self.column + column, height, width)
+
+    @property
+    def margin(self) -> int:
+        """Cells around a tile that are read with it.
+
+        A gap that reaches farther is too large for a void, wherever it ends; one that does not,
+        and the data that it may enclose, are seen whole.
+        """
+        return self.max_void_cells + 1
 
     @cached_property
     def dtype(self) -> np.dtype:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,11 +27,14 @@ from snakeshed.delineation.patch import TileSettings, delineate_patch
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import split
 from snakeshed.delineation.site import DelineationRule, Site, sites_of
+from snakeshed.errors import ConfigurationError
 from snakeshed.grid.snap import SnapRule
+from snakeshed.jobs.endings import Terminated
 from snakeshed.raster.crs import transformer
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
+from snakeshed.tiled.store import TileStore
 
 NODATA = -9999.0
 RULE = DelineationRule(SnapRule(45.0, 0.05, 0.0005), max_void_cells=9, channel_km2=0.001)
@@ -313,3 +319,69 @@ def test_a_dem_that_may_lie_anywhere_is_not_clipped(tmp_path: Path):
     index = index_terrain([polar], target_crs="EPSG:4326", resolution=0.1)
     assert index.part_with_tiles(*window) == window
     assert math.isfinite(index.extent_m[0])
+
+
+def test_voids_too_large_to_be_seen_around_a_tile_are_refused(indices, tmp_path, monkeypatch):
+    index = indices["projected", "whole"]
+    pyramid = PatchPyramid(index.lattice, 1e4, 1e4, 1, 2.5)
+    site = Site("a", *place(index, "projected", 30, 9), 0)
+
+    def run(max_void_cells, cells):
+        rule, tiles = (
+            replace(RULE, max_void_cells=max_void_cells),
+            TileSettings(cells, 13, str(tmp_path)),
+        )
+        return delineate([site], index, pyramid, rule, Backend("serial"), tiles)
+
+    same(run(5000, 40 * 36 - 1), run(5001, 40 * 36))
+    same(run(5000, 40 * 36 - 1), run(1_000_000, 40 * 36))
+    with pytest.raises(ConfigurationError) as caught:
+        run(5001, 40 * 36 - 1)
+    (patch,) = {done.patch for done in run(5000, 0)}
+    assert str(caught.value) == (
+        f"dem.max_void_cells: found 5,001, and patch {patch} of 40 x 36 cells, which a worker has "
+        "no memory for; expected at most 5,000 where a patch is routed by tiles. Set a smaller "
+        "number, or give each worker 321 MB of memory."
+    )
+    # Tiles with few cells around them are smaller than what fits.
+    monkeypatch.setattr("snakeshed.delineation.delineate.MOST_VOID_CELLS_BY_TILES", 2)
+    same(run(3, 21 * 21), run(3, 40 * 36))
+    with pytest.raises(ConfigurationError):
+        run(3, 21 * 21 - 1)
+
+
+def test_tiles_are_removed_while_workers_write_them(indices, tmp_path):
+    """As after SIGTERM, with tasks that were begun before."""
+    index = indices["projected", "whole"]
+    pyramid = PatchPyramid(index.lattice, 1e4, 1e4, 1, 2.5)
+    site = Site("a", *place(index, "projected", 30, 9), 0)
+    tiles = TileSettings(0, 13, str(tmp_path))
+    writers, ended = [], []
+
+    def write(store: TileStore, number: int) -> None:
+        with suppress(FileNotFoundError):
+            for again in itertools.count():
+                name = f"late{number}-{again % 50}"
+                store.save(name, store.tiling.tiles[0], np.zeros(3))
+        ended.append(number)
+
+    class Stopped(Backend):
+        def map(self, function, tasks, lost=None, what="tasks"):
+            if what == "patches":
+                return iter(())
+            if not writers:
+                (store,) = function.args
+                for number in range(4):
+                    writers.append(threading.Thread(target=write, args=(store, number)))
+                    writers[-1].start()
+                while len(list(Path(store.folder).iterdir())) < 50:
+                    time.sleep(0.001)
+            raise Terminated
+
+    with pytest.raises(Terminated):
+        delineate([site], index, pyramid, RULE, Stopped("serial"), tiles)
+    assert list(tmp_path.iterdir()) == []
+    for writer in writers:
+        writer.join(20)
+    assert sorted(ended) == [0, 1, 2, 3]
+    assert list(tmp_path.iterdir()) == []
