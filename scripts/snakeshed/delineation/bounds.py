@@ -1,4 +1,4 @@
-"""Bounds of settings that only the DEM or the site table shows: beyond them a run would not end."""
+"""Bounds that only the DEM or the site table shows: a number beyond them is a mistake."""
 
 from __future__ import annotations
 

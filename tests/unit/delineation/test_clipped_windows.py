@@ -146,13 +146,14 @@ some_sites = st.lists(
 
 
 @pytest.mark.parametrize(
-    "edge",
+    ("kind", "edge"),
     [
-        pytest.param(None, id="as one"),
-        pytest.param(13, id="by tiles", marks=pytest.mark.slow),
+        pytest.param("tiles", None, id="tiles of a DEM"),
+        pytest.param("whole", None, id="one raster", marks=pytest.mark.slow),
+        pytest.param("tiles", 17, id="tiles of a DEM by tiles", marks=pytest.mark.slow),
+        pytest.param("whole", 17, id="one raster by tiles", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("name", CRSES)
 @examples(6)
 @given(
@@ -237,6 +238,27 @@ def test_a_huge_patch_routes_the_cells_of_the_dem(indices, name):
         assert (result.work.height, result.work.width) == (40, 36)
         (done,) = result.catchments
         assert (done.status, done.patch) == ("ok", patch.id)
+
+
+@pytest.mark.parametrize("name", CRSES)
+def test_all_levels_that_the_schema_allows_can_be_used_on_a_small_dem(indices, name):
+    index = indices[name, "tiles"]
+    pyramid = PatchPyramid(index.lattice, 1e3, 1e3, 16, 2.5)
+    x, y = place(index, name, 30, 9)
+    table = pd.DataFrame(
+        {
+            "site_id": ["a", "b"],
+            "x": x,
+            "y": y,
+            "crs": index.lattice.crs,
+            "reported_area_km2": [0.001, 1.7e8],
+        }
+    )
+    (shard,) = split(table, index, pyramid, 1)
+    assert shard.sites["level"].tolist() == [0, 15]
+    done = delineate(sites_of(shard.sites), shard.terrain, pyramid, RULE, Backend("serial"))
+    assert [each.status for each in done] == ["ok", "ok"]
+    assert done[1].patch_level == 15
 
 
 @pytest.mark.parametrize("name", [name for name in CRSES if name.startswith("resampled")])
