@@ -35,6 +35,8 @@ rule all:
     default_target: True
     input:
         RESULT_FILES,
+        # While one is missing, Snakemake does not see what else has changed for what follows.
+        SPLIT_FILES,
 
 
 onstart:
@@ -44,9 +46,9 @@ onstart:
 
 
 onsuccess:
-    INPUTS.end_run()
+    user_error(INPUTS.end_run)
     logger.info(last_words())
 
 
 onerror:
-    INPUTS.end_run()
+    user_error(INPUTS.end_run)

@@ -4,6 +4,7 @@
 rule archive:
     input:
         results=[*RESULT_FILES, f"{RESULTS}/sites.parquet"],
+        split=SPLIT_FILES,
         sites=site_files,
         terrain=terrain_files,
         layers=layer_files,

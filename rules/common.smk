@@ -17,7 +17,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.g
 
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
 from snakeshed.delineation.pyramid import shard_name
-from snakeshed.errors import SnakeshedError
+from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
@@ -88,6 +88,12 @@ RESULT_FILES = [
     )
 ]
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
+# What the checkpoint makes.
+SPLIT_FILES = [
+    f"{RESULTS}/shards/{shard}/{name}"
+    for shard in SHARDS
+    for name in ("sites.parquet", "terrain.json")
+]
 
 
 wildcard_constraints:
@@ -193,10 +199,22 @@ def look_at_inputs():
 
 
 def look_at_results():
-    """Find a damaged table that no job would read any more."""
+    """Find damaged results that no job would read any more, and results without their split."""
+    problems = []
     for file in filter(os.path.isfile, RESULT_FILES):
         if record_of(file).is_file():
-            check_result(file)
+            try:
+                check_result(file)
+            except SnakeshedError as problem:
+                problems.append(problem)
+    if problems:
+        raise SeveralProblems(problems)
+    missing = [file for file in SPLIT_FILES if not os.path.isfile(file)]
+    if missing and os.path.isfile(f"{RESULTS}/features.parquet"):
+        logger.warning(
+            f"{missing[0]} is missing, so tables in {RESULTS} may be older than the configuration. "
+            "A run without targets brings all of them up to date."
+        )
 
 
 def site_of(wildcards):
@@ -290,5 +308,8 @@ def last_words():
     from snakeshed.report.summary import summary_text
 
     path = Path(RESULTS, "summary.json")
-    text = f"{summary_text(json.loads(read_result(path)), RESULTS)}\n" if path.is_file() else ""
+    try:
+        text = f"{summary_text(json.loads(read_result(path)), RESULTS)}\n" if path.is_file() else ""
+    except SnakeshedError as error:
+        text = f"{error}\n"
     return f"{text}{time.monotonic() - STARTED:.0f} s in all."

@@ -38,7 +38,7 @@ def result_file(path: str | Path) -> Iterator[Path]:
     with atomic(path) as part:
         yield part
         digest = _sha256(part)
-        with atomic(record_of(path), lasting=False) as record:
+        with atomic(record_of(path)) as record:
             record.write_text(f"{digest}  {Path(path).name}\n", encoding="utf-8")
 
 
@@ -104,7 +104,7 @@ def missing(path: str | Path) -> ResultError:
         str(path),
         "no such file",
         "the file that a job wrote",
-        "Leave results alone while a run goes on, and run the same command again.",
+        "Do not change results during a run, and run the same command again.",
     )
 
 
@@ -121,12 +121,12 @@ def _compare(path: str | Path, found: str) -> None:
     except FileNotFoundError:
         raise ResultError(
             str(path),
-            f"no record of its bytes ({record.name})",
-            "the hidden file that its job wrote beside it",
-            f"Copy that file, too, or delete this one and {_AGAIN}",
+            f"no checksum file ({record.name})",
+            "the hidden file that the job wrote beside it",
+            f"Copy that file as well, or delete this result and {_AGAIN}",
         ) from None
     if found != recorded:
         raise damaged(
             path,
-            f"a file that was damaged or changed (SHA-256 {found[:12]}…, not {recorded[:12]}…)",
+            f"a damaged or modified file (SHA-256 {found[:12]}…, not {recorded[:12]}…)",
         )

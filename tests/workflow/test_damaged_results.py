@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 AGAIN = "Delete it and run the same command again: only what is missing is made."
@@ -22,7 +23,7 @@ def flip_a_bit(path: Path) -> None:
 def refuses(study, name: str, *targets: str) -> None:
     run = study.run(*targets)
     assert run.code == 1
-    message = f"results/tiny/{name}: found a file that was damaged or changed (SHA-256 "
+    message = f"results/tiny/{name}: found a damaged or modified file (SHA-256 "
     assert run.text.count(message) == 1, run.text
     assert run.text.count(f"expected the file as its job wrote it. {AGAIN}") == 1
     assert "Traceback" not in run.text
@@ -61,3 +62,20 @@ def test_a_damaged_index_stops_the_run_while_it_is_planned(study):
     flip_a_bit(study.results / f"shards/{shard}/terrain.json")
     (study.results / f"shards/{shard}/catchments.parquet").unlink()
     refuses(study, f"shards/{shard}/terrain.json")
+
+
+@pytest.mark.parametrize("targets", [(), ("results/tiny/features.csv",)])
+@pytest.mark.parametrize("missing", ["terrain.json", "sites.parquet"])
+def test_a_split_that_is_missing_hides_no_change_of_the_configuration(study, missing, targets):
+    """As after a job that was killed, or a damaged index that was deleted as the message says."""
+    before = study.contents()
+    shard = study.shard_of("a")
+    (study.results / f"shards/{shard}/{missing}").unlink()
+    study.config["features"] = {"percentiles": [7]}
+    study.write()
+    run = study.run(*targets)
+    assert run.code == 0, run.text
+    columns = set(pq.read_schema(study.results / "features.parquet").names)
+    assert "slope_p7_deg" in columns
+    assert "slope_p50_deg" not in columns
+    assert study.contents()["catchments.parquet"][0] == before["catchments.parquet"][0]

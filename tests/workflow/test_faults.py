@@ -340,7 +340,7 @@ def test_a_damaged_table_is_named_and_made_again_when_it_is_deleted(study):
         (study.results / f"{name}.parquet").unlink(missing_ok=True)
         run = study.run()
         assert run.code == 1
-        assert "found a file that was damaged or changed (SHA-256 " in run.text, run.text
+        assert "found a damaged or modified file (SHA-256 " in run.text, run.text
         assert "Traceback" not in run.text
         assert not (study.results / f"{name}.parquet").exists()
         for path in (one, other)[: 1 + (damage == "swapped")]:
@@ -355,7 +355,7 @@ def test_a_damaged_table_is_named_and_made_again_when_it_is_deleted(study):
     run = study.run()
     assert run.code == 1
     assert not run.jobs
-    assert "results/tiny/features.parquet: found a file that was damaged or changed" in run.text
+    assert "results/tiny/features.parquet: found a damaged or modified file" in run.text
     table.unlink()
     completes(study, undisturbed)
 
@@ -366,6 +366,8 @@ def test_results_that_are_deleted_during_a_run_are_made_again(study):
     run = run_with_fault(study, "delineate", "results-deleted")
     assert run.code == 1
     assert "Traceback" not in run.text, run.text
-    message = "found no such file, or folder for it; expected one that nobody removes during a run."
+    message = (
+        "found no such file, or folder for it; expected a file that stays in place during a run."
+    )
     assert message in run.text, run.text
     completes(study, undisturbed)

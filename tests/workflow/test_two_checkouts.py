@@ -112,8 +112,8 @@ def test_a_job_stops_where_the_shell_puts_the_other_checkout_first(study, other,
     run = delineate(study, "local", other, BASH_ENV=str(started))
     assert run.code == 1
     message = (
-        f"the library of this process: found {other}/scripts/snakeshed; expected "
-        f"{study.workflow}/scripts/snakeshed, that of the workflow."
+        f"this job: found the library {other}/scripts/snakeshed; expected the workflow's own, "
+        f"{study.workflow}/scripts/snakeshed."
     )
     assert message in run.text
     assert message in log_of(study)

@@ -6,8 +6,8 @@ import copy
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from snakeshed.archive.bag import sha256_of
@@ -62,8 +62,8 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     """Find the inputs of a study, and give each a place in its archive.
 
     Files of one input keep their places relative to each other, as VRTs and sidecar files ask for.
-    A VRT is always included, and names its files relatively there: it holds no data, and one with
-    paths of another machine is of no use to anybody.
+    A VRT is always included, and names its files relatively there: one with paths of another
+    machine is of no use to anybody. If it may not be passed on, it holds none of their data.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     ------
     ArchiveError
         A file's name cannot be that of an archive's entry, or a file may be passed on by one key
-        and not by another.
+        and not by another. A table that two layers share is then left out instead.
     """
     moved = copy.deepcopy(dict(study))
     inputs: list[ArchivedInput] = []
@@ -96,7 +96,8 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         normal = {os.path.normpath(file): place for file, place in places.items()}
         for file, place in places.items():
             is_vrt = file.lower().endswith(".vrt")
-            content = relative_vrt(os.path.normpath(file), normal) if is_vrt else None
+            bare = not told["redistribute"]
+            content = relative_vrt(os.path.normpath(file), normal, bare) if is_vrt else None
             digest = sha256_of(file) if content is None else hashlib.sha256(content).hexdigest()
             included = told["redistribute"] or is_vrt or digest == FBFM40
             inputs.append(
@@ -129,16 +130,21 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
         if "table" in layer:
             places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
             there["table"] = places[layer["table"]]
-    _check_agreement(inputs)
+    inputs = list(_agreed(inputs))
+    sources = {each.path: sources[each.path] for each in inputs if each.included}
     return moved, inputs, sources
 
 
-def _check_agreement(inputs: Iterable[ArchivedInput]) -> None:
+def _agreed(inputs: Iterable[ArchivedInput]) -> Iterator[ArchivedInput]:
     """See that no file may be passed on by one key and not by another."""
     withheld = {os.path.realpath(each.source): each.key for each in inputs if not each.included}
     for each in inputs:
         other = withheld.get(os.path.realpath(each.source))
-        if each.included and other is not None:
+        if not each.included or other is None:
+            yield each
+        elif each.key.endswith(".table"):  # It has no redistribute of its own.
+            yield replace(each, included=False)
+        else:
             raise ArchiveError(
                 each.source,
                 f"redistribute: true in {each.key} and false in {other}",

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,10 @@ log = logging.getLogger(__name__)
 CONFIGURATION = "configuration.yaml"
 INPUTS = "inputs.json"
 LINKS = "workflow-links.json"
-OBSERVATIONS = "observations.parquet"
+# Results with cells of the site table, and the rows of it in the report.
+_WITH_ROWS = ("observations.parquet", "rejected.csv")
+_REPORT = "report.html"
+_ROWS = re.compile(rb"<!-- rows of the site table -->.*?<!-- end of rows -->", re.DOTALL)
 RUN = "run.json"
 WHEELS = "wheels"
 
@@ -116,7 +120,7 @@ def _write_archive(
         f"workflow/{name}": content for name, content in source.files.items()
     }
     payload |= sources
-    payload |= {Path(name).as_posix(): Path(name) for name in results}
+    payload |= {Path(name).as_posix(): _content(name, study) for name in results}
     payload[CONFIGURATION] = yaml.safe_dump(moved, sort_keys=False, allow_unicode=True).encode()
     payload["configuration-as-run.yaml"] = yaml.safe_dump(
         dict(study), sort_keys=False, allow_unicode=True
@@ -173,8 +177,18 @@ def _write_archive(
 
 
 def _may_be_passed_on(file: str, study: Mapping, run: FinishedRun) -> bool:
-    """Whether a result may: one holds the site table, with all columns."""
-    return study["sites"]["redistribute"] or Path(file) != Path(run.results, OBSERVATIONS)
+    """Whether a result may: some hold cells of the site table."""
+    withheld = [] if study["sites"]["redistribute"] else _WITH_ROWS
+    return Path(file) not in [Path(run.results, name) for name in withheld]
+
+
+def _content(file: str, study: Mapping) -> Path | bytes:
+    """Return a result as the archive has it: the report may have rows of the site table."""
+    if study["sites"]["redistribute"] or Path(file).name != _REPORT:
+        return Path(file)
+    return _ROWS.sub(
+        b"<p>Rows of the site table are not in this archive.</p>", Path(file).read_bytes()
+    )
 
 
 def _when(ended: float) -> int:
@@ -255,7 +269,8 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
         "",
     ]
     if not study["sites"]["redistribute"]:
-        lines += [f"`{OBSERVATIONS}` is not in here: it has all columns of the site table.", ""]
+        names = " and ".join(f"`{name}`" for name in _WITH_ROWS)
+        lines += [f"{names} are not in here: they have rows of the site table.", ""]
     if missing:
         lines += [
             "## Inputs that are not in here",

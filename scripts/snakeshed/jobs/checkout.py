@@ -44,9 +44,9 @@ def check_library(scripts: str | Path, library: Path = PACKAGE) -> None:
     own = Path(os.path.normpath(scripts), library.name)
     if own.resolve() != library.resolve():
         raise CheckoutError(
-            "the library of this process",
-            str(library),
-            f"{own}, that of the workflow",
+            "this job",
+            f"the library {library}",
+            f"the workflow's own, {own}",
             "Remove snakeshed from this environment (pip uninstall snakeshed), do not set "
             "PYTHONPATH in a start-up file of the shell, and keep the checkout at a path without "
             "a colon.",

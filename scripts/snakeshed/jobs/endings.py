@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # Between two looks at the parent (s).
 _LOOK_EVERY_S = 0.5
+# A second Ctrl-C within this time (s) is part of the first.
+_TOGETHER_S = 2.0
+_SHELLS = {"bash", "sh", "dash", "ash", "zsh", "ksh"}
 
 
 class Terminated(BaseException):
-    """Somebody has asked this process to end (SIGTERM)."""
+    """A process received SIGTERM."""
 
 
 @contextmanager
@@ -50,24 +55,35 @@ def end_with_parent(parent: int, done: threading.Event | None = None) -> None:
     ----------
     parent : int
         Process id of the parent. The parent itself knows it for certain: it may have ended before
-        this is called.
+        this is called. If it is a shell that waits, as an old bash does, what started that is
+        watched, too.
     done : threading.Event, optional
     """
-    watch = threading.Thread(target=_watch, args=(parent, done or threading.Event()), daemon=True)
+    arguments = (parent, _beyond_shells(parent), done or threading.Event())
+    watch = threading.Thread(target=_watch, args=arguments, daemon=True)
     watch.start()
 
 
 def interrupt_once() -> None:
-    """Let the first Ctrl-C alone interrupt this process.
+    """Let the first Ctrl-C interrupt this process in good order, and a later one end it at once.
 
-    A second one would interrupt what Snakemake does to stop, and end in a traceback.
+    A second one would interrupt what Snakemake does to stop, and end in a traceback. A process that
+    ignores Ctrl-C, as one in the background of a script, goes on ignoring it.
     """
-    if threading.current_thread() is threading.main_thread():
+    in_charge = threading.current_thread() is threading.main_thread()
+    if in_charge and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def _interrupt(*_: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    began = time.monotonic()
+
+    def end_at_once(*_: object) -> None:
+        if time.monotonic() - began > _TOGETHER_S:
+            os.write(2, b"Stopped at once. Run the same command again for the rest.\n")
+            os._exit(130)
+
+    signal.signal(signal.SIGINT, end_at_once)
     raise KeyboardInterrupt
 
 
@@ -77,8 +93,37 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def _watch(parent: int, done: threading.Event) -> None:
+def _watch(parent: int, beyond: list, done: threading.Event) -> None:
     # An orphan has another parent, such as init.
     while not done.wait(_LOOK_EVERY_S):
-        if os.getppid() != parent:
+        if os.getppid() != parent or not all(map(_lives, beyond)):
             os._exit(1)
+
+
+def _beyond_shells(parent: int) -> list:
+    """Return the ancestors of a shell, up to the first that is none."""
+    with suppress(OSError):
+        # Linux: in most jobs there is no shell, and nothing to import.
+        if Path(f"/proc/{parent}/comm").read_text(encoding="utf-8").strip() not in _SHELLS:
+            return []
+    try:
+        import psutil
+    except ImportError:  # It comes with Snakemake.
+        return []
+    found = []
+    with suppress(psutil.Error):
+        process = psutil.Process(parent)
+        while process.name() in _SHELLS and (above := process.parent()) is not None:
+            found.append(above)
+            process = above
+    return found
+
+
+def _lives(process) -> bool:
+    import psutil
+
+    try:
+        # A process that nobody has waited for yet is a zombie.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -24,7 +24,7 @@ from pathlib import Path
 from snakeshed.atomic import atomic
 from snakeshed.errors import InputChangedError, MachineError
 
-# Smaller files are told apart by their content alone. Others are read only by Snakemake.
+# Smaller files are compared by content. Others are read only by Snakemake.
 _READ_BYTES = 100_000
 # Clocks of a file system and its machines differ by so much.
 _AHEAD_NS = 2_000_000_000
@@ -139,7 +139,7 @@ class InputRecord:
     def _entry(
         file: str, before: list | None, newest_result_ns: int, in_run: list | None = None
     ) -> list:
-        """Return size, times of change of content and of anything, and token.
+        """Return size, times of change of content and of anything, token, and inode.
 
         Snakemake compares an input with what it was at the end of a job, so one that has changed
         since a run began, with the entry `in_run`, is not left to it.
@@ -159,8 +159,11 @@ class InputRecord:
                 or (before[0] == stat.st_size and before[1] // 10**9 == stat.st_mtime_ns // 10**9)
             )
         ):
-            return [*seen, before[3]]
-        return [*seen, _token(file, stat)]
+            return [*seen, before[3], stat.st_ino]
+        token = _token(file, stat)
+        if changed_in_run and token == in_run[3] and stat.st_size > _READ_BYTES:
+            token = f"{token}, another file since {stat.st_ctime_ns}"
+        return [*seen, token, stat.st_ino]
 
     def _write(self, path: str | Path) -> None:
         with atomic(path, lasting=False) as part:
@@ -192,7 +195,9 @@ class UnchangedInputs:
             with suppress(FileNotFoundError):
                 stat = self._files[file] = os.stat(file)
                 entry = began.get(file)
-                if entry is None or _same(entry, stat) or _token(file, stat) == entry[3]:
+                if entry is None or _same(entry, stat):
+                    continue
+                if stat.st_size <= _READ_BYTES and _token(file, stat) == entry[3]:
                     continue
                 raise _changed(file, entry[0], entry[1], stat)
 
@@ -209,28 +214,35 @@ class UnchangedInputs:
                 now = os.stat(file)
             except FileNotFoundError:
                 now = None
-            if now is None or [now.st_size, now.st_mtime_ns, now.st_ino] != [
-                before.st_size,
-                before.st_mtime_ns,
-                before.st_ino,
-            ]:
+            if now is None or not _same(_entry_of(before), now):
                 raise _changed(file, before.st_size, before.st_mtime_ns, now)
 
 
 def _read(path: str | Path) -> dict[str, list]:
     with suppress(OSError, ValueError, TypeError):
         read = dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        return {file: entry for file, entry in read.items() if len(entry) == 4}
+        return {file: entry for file, entry in read.items() if len(entry) == 5}
     return {}
 
 
 def _same(entry: list, stat: os.stat_result) -> bool:
-    """Whether a file has the size and time of an entry; another machine may see whole seconds."""
+    """Whether a file is that of an entry, by size and times; another machine may see whole seconds.
+
+    A file that took the place of another with both alike has another inode and another time of
+    change of anything. Some network file systems change the one, and ``chmod`` the other.
+    """
     times = (entry[1], stat.st_mtime_ns)
     whole = any(time_ns % 10**9 == 0 for time_ns in times)
-    return entry[0] == stat.st_size and (
-        times[0] == times[1] or (whole and times[0] // 10**9 == times[1] // 10**9)
+    replaced = entry[4] != stat.st_ino and entry[2] != stat.st_ctime_ns
+    return (
+        entry[0] == stat.st_size
+        and (times[0] == times[1] or (whole and times[0] // 10**9 == times[1] // 10**9))
+        and not replaced
     )
+
+
+def _entry_of(stat: os.stat_result) -> list:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, "", stat.st_ino]
 
 
 def _token(file: str, stat: os.stat_result) -> str:
@@ -242,13 +254,18 @@ def _token(file: str, stat: os.stat_result) -> str:
 def _changed(
     file: str, size: int, changed_ns: int, now: os.stat_result | None
 ) -> InputChangedError:
-    found = "no file any more" if now is None else _shown(now.st_size, now.st_mtime_ns)
+    if now is None:
+        found = "no such file"
+    elif [now.st_size, now.st_mtime_ns] == [size, changed_ns]:
+        found = "another file of the same size and time"
+    else:
+        found = _shown(now.st_size, now.st_mtime_ns)
     return InputChangedError(
         file,
-        f"{found}: it changed while the run went on",
+        f"{found}: the file changed during the run",
         f"the file as it was when the run began ({_shown(size, changed_ns)})",
-        "Leave inputs alone during a run, and run the same command again: what has read the old "
-        "file is made again.",
+        "Do not change inputs during a run. Run the same command again: it redoes everything that "
+        "read the old file.",
     )
 
 

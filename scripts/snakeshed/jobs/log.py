@@ -57,10 +57,10 @@ def job_log(path: str, title: str) -> Iterator[logging.Logger]:
             log.exception("failed after %.2f s", time.perf_counter() - started)
         sys.exit(1)
     except KeyboardInterrupt:
-        log.error("error: stopped by hand.")
+        log.error("error: interrupted (Ctrl-C).")
         sys.exit(130)
     except Terminated:
-        log.error("error: its process was ended from outside (SIGTERM).")
+        log.error("error: the process was terminated (SIGTERM).")
         sys.exit(143)
     finally:
         log.removeHandler(handler)

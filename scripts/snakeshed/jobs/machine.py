@@ -54,8 +54,8 @@ _FAULTS = {
     errno.ENFILE: _TOO_MANY_FILES,
     errno.ENOENT: (
         "no such file, or folder for it",
-        "one that nobody removes during a run",
-        f"Bring it back if it was an input, and {_AGAIN}.",
+        "a file that stays in place during a run",
+        f"Restore it if it was an input, and {_AGAIN}.",
     ),
     errno.EIO: _BAD_DISK,
     errno.ESTALE: _BAD_DISK,

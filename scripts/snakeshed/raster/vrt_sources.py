@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 
 from snakeshed.errors import TerrainError
 
+# Elements of a VRT that hold data of the files behind it, and change no cell.
+_COPIED = {"Metadata", "Histograms", "CategoryNames", "GDALRasterAttributeTable", "GCPList"}
+
 
 def is_remote(path: str) -> bool:
     """Whether a path is an address that GDAL reads, and no file of this machine."""
@@ -55,7 +58,7 @@ def named_behind(path: str) -> set[str]:
     return behind
 
 
-def relative_vrt(path: str, places: Mapping[str, str]) -> bytes | None:
+def relative_vrt(path: str, places: Mapping[str, str], bare: bool = False) -> bytes | None:
     """Write a VRT again for another folder, with relative names of the files that it names.
 
     Parameters
@@ -64,11 +67,13 @@ def relative_vrt(path: str, places: Mapping[str, str]) -> bytes | None:
         A VRT.
     places : mapping of str to str
         New paths, by what `files_behind` calls them, of this file and those that it names.
+    bare : bool
+        Leave out what GDAL has copied from these files, such as tags, histograms, and tables.
 
     Returns
     -------
     bytes or None
-        None where all names are relative already.
+        None where nothing is changed.
     """
     root = _vrt(path)
     changed = False
@@ -76,6 +81,10 @@ def relative_vrt(path: str, places: Mapping[str, str]) -> bytes | None:
         if not is_remote(source) and element.get("relativeToVRT") != "1":
             element.text = os.path.relpath(places[source], os.path.dirname(places[path]))
             element.set("relativeToVRT", "1")
+            changed = True
+    for element in list(root.iter()) if bare else ():
+        for child in [child for child in element if child.tag in _COPIED]:
+            element.remove(child)
             changed = True
     return ElementTree.tostring(root) if changed else None
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 
 from snakeshed.archive.write import FinishedRun, write_archive
@@ -138,8 +139,13 @@ class Study:
         results.mkdir(parents=True)
         pd.read_csv(self.sites).to_parquet(results / "observations.parquet")
         pd.DataFrame({"site_id": ["a"]}).to_parquet(results / "catchments.parquet")
-        files = [f"{RESULTS}/{name}.parquet" for name in ("observations", "catchments")]
-        return FinishedRun(RESULTS, files, {}, None)
+        cell = pd.read_csv(self.sites)["remark"][0]
+        (results / "rejected.csv").write_text(f"row,site_id,action,reason,found\n1,,a,b,{cell}\n")
+        (results / "report.html").write_text(
+            f"<h1>A</h1><!-- rows of the site table -->\n<td>{cell}</td>\n<!-- end of rows --><p>B"
+        )
+        names = ("observations.parquet", "catchments.parquet", "rejected.csv", "report.html")
+        return FinishedRun(RESULTS, [f"{RESULTS}/{name}" for name in names], {}, None)
 
     def git(self, *arguments: str) -> None:
         identity = ["-c", "user.name=A", "-c", "user.email=a@b.example"]
@@ -247,9 +253,50 @@ def test_the_marks_are_found_where_inputs_may_be_passed_on(checkout, monkeypatch
     contents = study.archive(monkeypatch)
     assert set(holders(contents, MARK)) == {
         *("inputs/sites/sites.csv", "inputs/dem/dem.tif", "inputs/dem/dem.tif.aux.xml"),
-        f"{RESULTS}/observations.parquet",
+        *(f"{RESULTS}/{name}" for name in ("observations.parquet", "rejected.csv", "report.html")),
     }
     assert holders(contents, OTHERS_MARK) == []
+
+
+def test_the_report_is_there_without_rows_of_the_site_table(checkout, monkeypatch):
+    study = Study(checkout, Layout())
+    study.write_inputs()
+    contents = study.archive(monkeypatch)
+    assert contents[f"{RESULTS}/report.html"] == (
+        b"<h1>A</h1><p>Rows of the site table are not in this archive.</p><p>B"
+    )
+    assert f"{RESULTS}/rejected.csv" not in contents
+    assert b"`observations.parquet` and `rejected.csv` are not in here" in contents["README.md"]
+
+
+def test_a_vrt_holds_nothing_of_the_files_that_it_names(checkout, monkeypatch):
+    study = Study(checkout, Layout())
+    study.write_inputs()
+    vrt = study.dem.with_suffix(".vrt")
+    rasterio.shutil.copy(study.dem, vrt, driver="VRT")
+    assert MARK in vrt.read_text()
+    study.config["dem"]["path"] = str(vrt)
+    contents = study.archive(monkeypatch)
+    assert holders(contents, MARK) == []
+    packed = checkout / "packed.vrt"
+    packed.write_bytes(contents["inputs/dem/dem.vrt"].replace(b"dem.tif", bytes(study.dem)))
+    with rasterio.open(vrt) as one, rasterio.open(packed) as other:
+        assert (one.transform, one.crs, one.nodata) == (other.transform, other.crs, other.nodata)
+        assert np.array_equal(one.read(), other.read())
+
+
+def test_a_table_of_two_layers_is_left_out_if_one_may_not_be_passed_on(checkout, monkeypatch):
+    study = Study(checkout, Layout(own_table=True))
+    study.write_inputs()
+    other = study.dem.with_name("other.tif")
+    with rasterio.open(study.dem) as raster, rasterio.open(other, "w", **raster.profile) as copy:
+        copy.write(raster.read() + 1)
+    (first,) = study.config["layers"]
+    second = first | {"name": "other", "path": str(other), "redistribute": True}
+    study.config["layers"] = [first, second]
+    contents = study.archive(monkeypatch)
+    assert holders(contents, MARK) == []
+    assert "inputs/layers/other/other.tif" in contents
 
 
 def test_the_marks_are_found_in_a_difference_of_what_is_no_input(checkout, monkeypatch):
@@ -324,7 +371,7 @@ def test_observations_are_left_out_with_the_site_table(checkout, monkeypatch):
     contents = study.archive(monkeypatch)
     assert f"{RESULTS}/catchments.parquet" in contents
     assert f"{RESULTS}/observations.parquet" not in contents
-    assert b"`observations.parquet` is not in here" in contents["README.md"]
+    assert b"`observations.parquet` and `rejected.csv` are not in here" in contents["README.md"]
 
 
 def test_files_beside_the_code_that_are_left_out_are_told(checkout, monkeypatch, caplog):

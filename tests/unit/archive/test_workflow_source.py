@@ -23,11 +23,11 @@ def git(folder, *arguments):
 def checkout(tmp_path):
     """A workflow with a link, committed, and what a run leaves in it."""
     folder = tmp_path / "checkout"
-    (folder / "profiles/far").mkdir(parents=True)
+    (folder / "profiles/dask").mkdir(parents=True)
     (folder / "Snakefile").write_text("rule all:\n")
-    (folder / "profiles/far/config.yaml").write_text("cores: 1\n")
+    (folder / "profiles/dask/config.yaml").write_text("cores: 1\n")
     (folder / ".gitignore").write_text("/results/\n")
-    (folder / "far").symlink_to("profiles/far")
+    (folder / "far").symlink_to("profiles/dask")
     (folder / "Snakefile").chmod(0o755)
     git(tmp_path, "init", "-q", folder)
     git(folder, "add", "-A")
@@ -39,8 +39,8 @@ def checkout(tmp_path):
 
 def test_a_clean_checkout_is_taken_from_its_commit(checkout):
     source = workflow_source(checkout)
-    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
-    assert source.links == {"far": "profiles/far"}
+    assert set(source.files) == {"Snakefile", "profiles/dask/config.yaml", ".gitignore"}
+    assert source.links == {"far": "profiles/dask"}
     assert source.executable == {"Snakefile"}
     assert source.commit == git(checkout, "rev-parse", "HEAD")
     assert source.difference == b""
@@ -68,7 +68,7 @@ def test_a_changed_workflow_that_may_be_is_taken_with_its_difference(checkout):
     assert source.files["rules/new.smk"] == b"1\n"
     assert source.changed
     assert "results/a.txt" not in source.files
-    assert source.links == {"far": "profiles/far"}
+    assert source.links == {"far": "profiles/dask"}
     assert source.executable == {"Snakefile"}
     assert b"-rule all:\n+rule other:\n" in source.difference
 
@@ -93,18 +93,18 @@ def test_links_lead_to_files_of_the_workflow_only(checkout):
         ("profiles/up", "../.."),
         ("profiles/all", ".."),
         ("profiles/results", "../results"),
-        ("profiles/same", "far"),
+        ("profiles/same", "dask"),
     ):
         (checkout / name).symlink_to(target)
-    links = {"far": "profiles/far", "profiles/same": "far"}
-    assert workflow_source(checkout).links == {"far": "profiles/far"}
+    links = {"far": "profiles/dask", "profiles/same": "dask"}
+    assert workflow_source(checkout).links == {"far": "profiles/dask"}
     git(checkout, "add", "-A")
     git(checkout, "commit", "-qm", "links")
     assert workflow_source(checkout).links == links
     shutil.rmtree(checkout / ".git")
     source = workflow_source(checkout)
     assert source.links == links
-    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
+    assert set(source.files) == {"Snakefile", "profiles/dask/config.yaml", ".gitignore"}
 
 
 def test_a_difference_is_written_in_the_same_way_whatever_the_user_has_set(checkout):
@@ -123,6 +123,6 @@ def test_a_difference_is_written_in_the_same_way_whatever_the_user_has_set(check
 def test_without_git_the_files_are_taken_as_they_are(checkout, monkeypatch):
     monkeypatch.setenv("PATH", "")
     source = workflow_source(checkout)
-    assert set(source.files) == {"Snakefile", "profiles/far/config.yaml", ".gitignore"}
-    assert source.links == {"far": "profiles/far"}
+    assert set(source.files) == {"Snakefile", "profiles/dask/config.yaml", ".gitignore"}
+    assert source.links == {"far": "profiles/dask"}
     assert source.commit is None

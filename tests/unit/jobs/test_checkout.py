@@ -37,8 +37,8 @@ def test_the_library_of_another_checkout_is_named_with_what_to_do(tmp_path):
     with pytest.raises(CheckoutError) as caught:
         check_library(tmp_path)
     assert str(caught.value) == (
-        f"the library of this process: found {PACKAGE}; expected {tmp_path}/snakeshed, that of the "
-        "workflow. Remove snakeshed from this environment (pip uninstall snakeshed), do not set "
+        f"this job: found the library {PACKAGE}; expected the workflow's own, {tmp_path}/snakeshed"
+        ". Remove snakeshed from this environment (pip uninstall snakeshed), do not set "
         "PYTHONPATH in a start-up file of the shell, and keep the checkout at a path without a "
         "colon."
     )
@@ -50,4 +50,4 @@ def test_a_job_with_it_ends_before_it_does_anything(job, tmp_path):
     with pytest.raises(SystemExit, match="1"), job_log(str(tmp_path / "job.log"), "gathering"):
         done.append("something")
     assert not done
-    assert "error: the library of this process: found" in (tmp_path / "job.log").read_text()
+    assert "error: this job: found the library" in (tmp_path / "job.log").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,6 +58,68 @@ def test_a_job_ends_with_the_snakemake_that_started_it(tmp_path):
     snakemake.kill()
     assert ends(pid)
     snakemake.communicate()
+
+
+def test_a_job_ends_with_snakemake_though_a_shell_stands_between_them(tmp_path):
+    """As an old bash does, which does not become its last command."""
+    job = JOB.format(log=str(tmp_path / "job.log"))
+    between = "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(job)}; exit 0"
+    snakemake = subprocess.Popen(
+        [sys.executable, "-c", between, command], stdout=subprocess.PIPE, text=True
+    )
+    pid = int(snakemake.stdout.readline())
+    snakemake.kill()
+    # The shell lives on, and keeps the job's parent.
+    assert ends(pid)
+    snakemake.communicate()
+
+
+INTERRUPTED = """
+import signal, sys, time
+from snakeshed.jobs.endings import interrupt_once
+interrupt_once()
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopping", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_later_interrupt_ends_a_run_whose_jobs_do_not_react():
+    run = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGINT)
+    assert run.stdout.readline() == "stopping\n"
+    # Part of the first.
+    run.send_signal(signal.SIGINT)
+    time.sleep(2.5)
+    assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    _, shown = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert shown == "Stopped at once. Run the same command again for the rest.\n"
+
+
+def test_a_run_in_the_background_of_a_script_ignores_an_interrupt():
+    run = subprocess.Popen(
+        ["sh", "-c", f"{shlex.quote(sys.executable)} -c {shlex.quote(INTERRUPTED)} & wait"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout.readline() == "ready\n"
+    os.killpg(run.pid, signal.SIGINT)
+    time.sleep(1)
+    os.killpg(run.pid, signal.SIGTERM)
+    assert run.communicate(timeout=20)[0] == ""
 
 
 @pytest.mark.slow

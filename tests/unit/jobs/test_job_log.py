@@ -80,7 +80,7 @@ def test_a_job_that_is_interrupted_shows_no_traceback(tmp_path, capsys):
     path = tmp_path / "job.log"
     with pytest.raises(SystemExit, match="130"), job_log(str(path), "gathering"):
         raise KeyboardInterrupt
-    assert lines(path) == ["gathering", "error: stopped by hand."]
+    assert lines(path) == ["gathering", "error: interrupted (Ctrl-C)."]
     assert capsys.readouterr().err == ""
 
 
@@ -104,8 +104,8 @@ def test_a_log_that_was_removed_hides_no_error(tmp_path, capsys):
         raise FileNotFoundError(errno.ENOENT, "gone", "features.parquet")
     told = capsys.readouterr().err
     assert told == (
-        "extracting: error: features.parquet: found no such file, or folder for it; expected one "
-        "that nobody removes during a run. Bring it back if it was an input, and run the same "
+        "extracting: error: features.parquet: found no such file, or folder for it; expected a "
+        "file that stays in place during a run. Restore it if it was an input, and run the same "
         "command again.\n"
     )
 
@@ -116,7 +116,7 @@ def test_a_job_that_is_asked_to_end_says_so_and_removes_what_is_half_written(tmp
     with end, job_log(str(path), "gathering"), atomic(table) as part:
         part.write_text("half")
         signal.raise_signal(signal.SIGTERM)
-    told = "error: its process was ended from outside (SIGTERM)."
+    told = "error: the process was terminated (SIGTERM)."
     assert lines(path) == ["gathering", told]
     assert list(tmp_path.iterdir()) == [path]
 

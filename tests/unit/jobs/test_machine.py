@@ -56,8 +56,8 @@ TABLE = "results/x/features.parquet"
         ),
         (
             errno.ENOENT,
-            "found no such file, or folder for it; expected one that nobody removes during a run. "
-            "Bring it back if it was an input, and run",
+            "found no such file, or folder for it; expected a file that stays in place during a "
+            "run. Restore it if it was an input, and run",
         ),
         (
             errno.EIO,

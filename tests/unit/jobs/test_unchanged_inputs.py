@@ -48,10 +48,10 @@ def test_one_that_changed_before_the_job_began_is_named(run, tmp_path, name):
     with pytest.raises(InputChangedError) as caught:
         UnchangedInputs([str(file)], run.of_run)
     found = re.fullmatch(
-        rf"{file}: found ([\d,]+) bytes of 1970-01-24 .*: it changed while the run went on; "
+        rf"{file}: found ([\d,]+) bytes of 1970-01-24 .*: the file changed during the run; "
         r"expected the file as it was when the run began \(([\d,]+) bytes of 1970-01-12 .*\)\. "
-        "Leave inputs alone during a run, and run the same command again: what has read the old "
-        r"file is made again\.",
+        "Do not change inputs during a run. Run the same command again: it redoes everything that "
+        r"read the old file\.",
         str(caught.value),
     )
     assert found
@@ -64,7 +64,7 @@ def test_one_that_is_replaced_during_the_job_is_named(run, tmp_path, name, secon
     file = tmp_path / name
     inputs = UnchangedInputs([str(file)], run.of_run)
     replace(file, b"b", seconds)
-    with pytest.raises(InputChangedError, match="it changed while the run went on"):
+    with pytest.raises(InputChangedError, match="the file changed during the run"):
         inputs.check()
 
 
@@ -72,7 +72,7 @@ def test_one_that_is_deleted_during_the_job_is_named(run, tmp_path):
     file = tmp_path / "tile.tif"
     inputs = UnchangedInputs([str(file)], run.of_run)
     file.unlink()
-    with pytest.raises(InputChangedError, match="tile.tif: found no file any more"):
+    with pytest.raises(InputChangedError, match="tile.tif: found no such file"):
         inputs.check()
 
 
@@ -120,6 +120,40 @@ def test_the_next_run_knows_a_file_that_changed_during_this_one(run, tmp_path, e
     following.begin_run()
     following.end_run()
     assert InputRecord(tmp_path / "inputs.json").token([tile]) == after
+
+
+def test_another_file_of_the_same_size_and_time_is_another_file(run, tmp_path):
+    """``cp -p`` and ``rsync -t`` of a tile that was corrected without a trace."""
+    tile = str(tmp_path / "tile.tif")
+    before = run.token([tile])
+    replace(tmp_path / "tile.tif", b"b", 1_000_000)
+    message = "tile.tif: found another file of the same size and time: the file changed during"
+    with pytest.raises(InputChangedError, match=message):
+        UnchangedInputs([tile], run.of_run)
+    run.end_run()
+    assert run.token([tile]) != before
+
+
+def test_file_systems_without_lasting_inodes_change_no_file(run, tmp_path, monkeypatch):
+    tile = str(tmp_path / "tile.tif")
+    inputs = UnchangedInputs([tile], run.of_run)
+    real = os.stat
+
+    def unstable(path, *arguments, **options):
+        found = list(real(path, *arguments, **options))
+        nanoseconds = real(path, *arguments, **options)
+        return type(nanoseconds)(
+            [found[0], found[1] + 1, *found[2:]],
+            {
+                name: getattr(nanoseconds, name)
+                for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+            },
+        )
+
+    monkeypatch.setattr(os, "stat", unstable)
+    assert os.stat(tile).st_ino != real(tile).st_ino
+    inputs.check()
+    UnchangedInputs([tile], run.of_run)
 
 
 def test_looking_at_a_study_does_not_hide_a_change_from_its_run(run, tmp_path):

@@ -60,7 +60,7 @@ def test_a_single_flipped_bit_stops_every_reader(table, reader):
         with pytest.raises(ResultError) as caught:
             READERS[reader](table)
         message = str(caught.value)
-        assert message.startswith(f"{table}: found a file that was damaged or changed (SHA-256 ")
+        assert message.startswith(f"{table}: found a damaged or modified file (SHA-256 ")
         assert message.endswith(
             "expected the file as its job wrote it. Delete it and run the same command again: "
             "only what is missing is made."
@@ -85,7 +85,7 @@ def test_page_checksums_protect_readers_without_the_record(table):
 @pytest.mark.parametrize("size", [0, 3, 1000])
 def test_a_table_that_was_cut_off_is_named(table, size):
     table.write_bytes(table.read_bytes()[:size])
-    with pytest.raises(ResultError, match="catchments.parquet: found a file that was damaged"):
+    with pytest.raises(ResultError, match="catchments.parquet: found a damaged or modified file"):
         read_table(table)
     with pytest.raises(ResultError, match="found a table that cannot be read"):
         read_table(table, recorded=False)
@@ -96,8 +96,8 @@ def test_a_file_without_its_record_is_named(table):
     with pytest.raises(ResultError) as caught:
         read_table(table)
     assert str(caught.value) == (
-        f"{table}: found no record of its bytes (.catchments.parquet.sha256); expected the hidden "
-        "file that its job wrote beside it. Copy that file, too, or delete this one and run the "
+        f"{table}: found no checksum file (.catchments.parquet.sha256); expected the hidden file "
+        "that the job wrote beside it. Copy that file as well, or delete this result and run the "
         "same command again: only what is missing is made."
     )
 
@@ -105,7 +105,7 @@ def test_a_file_without_its_record_is_named(table):
 @pytest.mark.parametrize("record", ["", "\xff\xfe", "0" * 64, "catchments.parquet"])
 def test_a_damaged_record_is_no_proof(table, record):
     record_of(table).write_text(record, encoding="latin-1")
-    with pytest.raises(ResultError, match="found a file that was damaged or changed"):
+    with pytest.raises(ResultError, match="found a damaged or modified file"):
         read_table(table)
 
 
@@ -116,7 +116,7 @@ def test_text_is_read_as_it_was_written_or_not_at_all(tmp_path):
     assert read_result(path) == '{"x": "ä"}'
     for bit in range(8 * path.stat().st_size):
         flip(path, bit)
-        with pytest.raises(ResultError, match=r"terrain.json: found a file that was damaged"):
+        with pytest.raises(ResultError, match=r"terrain.json: found a damaged or modified file"):
             read_result(path)
         flip(path, bit)
     path.unlink()
