@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -124,7 +125,13 @@ class OwnNetwork:
                 cwd=self.folder,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "HOME": str(self.home), "NUMBA_NUM_THREADS": "1"},
+                env={
+                    **os.environ,
+                    # The README's commands are typed in the environment.
+                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                    "HOME": str(self.home),
+                    "NUMBA_NUM_THREADS": "1",
+                },
                 start_new_session=True,
             )
         process.log = log

@@ -288,9 +288,14 @@ def _opened(path: str | Path, recorded: bool = True) -> Iterator[pq.ParquetFile]
         raise missing(path) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # Where the operating system cannot read, it says so with a number.
-        if getattr(error, "errno", None):
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise
-        raise damaged(path, f"a table that cannot be read ({error})") from error
+        found = f"a table that cannot be read ({error})"
+        if recorded:
+            raise damaged(path, found) from error
+        raise TableError(
+            str(path), found, "a table of this workflow", "Get it again from where it is from."
+        ) from error
 
 
 def read_arrow(

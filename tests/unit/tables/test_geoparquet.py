@@ -352,8 +352,10 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(ResultError, match="none.parquet: found no such file; expected the file"):
         read_table(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("site_id\n1\n")
-    message = "text.parquet: found a table that cannot be read .*; expected the file as its job"
-    with pytest.raises(ResultError, match=message):
+    message = (
+        "text.parquet: found a table that cannot be read .*; expected a table of this workflow"
+    )
+    with pytest.raises(TableError, match=message):
         read_table(tmp_path / "text.parquet", recorded=False)
 
 
