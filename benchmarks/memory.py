@@ -88,7 +88,7 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     peak = memory("VmHWM")
     catchments = Path(folder, "catchments.parquet")
     write_catchments(done, catchments, lattice.crs)
-    shard = ShardMemory.of_patches([patch], pyramid)
+    shard = ShardMemory.of_patches([patch], pyramid, index)
     found = {
         "cells": shard.cells,
         "largest": max(one.cells or 0 for one in done),

@@ -39,7 +39,8 @@ def main(
         index = TerrainIndex.from_json(read_result(terrain))
         pyramid = PatchPyramid(index.lattice, **patches)
         shard = read_table(sites)
-        expected = ShardMemory.of_patches(map(Patch.from_id, shard["patch"].dropna()), pyramid)
+        starts = map(Patch.from_id, shard["patch"].dropna())
+        expected = ShardMemory.of_patches(starts, pyramid, index)
         needed, given = workers * expected.delineation_bytes(1), given_bytes(mem_mb)
         with open_backend(backend, workers, needed, given) as where:
             worker = where.worker_bytes(given)

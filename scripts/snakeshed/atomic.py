@@ -19,7 +19,7 @@ _FULL_BYTES = 65536
 
 
 @contextmanager
-def atomic(path: str | Path, lasting: bool = True) -> Iterator[Path]:
+def atomic(path: str | Path, lasting: bool = True, make_parents: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` at the end.
 
     Whoever looks at `path` sees the old content or the complete new one. After an error the
@@ -28,9 +28,11 @@ def atomic(path: str | Path, lasting: bool = True) -> Iterator[Path]:
     Parameters
     ----------
     path : str or Path
-        The file to appear. Missing parent folders are made.
+        The file to appear.
     lasting : bool
         Whether it has to be on the disk before it appears, to outlast a loss of power.
+    make_parents : bool
+        Whether missing parent folders are made.
 
     Yields
     ------
@@ -39,7 +41,8 @@ def atomic(path: str | Path, lasting: bool = True) -> Iterator[Path]:
         format by suffix work.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
     try:
         try:

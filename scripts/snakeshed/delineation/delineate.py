@@ -18,6 +18,7 @@ import rasterio
 
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
+from snakeshed.delineation.memory_request import whole_patch_bytes
 from snakeshed.delineation.patch import (
     PatchResult,
     TileLostError,
@@ -29,7 +30,8 @@ from snakeshed.delineation.patch import (
 )
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
-from snakeshed.delineation.tiled_window import TerrainWindow
+from snakeshed.delineation.tiled_window import MOST_VOID_CELLS_BY_TILES, TerrainWindow
+from snakeshed.errors import ConfigurationError
 from snakeshed.terrain.elevations import terrain_of
 from snakeshed.terrain.index import TerrainIndex
 
@@ -66,6 +68,8 @@ def delineate(
     ------
     TerrainError
         A tile cannot be read.
+    ConfigurationError
+        `rule.max_void_cells` is too large for a patch that is routed by tiles.
     """
     shard = _Shard(index, pyramid, rule, backend, tiles, uuid.uuid4().hex)
     waiting: list[Site] = []
@@ -98,7 +102,7 @@ class _Shard:
         """Whether a patch is routed by tiles."""
         if self.tiles is None:
             return False
-        _, _, height, width = self.pyramid.window(patch)
+        _, _, height, width = self.index.part_with_tiles(*self.pyramid.window(patch))
         return height * width > self.tiles.cells
 
     def run(self, patches: dict[Patch, list[Site]]) -> Iterator[PatchResult]:
@@ -120,15 +124,31 @@ class _Shard:
                 yield self._run_by_tiles(patch, sites)
 
     def _run_by_tiles(self, patch: Patch, sites: tuple[Site, ...]) -> PatchResult:
-        source = TerrainWindow(
-            self.index, self.rule.max_void_cells, *self.pyramid.window(patch), self.name
-        )
+        part = self.index.part_with_tiles(*self.pyramid.window(patch))
+        source = TerrainWindow(self.index, self.rule.max_void_cells, *part, self.name)
+        self._check_voids(patch, source)
         try:
             return delineate_by_tiles(
                 patch, sites, source, self.pyramid, self.rule, self.tiles, self.backend
             )
         except TileLostError:
             return lost_patch((patch, sites))
+
+    def _check_voids(self, patch: Patch, source: TerrainWindow) -> None:
+        """Refuse voids for whose sake a tile would be read with more ground than fits."""
+        if self.rule.max_void_cells <= MOST_VOID_CELLS_BY_TILES:
+            return
+        around = self.tiles.edge + 2 * source.margin
+        if min(source.height, around) * min(source.width, around) <= self.tiles.cells:
+            return
+        needed_mb = math.ceil(whole_patch_bytes(source.height * source.width) / 1e6)
+        raise ConfigurationError(
+            "dem.max_void_cells",
+            f"{self.rule.max_void_cells:,}, and patch {patch.id} of {source.height:,} x "
+            f"{source.width:,} cells, which a worker has no memory for",
+            f"at most {MOST_VOID_CELLS_BY_TILES:,} where a patch is routed by tiles",
+            f"Set a smaller number, or give each worker {needed_mb:,} MB of memory.",
+        )
 
 
 def _delineate_level_by_level(waiting: list[Site], shard: _Shard) -> list[Catchment]:

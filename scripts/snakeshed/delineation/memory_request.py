@@ -6,15 +6,15 @@ Every process of Snakemake imports this module: Arrow is imported where it is ne
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.raster.lattice import Lattice
 from snakeshed.result_files import check_result
+from snakeshed.terrain.index import TerrainIndex
 
 BASE_BYTES = 320_000_000
 """Of a process with all libraries loaded, and GDAL's cache of blocks."""
@@ -39,9 +39,9 @@ class ShardMemory:
     Attributes
     ----------
     cells : int
-        Of the largest patch at which a site starts.
+        Of the largest patch at which a site starts, as far as the DEM has tiles there.
     larger : tuple of int
-        Cells of the patches above that one, level by level.
+        Of the largest one at which a site can be after it went up by 1, 2, and so on.
     """
 
     cells: int
@@ -64,29 +64,38 @@ class ShardMemory:
 
         for file in (sites, terrain):
             check_result(file)
-        fields = json.loads(Path(terrain).read_text(encoding="utf-8"))
-        lattice = Lattice(**fields["lattice"])
-        pyramid = PatchPyramid(lattice, **patches)
+        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        pyramid = PatchPyramid(index.lattice, **patches)
         names = pq.read_table(sites, columns=["patch"])["patch"].unique().to_pylist()
-        return cls.of_patches([Patch.from_id(name) for name in names if name], pyramid)
+        return cls.of_patches([Patch.from_id(name) for name in names if name], pyramid, index)
 
     @classmethod
-    def of_patches(cls, patches: Iterable[Patch], pyramid: PatchPyramid) -> ShardMemory:
-        """Look at the patches at which the sites of a shard start."""
+    def of_patches(
+        cls, patches: Iterable[Patch], pyramid: PatchPyramid, index: TerrainIndex
+    ) -> ShardMemory:
+        """Look at the patches at which the sites of a shard start.
+
+        Parameters
+        ----------
+        patches : iterable of Patch
+        pyramid : PatchPyramid
+        index : TerrainIndex
+            Of the shard.
+        """
 
         def cells(patch: Patch) -> int:
-            _, _, height, width = pyramid.window(patch)
+            _, _, height, width = index.part_with_tiles(*pyramid.window(patch))
             return height * width
 
-        largest = max(patches, key=cells, default=None)
-        if largest is None:
+        most = []
+        there = set(patches)
+        while there:
+            most.append(max(map(cells, there)))
+            there = {pyramid.parent(each) for each in there if each.level + 1 < pyramid.levels}
+        if not most:
             return cls(0, ())
-        larger = []
-        parent = largest
-        while parent.level + 1 < pyramid.levels:
-            parent = pyramid.parent(parent)
-            larger.append(cells(parent))
-        return cls(cells(largest), tuple(larger))
+        first, *larger = accumulate(most, max)
+        return cls(first, tuple(larger))
 
     def delineation_bytes(self, levels_up: int = 0) -> int:
         """Estimate the peak of a job that delineates, in bytes.
@@ -94,11 +103,16 @@ class ShardMemory:
         Parameters
         ----------
         levels_up : int
-            How far sites go up at most: each level has patches four times as large.
+            How far sites go up at most: each level has patches up to four times as large.
         """
         cells = (self.cells, *self.larger)
         cells_there = cells[min(levels_up, len(cells) - 1)]
-        return BASE_BYTES + cells_there * PATCH_BYTES
+        return whole_patch_bytes(cells_there)
+
+
+def whole_patch_bytes(cells: int) -> int:
+    """Estimate the peak of a process that routes a patch of so many cells as a whole."""
+    return BASE_BYTES + cells * PATCH_BYTES
 
 
 def features_bytes(catchments: str | Path) -> int:

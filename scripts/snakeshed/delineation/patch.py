@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from snakeshed.terrain.index import TerrainIndex, near_a_tile, on_a_tile
 
 @dataclass(frozen=True)
 class PatchWork:
-    """What a patch took, for the log: its window in cells, its sites, and seconds."""
+    """What a patch took, for the log: the cells that were routed, its sites, and seconds."""
 
     patch: Patch
     height: int
@@ -113,7 +114,8 @@ def delineate_patch(
     inside, final = _split_off_distant(sites, patch, terrain.index, rule)
     if not inside:
         return PatchResult(tuple(final), ())
-    row, column, height, width = pyramid.window(patch)
+    whole = pyramid.window(patch)
+    row, column, height, width = terrain.index.part_with_tiles(*whole)
     ground = terrain.read(row, column, height, width)
     window = PatchGround(terrain, row, column, height, width, ground)
     read = time.perf_counter()
@@ -121,7 +123,7 @@ def delineate_patch(
     promoted: list[Site] = []
     chosen: list[tuple[Site, Box, Snap]] = []
     for site in inside:
-        box = routed.box_around(site, rule.snap.radius_m)
+        box = routed.box_around(site, rule.snap.radius_m, whole)
         outcome = choose(site, patch, box, terrain.index, pyramid, rule)
         if isinstance(outcome, Site):
             promoted.append(outcome)
@@ -155,7 +157,7 @@ def delineate_by_tiles(
     patch, sites, pyramid, rule
         As in `delineate_patch`.
     source : TerrainWindow
-        The window of the patch.
+        The part of the patch's window that has tiles of the DEM.
     tiles : TileSettings
     backend : Backend
 
@@ -171,7 +173,7 @@ def delineate_by_tiles(
     name = f"tiles of patch {patch.id}"
     run = partial(backend.map, lost=_lost_tile, what=name)
     promoted: list[Site] = []
-    with tempfile.TemporaryDirectory(prefix=f"{TILES_PREFIX}{patch.id}-", dir=tiles.folder) as made:
+    with _folder_of_tiles(patch, tiles.folder) as made:
         window = TiledWindow.route(
             source, tiles.edge, rule.conditioning, pyramid.backwater_m, made, run
         )
@@ -191,6 +193,24 @@ def delineate_by_tiles(
     return PatchResult(tuple(final), tuple(promoted), work)
 
 
+@contextmanager
+def _folder_of_tiles(patch: Patch, folder: str) -> Iterator[str]:
+    """Make a folder for the tiles of a patch, and remove it also while workers write to it."""
+    made = Path(tempfile.mkdtemp(prefix=f"{TILES_PREFIX}{patch.id}-", dir=folder))
+    try:
+        yield str(made)
+    finally:
+        # After an error, tasks go on for a while. Under another name they find it no more.
+        removed = made.with_name(f"{made.name}-removed")
+        with suppress(FileNotFoundError):
+            made.rename(removed)
+        # One that had found it just before may add a file while the others are removed.
+        for _ in range(_REMOVALS):
+            shutil.rmtree(removed, ignore_errors=True)
+            if not removed.exists():
+                break
+
+
 def remove_left_tiles(folder: Path) -> None:
     """Remove what a job that was killed has left of its tiles."""
     for left in folder.glob(f"{TILES_PREFIX}*"):
@@ -207,6 +227,8 @@ def _lost_tile(task: object) -> None:
 
 TILES_PREFIX = ".tiles-"
 """Begins the names of folders with the files of a patch's tiles."""
+# Tries to remove such a folder.
+_REMOVALS = 10
 
 
 def _finish_by_tiles(
@@ -218,7 +240,7 @@ def _finish_by_tiles(
     rule: DelineationRule,
 ) -> Site | Catchment:
     """Choose and describe the outlet of one site, or send it to a larger patch."""
-    around = window.around(site, rule.snap.radius_m)
+    around = window.around(site, rule.snap.radius_m, pyramid.window(patch))
     box = around.box_around(site, rule.snap.radius_m)
     choice = choose(site, patch, box, index, pyramid, rule)
     if not isinstance(choice, Snap):

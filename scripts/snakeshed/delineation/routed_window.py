@@ -22,7 +22,7 @@ from snakeshed.kernels.accumulation import upslope_mm2
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
 from snakeshed.kernels.cell_sizes import CellSizes
-from snakeshed.kernels.d8 import COLUMN_STEP, ROW_STEP
+from snakeshed.kernels.d8 import COLUMN_STEP, NODATA, ROW_STEP
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.filling import fill
 from snakeshed.kernels.snapping import follow_to_box
@@ -164,31 +164,46 @@ class Routed:
         sizes = self.counts.ravel()[outlets]
         return [cells[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
-    def box_around(self, site: Site, radius_m: float) -> Box:
-        """Return the cells within a radius of a site, as far as the arrays have them."""
+    def box_around(
+        self, site: Site, radius_m: float, window: tuple[int, int, int, int] | None = None
+    ) -> Box:
+        """Return the cells within a radius of a site, as far as a window has them.
+
+        Parameters
+        ----------
+        site : Site
+        radius_m : float
+        window : tuple of int, optional
+            Row, column, height, and width, in absolute cells. No cell of it that the arrays lack
+            has data. By default it is the arrays'.
+        """
         lattice = self.lattice
         row, column = lattice.cell_of(site.x, site.y)
         cell = lattice.cell_at(row, column)
         row, column = row - self.row, column - self.column
-        shape = self.directions.shape
+        # With the ring around the window, as the arrays have it.
+        known_row, known_column, known_end_row, known_end_column = 0, 0, *self.directions.shape
+        if window is not None:
+            known_row, known_column = window[0] - 1 - self.row, window[1] - 1 - self.column
+            known_end_row = known_row + window[2] + 2
+            known_end_column = known_column + window[3] + 2
         first_row, first_column, end_row, end_column = box_of(row, column, cell, radius_m)
-        top, left = max(0, first_row), max(0, first_column)
-        rows = slice(top, min(shape[0], end_row))
-        columns = slice(left, min(shape[1], end_column))
+        top, left = max(known_row, first_row), max(known_column, first_column)
+        bottom, right = min(known_end_row, end_row), min(known_end_column, end_column)
+        here = top, left, bottom, right
         x, y = lattice.corner(self.row + top, self.column + left)
         near = Neighbourhood(
-            areas_m2=self.areas_m2[rows, columns],
-            directions=self.directions[rows, columns],
-            cut=(self.flags[rows, columns] & CUT).astype(np.bool_),
+            areas_m2=piece_of(self.areas_m2, 0.0, *here),
+            directions=piece_of(self.directions, NODATA, *here),
+            cut=(piece_of(self.flags, 0, *here) & CUT).astype(np.bool_),
             row=(y - site.y) / lattice.dy,
             column=(site.x - x) / lattice.dx,
             width_m=cell.width_m,
             height_m=cell.height_m,
             skew=cell.skew,
             # The first and the last row and column of the padded window hold no cells.
-            whole=(top, left, rows.stop, columns.stop)
-            == (first_row, first_column, end_row, end_column),
-            beyond=partial(self._come_back, (top, left, rows.stop, columns.stop)),
+            whole=here == (first_row, first_column, end_row, end_column),
+            beyond=partial(self._come_back, here),
         )
         return Box(self, near, top, left)
 
@@ -312,7 +327,7 @@ class Routed:
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """The neighbourhood of a site and its place in the routed window."""
+    """The neighbourhood of a site and its place in the routed window, or partly beside it."""
 
     routed: Routed
     near: Neighbourhood
@@ -339,8 +354,9 @@ class Box:
         if choice.plausible is None:
             return False
         height, width = choice.plausible.shape
-        box = self.routed.flags[self.top : self.top + height, self.left : self.left + width]
-        return bool((box[choice.plausible] & POOL).any())
+        bottom, right = self.top + height, self.left + width
+        flags = piece_of(self.routed.flags, 0, self.top, self.left, bottom, right)
+        return bool((flags[choice.plausible] & POOL).any())
 
     def centre_of(self, candidate: Candidate) -> tuple[float, float]:
         """Return where a candidate's cell has its centre, in the CRS."""
@@ -352,6 +368,22 @@ class Box:
             self.routed.row + self.top + candidate.row,
             self.routed.column + self.left + candidate.column,
         )
+
+
+def piece_of(
+    values: np.ndarray, beyond: float, top: int, left: int, bottom: int, right: int
+) -> np.ndarray:
+    """Return rows and columns of an array, which may lie beyond it, where `beyond` stands."""
+    rows = slice(max(0, top), max(0, bottom))
+    columns = slice(max(0, left), max(0, right))
+    known = values[rows, columns]
+    if known.shape == (bottom - top, right - left):
+        return known
+    piece = np.full((bottom - top, right - left), beyond, values.dtype)
+    row, column = max(0, top) - top, max(0, left) - left
+    if known.size:
+        piece[row : row + known.shape[0], column : column + known.shape[1]] = known
+    return piece
 
 
 def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:

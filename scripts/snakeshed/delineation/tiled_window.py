@@ -14,7 +14,7 @@ import numpy as np
 import rasterio
 
 from snakeshed.delineation.level_ground import PatchGround
-from snakeshed.delineation.routed_window import Routed, box_of
+from snakeshed.delineation.routed_window import Routed, box_of, piece_of
 from snakeshed.delineation.site import Site
 from snakeshed.delineation.tiled_flags import find_flags, mark_water_at_rim
 from snakeshed.kernels.cell_sizes import CellSizes
@@ -30,6 +30,8 @@ from snakeshed.tiled.tiling import Tiling, hand_over
 
 PIECE = 256
 """Cells to each side of one by which water is followed; no result depends on it."""
+MOST_VOID_CELLS_BY_TILES = 5000
+"""Larger voids need a worker that has memory for a tile with so many cells around it."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,7 @@ class TerrainWindow:
 
     def read(self, row: int, column: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return elevations and border of cells of the window, as a read of all of it would."""
-        # A gap that reaches farther than this is too large for a void, wherever it ends; one that
-        # does not, and the data that it may enclose, are seen whole.
-        margin = self.max_void_cells + 1
+        margin = self.margin
         top, left = max(0, row - margin), max(0, column - margin)
         bottom = min(self.height, row + height + margin)
         right = min(self.width, column + width + margin)
@@ -78,6 +78,15 @@ class TerrainWindow:
     def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
         """Return the sizes of cells of the window, from -1 on, on the ground."""
         return self.index.lattice.cells(self.row + row, self.column + column, height, width)
+
+    @property
+    def margin(self) -> int:
+        """Cells around a tile that are read with it.
+
+        A gap that reaches farther is too large for a void, wherever it ends; one that does not,
+        and the data that it may enclose, are seen whole.
+        """
+        return self.max_void_cells + 1
 
     @cached_property
     def dtype(self) -> np.dtype:
@@ -151,14 +160,19 @@ class TiledWindow:
         find_flags(TiledDrainage.of(store, run), marks, run)
         return cls(store, lattice, source.row, source.column)
 
-    def around(self, site: Site, radius_m: float) -> Routed:
-        """Read the cells within a radius of a site."""
-        tiling = self.store.tiling
+    def around(self, site: Site, radius_m: float, window: tuple[int, int, int, int]) -> Routed:
+        """Read the cells within a radius of a site, as far as a window has them.
+
+        Parameters
+        ----------
+        site, radius_m, window
+            As of `snakeshed.delineation.routed_window.Routed.box_around`.
+        """
         row, column = self.lattice.cell_of(site.x, site.y)
         box = box_of(row, column, self.lattice.cell_at(row, column), radius_m)
-        top, left = max(self.row - 1, box[0]), max(self.column - 1, box[1])
-        bottom = min(self.row + tiling.height + 1, box[2])
-        right = min(self.column + tiling.width + 1, box[3])
+        top, left = max(window[0] - 1, box[0]), max(window[1] - 1, box[1])
+        bottom = min(window[0] + window[2] + 1, box[2])
+        right = min(window[1] + window[3] + 1, box[3])
         piece = self._piece(top, left, bottom - top, right - left)
         return replace(piece, around=self._around_cell)
 
@@ -204,7 +218,7 @@ class TiledWindow:
         )
 
     def _piece(self, row: int, column: int, height: int, width: int) -> Routed:
-        """Read absolute cells, of the window or the ring around it."""
+        """Read absolute cells; there is no data beyond the window."""
         return Routed(
             self.lattice,
             row,
@@ -223,7 +237,8 @@ class TiledWindow:
         row, column = row - self.row, column - self.column
         top, left = max(0, row), max(0, column)
         bottom, right = min(tiling.height, row + height), min(tiling.width, column + width)
+        if top >= bottom or left >= right:
+            return np.full((height, width), beyond, self.store.read(name, 0, 0, 1, 1).dtype)
         known = self.store.read(name, top, left, bottom - top, right - left)
-        values = np.full((height, width), beyond, known.dtype)
-        values[top - row : bottom - row, left - column : right - column] = known
-        return values
+        top, left = top - row, left - column
+        return piece_of(known, beyond, -top, -left, height - top, width - left)

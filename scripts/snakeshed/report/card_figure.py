@@ -207,11 +207,12 @@ def card_figure(
         patch = Patch.from_id(row["patch"])
         window = pyramid.window(patch)
         whole, core = _around(window), _around(pyramid.core(patch))
-        if window[2] * window[3] <= _MOST_CELLS:
-            network = network_of(terrain, rule.conditioning, *window)
+        part = terrain.index.part_with_tiles(*window)
+        if part[2] * part[3] <= _MOST_CELLS:
+            network = network_of(terrain, rule.conditioning, *part)
         else:
             notes.append(
-                f"The network is not drawn: the patch has {window[2] * window[3]:,} cells, more "
+                f"The network is not drawn: the patch has {part[2] * part[3]:,} cells, more "
                 f"than {_MOST_CELLS:,}."
             )
     below = math.ceil(len(layers) / _ABREAST) if site.outline is not None else 0

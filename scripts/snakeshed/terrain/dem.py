@@ -41,9 +41,8 @@ VERTICAL_UNITS = {
 MAX_STEP_M = 5.0
 """Default of `dem.max_step_m`: more than surveys of the same ground differ by."""
 
-# By how much cells may be finer, or coarser, than those of the DEM that they are resampled from.
-_FINER = 10
-_COARSER = 100
+# By how much cells may be finer than those of the DEM that they are resampled from.
+_FINER = 20
 
 # A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
 _ALIGNMENT_TOLERANCE = 1e-3
@@ -155,13 +154,11 @@ def index_terrain(
         problems.extend(_misfits(header, lattice, by_path[0].path))
     _raise_all(problems)
 
-    if target is not None:
-        _check_resolution(target, lattice)
     tiles = _side_by_side(
         [_tile(header, lattice, unit_m, also_nodata) for header in headers], lattice
     )
     assumed = [header.path for header in headers if _unit_of(header, unit_m) is None]
-    return TerrainIndex(
+    index = TerrainIndex(
         lattice=target or lattice,
         source=lattice,
         tiles=tuple(tiles),
@@ -169,17 +166,22 @@ def index_terrain(
         meridian=_middle(tiles, lattice) if lattice.geographic else None,
         assumptions=_assumptions(assumed, len(headers)),
     )
+    if target is not None:
+        _check_resolution(index)
+    return index
 
 
-def _check_resolution(target: Lattice, source: Lattice) -> None:
-    """Refuse cells that are far finer or far coarser than those of the DEM."""
-    cell_m, own_m = target.cell_height_m(), source.cell_height_m()
-    if own_m / _FINER <= cell_m <= own_m * _COARSER:
+def _check_resolution(index: TerrainIndex) -> None:
+    """Refuse cells that are far finer than those of the DEM, or larger than all of it."""
+    target = index.lattice
+    cell_m, own_m = target.cell_height_m(), index.source.cell_height_m()
+    length_m = max(index.extent_m)
+    if own_m / _FINER <= cell_m <= length_m:
         return
     raise ConfigurationError(
         "dem.resolution",
         f"{target.dy:g}, which is cells of {cell_m:,.5g} m from a DEM with cells of {own_m:,.5g} m",
-        f"cells of {own_m / _FINER:,.5g} to {own_m * _COARSER:,.5g} m",
+        f"cells of {own_m / _FINER:,.5g} m to {length_m:,.0f} m, the length of the DEM",
         "Set the cell size of the DEM, in units of dem.target_crs.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -104,7 +104,7 @@ class TerrainIndex:
         """The terrain is read on the DEM's own lattice."""
         return self.lattice == self.source
 
-    def turned(self, x: float) -> float:
+    def turned(self, x: float | np.ndarray) -> float | np.ndarray:
         """Return a longitude as the terrain counts it; an easting as it is."""
         return x if not self.lattice.geographic else self._turned(x)
 
@@ -133,6 +133,59 @@ class TerrainIndex:
         """First row, end row, first column and end column (axis 0) of each tile (axis 1)."""
         bounds = [(t.row, t.row + t.height, t.column, t.column + t.width) for t in self.tiles]
         return np.array(bounds, np.int64).reshape(-1, 4).T
+
+    @cached_property
+    def extent_m(self) -> tuple[float, float]:
+        """Height and width of the box around all tiles in meters.
+
+        Degrees are as long as on a meridian at latitude 45: the box is rather too large.
+        """
+        unit_m = self.source.cell_height_m() / self.source.dy
+        _, _, height, width = self._source_box
+        return height * self.source.dy * unit_m, width * self.source.dx * unit_m
+
+    @cached_property
+    def _source_box(self) -> tuple[int, int, int, int]:
+        """The box of all tiles, of which there is one at least, on the source lattice."""
+        first_row, end_row, first_column, end_column = self._bounds
+        row, column = int(first_row.min()), int(first_column.min())
+        return row, column, int(end_row.max()) - row, int(end_column.max()) - column
+
+    @cached_property
+    def _box(self) -> tuple[int, int, int, int] | None:
+        """A box of the terrain's lattice with all cells of tiles; None if there may be none."""
+        if self.is_native:
+            return self._source_box
+        box = _image(self._source_box, self.source, self.lattice, self.turned)
+        # A DEM on both sides of the antimeridian, or around a pole, may go on beyond any box.
+        if box is not None and self.lattice.geographic and box[3] * self.lattice.dx > 180.0:
+            return None
+        return box
+
+    def part_with_tiles(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Return the part of a window that has all of its cells that lie on tiles.
+
+        The cells around that part, as far as they are not around the window too, lie on no tile:
+        reading and routing the part gives what the window gives there.
+
+        Parameters
+        ----------
+        row, column, height, width : int
+            A window of `lattice`, in absolute cells.
+
+        Returns
+        -------
+        tuple of int
+            Row, column, height, and width; one cell at least.
+        """
+        box = self._box if self.tiles else (row, column, 1, 1)
+        if box is None:
+            return row, column, height, width
+        first_row, rows = _shared(row, height, box[0], box[2])
+        first_column, columns = _shared(column, width, box[1], box[3])
+        return first_row, first_column, rows, columns
 
     def touching(self, row: int, column: int, height: int, width: int) -> list[int]:
         """Return which tiles have cells in a window of the source lattice."""
@@ -193,7 +246,7 @@ def tiles_under(index: TerrainIndex, row: int, column: int, height: int, width: 
     """
     window = (row - 1, column - 1, height + 2, width + 2)
     if not index.is_native:
-        window = _source_window(index, *window)
+        window = _image(window, index.lattice, index.source, index.turned_at_source)
         if window is None:
             return [tile.path for tile in index.tiles]
     return [index.tiles[k].path for k in index.touching(*window)]
@@ -213,25 +266,28 @@ def overlap(
     return first_row, end_row, first_column, end_column
 
 
-def _source_window(
-    index: TerrainIndex, row: int, column: int, height: int, width: int
+def _image(
+    window: tuple[int, int, int, int],
+    lattice: Lattice,
+    other: Lattice,
+    turned: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[int, int, int, int] | None:
-    """Return a window of the source lattice that contains all that a target window needs.
+    """Return a window of another lattice that contains all ground of a window of a lattice.
 
     None where the window reaches beyond what the two CRSs can express: then any cell may be
-    needed.
+    needed. `turned` makes longitudes those that are counted there.
     """
+    row, column, height, width = window
     steps = 32
-    lattice, source = index.lattice, index.source
     xs = [lattice.x0 + (column + width * i / steps) * lattice.dx for i in range(steps + 1)]
     ys = [lattice.y0 - (row + height * i / steps) * lattice.dy for i in range(steps + 1)]
-    x, y = transformer(lattice.crs, source.crs).transform(
+    x, y = transformer(lattice.crs, other.crs).transform(
         np.tile(xs, steps + 1), np.repeat(ys, steps + 1)
     )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
-    x = index.turned_at_source(x)
-    columns, rows = (x - source.x0) / source.dx, (source.y0 - y) / source.dy
+    x = turned(x)
+    columns, rows = (x - other.x0) / other.dx, (other.y0 - y) / other.dy
     # Between two of these points a smooth map strays by less than one step of the mesh.
     margin_columns = math.ceil(2 + (columns.max() - columns.min()) / steps)
     margin_rows = math.ceil(2 + (rows.max() - rows.min()) / steps)
@@ -240,6 +296,12 @@ def _source_window(
     end_column = math.ceil(columns.max()) + margin_columns
     end_row = math.ceil(rows.max()) + margin_rows
     return first_row, first_column, end_row - first_row, end_column - first_column
+
+
+def _shared(first: int, count: int, other: int, other_count: int) -> tuple[int, int]:
+    """Return first and count of what two ranges share, or the one of the first nearest to it."""
+    start = min(max(first, other), first + count - 1)
+    return start, max(min(first + count, other + other_count), start + 1) - start
 
 
 def near_a_tile(index: TerrainIndex, x: float, y: float, radius_m: float) -> bool:

@@ -68,7 +68,8 @@ class TileStore:
     def save(self, name: str, tile: Tile, values: np.ndarray) -> None:
         """Keep an array; the file appears whole or not at all."""
         # Two workers may be at the same task, when one of them was given up for lost.
-        with atomic(self.path(name, tile), lasting=False) as part:
+        # A folder that is removed while they write does not come back.
+        with atomic(self.path(name, tile), lasting=False, make_parents=False) as part:
             np.save(part, values)
 
     def load(self, name: str, tile: Tile) -> np.ndarray:

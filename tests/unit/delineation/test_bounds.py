@@ -76,7 +76,6 @@ def test_the_defaults_suit_every_dem(index):
 
 def test_the_defaults_of_the_schema_are_those_that_are_never_refused():
     assert {key: PATCHES[key] for key in bounds._PATCH_M} == bounds._PATCH_M
-    assert PATCHES["levels"] == bounds._LEVELS
     assert SECTIONS["snap"]["properties"]["radius_m"]["default"] <= bounds._ANY_RADIUS_M
     assert SECTIONS["shards"]["default"] <= bounds._ANY_SHARDS
 
@@ -84,15 +83,15 @@ def test_the_defaults_of_the_schema_are_those_that_are_never_refused():
 @examples(100)
 @given(any_dem, st.sampled_from(["core_m", "buffer_m"]), st.floats(0.01, 1.99))
 def test_a_patch_of_some_dems_is_never_refused(index, key, times):
-    length_m, _ = bounds._extent(index)
-    assert problems(index, **{key: times * length_m}) == {}
+    assert problems(index, **{key: times * max(index.extent_m)}) == {}
 
 
 @examples(100)
 @given(any_dem)
 def test_a_radius_and_an_area_within_the_dem_are_never_refused(index):
-    length_m, area_km2 = bounds._extent(index)
-    assert problems(index, length_m, dict.fromkeys(AREAS, area_km2)) == {}
+    height_m, width_m = index.extent_m
+    areas = dict.fromkeys(AREAS, height_m * width_m / 1e6)
+    assert problems(index, max(height_m, width_m), areas) == {}
 
 
 def test_the_demo_passes():
@@ -110,19 +109,32 @@ def test_a_patch_far_larger_than_the_dem_is_refused_with_both_numbers(size):
     assert list(found) == ["patches.core_m", "patches.buffer_m"]
     assert found["patches.core_m"] == (
         f"patches.core_m: found {size:g} m on a DEM that is 20,000 m long, with cells of 10 m; "
-        "expected at most 40,000 m here: a larger patch has no more of the DEM. Remove it for the "
-        "default of 1,500, or set a smaller number."
+        "expected at most 40,000 m here: a larger patch covers no more of the DEM. Remove it for "
+        "the default of 1,500, or set a smaller number."
     )
 
 
-def test_levels_whose_patches_all_have_the_whole_dem_are_refused():
-    # 1,500 m doubled three times is more than 10,000 m; the default of six is always enough.
-    assert problems(dem(), levels=6) == {}
-    assert list(problems(dem(), levels=7)) == ["patches.levels"]
-    # 1,500 m doubled nine times is more than 500 km: ten levels, and two more.
-    wide = dem(50_000, 50_000)
-    assert problems(wide, levels=12) == {}
-    assert "found 13 on a DEM that is 5e+05 m long" in problems(wide, levels=13)["patches.levels"]
+@pytest.mark.parametrize("levels", [1, SECTIONS["patches"]["properties"]["levels"]["maximum"]])
+def test_levels_are_never_refused(levels):
+    assert problems(dem(3, 3), levels=levels) == {}
+
+
+def test_lengths_are_written_out():
+    wide = dem(11_113, 11_113)
+    found = problems(wide, 2e5, dict.fromkeys(AREAS, 12_351.0))
+    assert found["snap.radius_m"].startswith(
+        "snap.radius_m: found 200,000 m on a DEM that is 111,130 m long, with cells of 10 m; "
+        "expected at most 111,130 m here."
+    )
+    assert "found 12,351 km2" in found["snap.min_area_km2"]
+
+
+def test_an_area_is_told_from_that_of_a_small_dem():
+    found = problems(dem(30, 30), areas={"snap.min_area_km2": 0.11})
+    assert found["snap.min_area_km2"].endswith(
+        "expected at most 0.1 km2 here: the box around the DEM has 0.09 km2, and no cell drains "
+        "more. Set a smaller area in km2; the default is 0.1."
+    )
 
 
 def test_a_radius_beyond_the_dem_and_areas_larger_than_it_are_refused():
@@ -133,33 +145,34 @@ def test_a_radius_beyond_the_dem_and_areas_larger_than_it_are_refused():
         "misplaced, such as 100.",
         **{
             key: f"{key}: found 100.5 km2 on a DEM that is 10,000 m long, with cells of 10 m; "
-            "expected at most the 100 km2 of the DEM: no cell drains more. Set a smaller area in "
-            "km2; the default is 0.1."
+            "expected at most 100 km2 here: the box around the DEM has 100 km2, and no cell drains "
+            "more. Set a smaller area in km2; the default is 0.1."
             for key in AREAS
         },
     }
 
 
 def test_shards_beyond_the_sites_are_refused():
-    for shards, sites in [(100, 0), (100, 1), (10_000, 10_000), (5, 1_000_000)]:
+    for shards, sites in [(1000, 0), (1000, 1), (10_000, 10_000), (5, 1_000_000)]:
         check_shards(shards, sites)
     with pytest.raises(ConfigurationError) as caught:
         check_shards(10_000, 1)
     assert str(caught.value) == (
-        "shards: found 10,000 for 1 site; expected at most 100: every shard is two jobs, even "
+        "shards: found 10,000 for 1 site; expected at most 1,000: every shard is two jobs, even "
         "without a site. Set a smaller number, or remove it for the default of 16."
     )
 
 
-def test_cells_far_finer_or_coarser_than_those_of_the_dem_are_refused(tmp_path):
+def test_cells_far_finer_than_those_of_the_dem_or_larger_than_it_are_refused(tmp_path):
     path = write_raster(tmp_path / "dem.tif", np.ones((60, 60), np.float32))
-    for resolution in (1.0, 3.0, 10.0, 30.0, 1000.0):
+    for resolution in (0.5, 3.0, 10.0, 30.0, 250.0, 600.0):
         index_terrain([path], target_crs="EPSG:32611", resolution=resolution)
-    for resolution in (1e-320, 1e-6, 0.99, 1001.0, 1e7):
+    for resolution in (1e-320, 1e-6, 0.49, 601.0, 1e7):
         with pytest.raises(ConfigurationError) as caught:
             index_terrain([path], target_crs="EPSG:32611", resolution=resolution)
         assert caught.value.where == "dem.resolution"
-        assert "from a DEM with cells of 10 m; expected cells of 1 to 1,000 m." in str(caught.value)
+        told = "from a DEM with cells of 10 m; expected cells of 0.5 m to 600 m, the length of the "
+        assert told in str(caught.value)
     with pytest.raises(ConfigurationError, match="which is cells of 1,111.* m from a DEM"):
         index_terrain([path], target_crs="EPSG:4326", resolution=0.01)
 
@@ -170,7 +183,7 @@ def test_cells_far_finer_or_coarser_than_those_of_the_dem_are_refused(tmp_path):
         ({"patches": PATCHES | {"core_m": 1e9}}, "patches.core_m"),
         ({"radius_m": 1e9}, "snap.radius_m"),
         ({"min_areas_km2": {"network.min_area_km2": 1e9}}, "network.min_area_km2"),
-        ({"shards": 101}, "shards"),
+        ({"shards": 1001}, "shards"),
     ],
 )
 def test_a_run_stops_before_any_shard(tmp_path, changes, key):

@@ -16,8 +16,11 @@ from snakeshed.backends.given_memory import given_bytes
 from snakeshed.delineation import memory_request
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, largest_patch, tile_edge
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.raster.crs import crs_facts
+from snakeshed.raster.lattice import Lattice
 from snakeshed.result_files import result_file
 from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.index import DemTile, TerrainIndex
 
 PYRAMID = {"core_m": 500.0, "buffer_m": 500.0, "levels": 3, "radius_factor": 1.0}
 MEASURE = """
@@ -68,7 +71,7 @@ def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells, conditioning)
     pyramid = PatchPyramid(index.lattice, **settings)
     x, y = left + side * cells, top - side * cells
     patch = pyramid.patch_of(*index.lattice.cell_of(x, y), 0)
-    expected = ShardMemory.of_patches([patch], pyramid).delineation_bytes()
+    expected = ShardMemory.of_patches([patch], pyramid, index).delineation_bytes()
     command = [
         sys.executable,
         "-c",
@@ -83,17 +86,40 @@ def test_the_estimate_is_near_the_peak(tmp_path, crs, side, cells, conditioning)
     assert found / 1.5 < expected < found * 1.5
 
 
-def lattice_of(tmp_path):
-    dem = write_raster(tmp_path / "dem.tif", np.zeros((3, 3), np.float32))
-    return index_terrain([dem]).lattice
+def large_dem(rows=100_000, columns=100_000):
+    """A DEM around the origin of its CRS, by its headers."""
+    lattice = Lattice.through(crs_facts("EPSG:32611"), 0.0, 0.0, 10.0, 10.0)
+    place = {"row": -rows // 2, "column": -columns // 2, "height": rows, "width": columns}
+    tile = DemTile(
+        "a.tif", **place, dtype="float32", nodata=None, scale=1.0, offset=0.0, vertical_unit_m=1.0
+    )
+    return TerrainIndex(lattice, lattice, (tile,))
 
 
-def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large(tmp_path):
-    pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
-    shard = ShardMemory.of_patches([Patch(0, 0, 0), Patch(1, 5, 5), Patch(0, 9, 9)], pyramid)
-    assert (shard.cells, shard.larger) == (300**2, (600**2,))
+def test_the_largest_patch_counts_and_a_level_up_is_four_times_as_large():
+    index = large_dem()
+    pyramid = PatchPyramid(index.lattice, **PYRAMID)
+    patches = [Patch(0, 0, 0), Patch(1, 5, 5), Patch(0, 9, 9)]
+    shard = ShardMemory.of_patches(patches, pyramid, index)
+    assert (shard.cells, shard.larger) == (300**2, (600**2, 600**2))
     more = [shard.delineation_bytes(up) - memory_request.BASE_BYTES for up in range(4)]
     assert more == [34 * 300**2, 34 * 600**2, 34 * 600**2, 34 * 600**2]
+
+
+def test_what_a_patch_has_beyond_the_dem_takes_no_memory():
+    index = large_dem(80, 400)
+    pyramid = PatchPyramid(index.lattice, 500.0, 500.0, 12, 1.0)
+    shard = ShardMemory.of_patches([Patch(0, 0, 0), Patch(0, -2, 9)], pyramid, index)
+    # From row -1 core of 50 cells beyond the corner, and from column -50: 40 rows are left.
+    assert (shard.cells, shard.larger[0]) == (80 * 150, 80 * 300)
+    assert shard.larger[-1] == 80 * 400
+    # A patch beside the DEM reaches it at a higher level only.
+    shard = ShardMemory.of_patches([Patch(0, 0, 9)], pyramid, index)
+    assert shard.cells == 80
+    assert shard.larger[-1] == 80 * 400
+    assert list(shard.larger) == sorted(shard.larger)
+    nothing = ShardMemory.of_patches([Patch(0, 0, 0)], pyramid, index.subset(()))
+    assert (nothing.cells, set(nothing.larger)) == (1, {1})
 
 
 @pytest.mark.parametrize(("cells", "most"), [([5, None, 700], 700), ([None], 0), ([], 0)])
@@ -105,9 +131,10 @@ def test_features_take_memory_for_the_largest_catchment(tmp_path, cells, most):
     assert memory_request.features_bytes(tmp_path / "catchments.parquet") == expected
 
 
-def test_a_shard_without_sites_needs_a_process(tmp_path):
-    pyramid = PatchPyramid(lattice_of(tmp_path), **PYRAMID)
-    assert ShardMemory.of_patches([], pyramid).delineation_bytes(2) == memory_request.BASE_BYTES
+def test_a_shard_without_sites_needs_a_process():
+    index = large_dem().subset(())
+    shard = ShardMemory.of_patches([], PatchPyramid(index.lattice, **PYRAMID), index)
+    assert shard.delineation_bytes(2) == memory_request.BASE_BYTES
 
 
 def test_each_attempt_asks_for_more():

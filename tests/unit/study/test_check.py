@@ -193,7 +193,7 @@ def test_columns_of_one_name_are_found(study):
 def test_what_is_far_too_large_for_the_dem_is_named_all_at_once(study):
     study |= {
         "shards": 10_000,
-        "patches": {"core_m": 1e9, "buffer_m": 1e9, "levels": 16},
+        "patches": {"core_m": 1e9, "buffer_m": 1e9},
         "snap": {"radius_m": 1e9, "min_area_km2": 1e9},
         "network": {"min_area_km2": 1e9},
     }
@@ -201,7 +201,6 @@ def test_what_is_far_too_large_for_the_dem_is_named_all_at_once(study):
         "shards",
         "patches.core_m",
         "patches.buffer_m",
-        "patches.levels",
         "snap.radius_m",
         "snap.min_area_km2",
         "network.min_area_km2",

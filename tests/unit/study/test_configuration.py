@@ -586,7 +586,7 @@ class TestContradictions:
         ("sections", "key", "most"),
         [
             ({"patches": {"backwater_m": 1e9}}, "patches.backwater_m", 10_000),
-            ({"dem": {"path": "a", "max_void_cells": 10**18}}, "dem.max_void_cells", 5000),
+            ({"dem": {"path": "a", "max_void_cells": 10**18}}, "dem.max_void_cells", 1_000_000),
             (
                 {"dem": {"path": "a", "target_crs": "EPSG:26911", "resolution": 1e308}},
                 "dem.resolution",
