@@ -6,6 +6,7 @@ results with their own: they end with the process that started them.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -84,6 +85,8 @@ def _interrupt(*_: object) -> None:
             os._exit(130)
 
     signal.signal(signal.SIGINT, end_at_once)
+    # Python drops its handlers before its very end, when a signal would change its exit status.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
