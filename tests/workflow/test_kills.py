@@ -126,8 +126,10 @@ def test_runs_that_are_asked_to_stop_once_or_twice_leave_nothing_behind(study):
         if whom == "driver" or number == signal.SIGINT:
             assert shown.endswith("Stopped. Run the same command again for the rest.\n")
         else:
-            told = f"extract_features shard {shard} failed: its process was ended from outside "
-            assert shown.count(f"{told}(SIGTERM).\n") == 1
+            message = (
+                f"extract_features shard {shard} failed: the process was terminated (SIGTERM)."
+            )
+            assert shown.count(f"{message}\n") == 1
         until_none_is_left(study)
         assert not parts_of(study)
         # SIGTERM leaves the jobs of a driver alone.
