@@ -72,6 +72,9 @@ def interrupt_once() -> None:
     ignores Ctrl-C, as one in the background of a script, goes on ignoring it.
     """
     in_charge = threading.current_thread() is threading.main_thread()
+    # Python drops its handlers before its very end, when a signal would change its exit status.
+    for number in (signal.SIGINT, signal.SIGTERM) if in_charge else ():
+        atexit.register(signal.signal, number, signal.SIG_IGN)
     if in_charge and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
@@ -85,8 +88,6 @@ def _interrupt(*_: object) -> None:
             os._exit(130)
 
     signal.signal(signal.SIGINT, end_at_once)
-    # Python drops its handlers before its very end, when a signal would change its exit status.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
