@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import TextIO
 
@@ -23,7 +24,8 @@ def printable(text: str, keep: str = "") -> str:
         return text
     return "".join(
         character
-        if character.isprintable() or character in keep
+        # A space of any width is a space.
+        if character.isprintable() or character in keep or unicodedata.category(character) == "Zs"
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )

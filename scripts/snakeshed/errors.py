@@ -6,6 +6,8 @@ expected, and what to do next, so that its text alone is enough to mend the inpu
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def printable(text: str, keep: str = "") -> str:
     r"""Return a text that can do nothing to a terminal or a log but be read.
@@ -24,7 +26,8 @@ def printable(text: str, keep: str = "") -> str:
         return text
     return "".join(
         character
-        if character.isprintable() or character in keep
+        # A space of any width is a space.
+        if character.isprintable() or character in keep or unicodedata.category(character) == "Zs"
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )

@@ -242,6 +242,9 @@ def test_rejected_rows_are_told_the_first_200_of_many(study):
     assert "<td>&lt;b&gt;200</td>" in text
     assert "&lt;b&gt;201" not in text
     assert "And 50 more in rejected.csv." in text
+    # Spaces of a certain width are no hostile characters.
+    assert "km²" in text
+    assert "\\xa0" not in text
     # What an archive leaves out with the site table.
     between = text.partition("<!-- rows of the site table -->")[2].partition("<!-- end of rows -->")
     assert between[0].count("&lt;b&gt;") == text.count("&lt;b&gt;") == 200
