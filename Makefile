@@ -25,7 +25,7 @@ test: environment
 	$(PYTEST)
 
 test-all: environment
-	SNAKESHED_TEST_EXAMPLES=100 $(PYTEST) -m 'not cluster and not browser'
+	SNAKESHED_TEST_EXAMPLES=$(or $(SNAKESHED_TEST_EXAMPLES),100) $(PYTEST) -m 'not cluster and not browser'
 
 lint: environment
 	$(VENV)/bin/ruff check .
