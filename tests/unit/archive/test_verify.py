@@ -385,8 +385,11 @@ def test_the_file_is_opened_once(archive, stubbed, tmp_path, monkeypatch):
 
 # Its re-run waits for ever, and says so by a file.
 WAIT = """
-import subprocess, sys
+import signal, subprocess, sys
 from pathlib import Path
+
+# Tests that nohup has started ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from snakeshed.archive import environment, rerun, sandbox
 from snakeshed.cli import main
 
@@ -428,7 +431,7 @@ def test_a_signal_ends_the_run_and_removes_its_files(archive, tmp_path, kind, nu
         (folder,) = {each.parents[2] for each in started}
         assert processes_in(folder)
         running.send_signal(number)
-        status = running.wait(300)
+        status = running.wait(100)
     said = (tmp_path / "messages").read_text()
     assert "Traceback" not in said
     assert status == 128 + number
