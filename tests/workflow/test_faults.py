@@ -309,7 +309,7 @@ def test_a_tile_that_is_replaced_during_a_run_never_gives_two_terrains(study, tm
     run = run_with_fault(study, "delineate", "replaced", AT=tile)
     assert run.code == 1
     assert f"delineate shard {shard} failed: {tile}: found " in run.text, run.text
-    assert "it changed while the run went on" in run.text
+    assert "the file changed during the run" in run.text
     assert "Traceback" not in run.text
     assert bytes_of(study).items() < undisturbed.items()
     # With the new tile as in a study that never had another, and with the old one as before.

@@ -69,7 +69,11 @@ _LOOK_S, _SAY_S, _ANSWER_S = 2.0, 5.0, 30.0
 _AGAIN = "run the same command again: what is done stays done."
 # What a connection that breaks may raise; CommClosedError is an OSError.
 _BROKEN = (OSError, RuntimeError, CancelledError, ClosedClientError)
-_HINT_TLS = " (one that takes TLS only has an address that starts with tls://)"
+_HINTS = {
+    "tcp://": " (one that takes TLS only has an address that starts with tls://)",
+    # A scheduler that does not accept a certificate may close the connection without a word.
+    "tls://": " (if it runs, it may not accept the certificate of this job)",
+}
 _HOW_TLS = 'see "On a Dask cluster" in README.md'
 
 
@@ -245,7 +249,7 @@ class DaskBackend(Backend):
                 self.where,
                 f"no answer ({error})",
                 "one that can be reached from here",
-                f"Start it{_HINT_TLS if self._address.startswith('tcp://') else ''}, or unset "
+                f"Start it{_HINTS.get(self._address[:6], '')}, or unset "
                 f"DASK_SCHEDULER_ADDRESS to work on this machine alone, and {_AGAIN}",
             ) from error
         log.info("dask: dashboard at %s", self._client.dashboard_link)

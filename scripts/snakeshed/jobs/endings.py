@@ -62,7 +62,9 @@ def end_with_parent(parent: int, done: threading.Event | None = None) -> None:
     """
     arguments = (parent, _beyond_shells(parent), done or threading.Event())
     watch = threading.Thread(target=_watch, args=arguments, daemon=True)
-    watch.start()
+    # Without memory for a thread, the job ends soon, and says so.
+    with suppress(RuntimeError):
+        watch.start()
 
 
 def interrupt_once() -> None:

@@ -163,7 +163,13 @@ def with_extra(path, extra: bytes, header_extra: bytes | None = None):
 @pytest.mark.parametrize("kind", [0x7075, 0x6375, 0x9901, 0x0001 | 0x4000])
 def test_a_field_that_can_change_the_name_or_content_is_refused(tmp_path, kind):
     path = with_extra(tmp_path / "a.zip", struct.pack("<2H", kind, 4) + b"evil")
-    assert refused(path) == "the entry 'tiny/a' with bytes that are not known"
+    try:
+        found = refused(path)
+    except ArchiveError as error:
+        found = error.found
+    # Newer releases of Python refuse a damaged one by themselves.
+    by_python = "no whole ZIP file (Corrupt unicode path extra field (0x7075))"
+    assert found in {"the entry 'tiny/a' with bytes that are not known", by_python}
     path = with_extra(tmp_path / "a.zip", b"", struct.pack("<2H", kind, 4) + b"evil")
     assert refused(path) == "the entry 'tiny/a' with bytes that are not known"
 
