@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 
 import geopandas
 import pandas as pd
@@ -14,7 +15,10 @@ NAMES = ["\x1b[31mred\x07", "two\nlines", "bidi\u202eevil", "line\u2028end"]
 
 
 def harmless(text: str) -> bool:
-    return all(character.isprintable() or character == "\n" for character in text)
+    return all(
+        character.isprintable() or character == "\n" or unicodedata.category(character) == "Zs"
+        for character in text
+    )
 
 
 def test_hostile_names_and_reserved_columns_go_through_a_run(fresh):
