@@ -1,4 +1,4 @@
-"""The sandboxes that this machine has."""
+"""The sandboxes that this machine has, and what they hide."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def usable(kind: str) -> Sandbox:
     if subprocess.run(trial, capture_output=True, check=False).returncode:
         pytest.skip(f"{name} may not make namespaces here")
     return sandbox
+
+
+def home_with_secrets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a home folder of the user, with a secret in it and more in the environment."""
+    home = folder / "real-home"
+    home.mkdir()
+    (home / "secret").write_text("a key")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("SNAKESHED_TEST_TOKEN", "a token")
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+    return home

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_archive
-from sandboxes import KINDS, usable
+from sandboxes import KINDS, home_with_secrets, usable
 
 from snakeshed.cli import main
 
@@ -62,13 +62,7 @@ ANSWERS = ("token", "agent", "home", "network", "write", "secret")
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "real-home"
-    folder.mkdir()
-    (folder / "secret").write_text("a key")
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("SNAKESHED_TEST_TOKEN", "a token")
-    monkeypatch.setenv("SSH_AUTH_SOCK", "an agent")
-    return folder
+    return home_with_secrets(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sandboxes import usable
+from sandboxes import home_with_secrets, usable
 
 from snakeshed.archive.sandbox import (
     Sandbox,
@@ -74,16 +74,10 @@ print(json.dumps(found))
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """A home folder of the user, with a secret, and secrets in the environment."""
-    folder = tmp_path / "real-home"
-    folder.mkdir()
-    (folder / "secret").write_text("a key")
-    monkeypatch.setenv("HOME", str(folder))
-    for name in ("SNAKESHED_TEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "PIP_INDEX_URL"):
+    for name in ("AWS_SECRET_ACCESS_KEY", "PIP_INDEX_URL"):
         monkeypatch.setenv(name, "a token")
-    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
     monkeypatch.setenv("LC_TIME", "C.UTF-8")
-    return folder
+    return home_with_secrets(tmp_path, monkeypatch)
 
 
 @pytest.fixture
