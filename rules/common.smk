@@ -15,6 +15,7 @@ SCRIPTS = str(Path(workflow.basedir, "scripts"))
 sys.path.insert(0, SCRIPTS)
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")])))
 
+from snakeshed.delineation.bounds import min_areas_km2
 from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.errors import SeveralProblems, SnakeshedError
@@ -28,7 +29,7 @@ from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
-from snakeshed.result_files import check_result, read_result, record_of
+from snakeshed.result_files import check_result, read_if_there, read_result, record_of
 from snakeshed.sites.file_names import find_site, sites_in_shards
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.compared import check_compared
@@ -119,11 +120,8 @@ def tiles_of(shards):
     """The DEM's files under the patches of some shards, at every level that sites may reach."""
     checkpoints.split_shards.get()
     indices = expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=shards)
-    for path in indices:
-        user_error(check_result, path)
-    files = {
-        tile["path"] for path in indices for tile in json.loads(Path(path).read_text())["tiles"]
-    }
+    texts = (user_error(read_if_there, path) for path in indices)
+    files = {tile["path"] for text in texts for tile in json.loads(text)["tiles"]}
     return user_error(input_files, files)
 
 

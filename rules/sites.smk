@@ -43,10 +43,7 @@ checkpoint split_shards:
     params:
         patches=STUDY["patches"],
         radius_m=STUDY["snap"]["radius_m"],
-        min_areas_km2={
-            f"{section}.min_area_km2": STUDY[section]["min_area_km2"]
-            for section in ("snap", "network")
-        },
+        min_areas_km2=min_areas_km2(STUDY),
         # With fewer shards all outputs are there already, of another split.
         shards=STUDY["shards"],
         library=library_of("split_shards"),

@@ -37,7 +37,7 @@ def result_file(path: str | Path) -> Iterator[Path]:
     """
     with atomic(path) as part:
         yield part
-        digest = _sha256(part)
+        digest = sha256_of(part)
         with atomic(record_of(path)) as record:
             record.write_text(f"{digest}  {Path(path).name}\n", encoding="utf-8")
 
@@ -57,7 +57,7 @@ def check_result(path: str | Path) -> None:
     FileNotFoundError
         There is no such file.
     """
-    _compare(path, _sha256(path))
+    _compare(path, sha256_of(path))
 
 
 def read_result(path: str | Path) -> str:
@@ -74,10 +74,21 @@ def read_result(path: str | Path) -> str:
         The file or its record is missing, or the file has other bytes.
     """
     try:
-        with named_in_errors(path):
-            content = Path(path).read_bytes()
+        return read_if_there(path)
     except FileNotFoundError:
         raise missing(path) from None
+
+
+def read_if_there(path: str | Path) -> str:
+    """Return the text of a result file as `read_result` does, for Snakemake while it plans.
+
+    Raises
+    ------
+    ResultError, FileNotFoundError
+        As for `check_result`.
+    """
+    with named_in_errors(path):
+        content = Path(path).read_bytes()
     _compare(path, hashlib.sha256(content).hexdigest())
     return content.decode()
 
@@ -108,7 +119,8 @@ def missing(path: str | Path) -> ResultError:
     )
 
 
-def _sha256(path: str | Path) -> str:
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
     with named_in_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

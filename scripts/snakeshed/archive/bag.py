@@ -393,12 +393,6 @@ def lines(file: BinaryIO, longest: int = _LONGEST_LINE) -> Iterator[bytes]:
         yield rest.removesuffix(b"\r")
 
 
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return _digest(file)
-
-
 def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
     while block := file.read(_BLOCK):

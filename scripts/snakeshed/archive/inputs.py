@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from snakeshed.archive.bag import sha256_of
 from snakeshed.errors import ArchiveError
 from snakeshed.raster.input_files import input_files, local_archive
 from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
+from snakeshed.result_files import sha256_of
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import PUBLICATION
 from snakeshed.terrain.dem import dem_files

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snakeshed.archive.bag import UntrustedArchive, sha256_of
+from snakeshed.archive.bag import UntrustedArchive
 from snakeshed.archive.compare import TABLES
 from snakeshed.archive.description import NamedInput, read_inputs, read_links, read_study_name
 from snakeshed.archive.entry_names import shown
@@ -14,6 +14,7 @@ from snakeshed.archive.links import link_faults
 from snakeshed.archive.sandbox import Surroundings
 from snakeshed.archive.write import CONFIGURATION
 from snakeshed.errors import ArchiveError
+from snakeshed.result_files import sha256_of
 
 _WORKFLOW = "workflow"
 _LINES_SHOWN = 20

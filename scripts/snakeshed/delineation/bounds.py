@@ -37,7 +37,7 @@ def check_bounds(
     radius_m : float
         ``snap.radius_m``.
     min_areas_km2 : mapping of str to float
-        By key: ``snap.min_area_km2`` and ``network.min_area_km2``.
+        From `min_areas_km2`.
 
     Raises
     ------
@@ -82,6 +82,13 @@ def check_bounds(
             )
     if problems:
         raise SeveralProblems(problems)
+
+
+def min_areas_km2(study: Mapping) -> dict[str, float]:
+    """Return the areas of a completed configuration that `check_bounds` looks at, by key."""
+    return {
+        f"{section}.min_area_km2": study[section]["min_area_km2"] for section in ("snap", "network")
+    }
 
 
 def _in_words(number: float) -> str:

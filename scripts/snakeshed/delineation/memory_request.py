@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.result_files import check_result
+from snakeshed.result_files import check_result, read_if_there
 from snakeshed.terrain.index import TerrainIndex
 
 BASE_BYTES = 320_000_000
@@ -62,9 +62,8 @@ class ShardMemory:
         """
         import pyarrow.parquet as pq
 
-        for file in (sites, terrain):
-            check_result(file)
-        index = TerrainIndex.from_json(Path(terrain).read_text(encoding="utf-8"))
+        check_result(sites)
+        index = TerrainIndex.from_json(read_if_there(terrain))
         pyramid = PatchPyramid(index.lattice, **patches)
         names = pq.read_table(sites, columns=["patch"])["patch"].unique().to_pylist()
         return cls.of_patches([Patch.from_id(name) for name in names if name], pyramid, index)

@@ -145,8 +145,7 @@ class InputRecord:
         since a run began, with the entry `in_run`, is not left to it.
         """
         stat = os.stat(file)
-        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        if before and before[:3] == seen:
+        if before and before[:3] == _entry_of(stat)[:3]:
             return before
         changed_in_run = in_run is not None and not _same(in_run, stat)
         if (
@@ -159,11 +158,11 @@ class InputRecord:
                 or (before[0] == stat.st_size and before[1] // 10**9 == stat.st_mtime_ns // 10**9)
             )
         ):
-            return [*seen, before[3], stat.st_ino]
+            return _entry_of(stat, before[3])
         token = _token(file, stat)
         if changed_in_run and token == in_run[3] and stat.st_size > _READ_BYTES:
             token = f"{token}, another file since {stat.st_ctime_ns}"
-        return [*seen, token, stat.st_ino]
+        return _entry_of(stat, token)
 
     def _write(self, path: str | Path) -> None:
         with atomic(path, lasting=False) as part:
@@ -190,16 +189,17 @@ class UnchangedInputs:
         if isinstance(files, str):
             raise TypeError(f"files is the text {files!r}: expected a sequence of names")
         began = _read(of_run)
-        self._files: dict[str, os.stat_result] = {}
+        self._files: dict[str, list] = {}
         for file in files:
             with suppress(FileNotFoundError):
-                stat = self._files[file] = os.stat(file)
+                stat = os.stat(file)
+                self._files[file] = _entry_of(stat)
                 entry = began.get(file)
                 if entry is None or _same(entry, stat):
                     continue
                 if stat.st_size <= _READ_BYTES and _token(file, stat) == entry[3]:
                     continue
-                raise _changed(file, entry[0], entry[1], stat)
+                raise _changed(file, entry, stat)
 
     def check(self) -> None:
         """Compare the inputs, after the last was read and before an output gets its name.
@@ -214,8 +214,8 @@ class UnchangedInputs:
                 now = os.stat(file)
             except FileNotFoundError:
                 now = None
-            if now is None or not _same(_entry_of(before), now):
-                raise _changed(file, before.st_size, before.st_mtime_ns, now)
+            if now is None or not _same(before, now):
+                raise _changed(file, before, now)
 
 
 def _read(path: str | Path) -> dict[str, list]:
@@ -241,8 +241,8 @@ def _same(entry: list, stat: os.stat_result) -> bool:
     )
 
 
-def _entry_of(stat: os.stat_result) -> list:
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, "", stat.st_ino]
+def _entry_of(stat: os.stat_result, token: str = "") -> list:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, token, stat.st_ino]
 
 
 def _token(file: str, stat: os.stat_result) -> str:
@@ -251,25 +251,24 @@ def _token(file: str, stat: os.stat_result) -> str:
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
 
 
-def _changed(
-    file: str, size: int, changed_ns: int, now: os.stat_result | None
-) -> InputChangedError:
+def _changed(file: str, before: list, now: os.stat_result | None) -> InputChangedError:
     if now is None:
         found = "no such file"
-    elif [now.st_size, now.st_mtime_ns] == [size, changed_ns]:
+    elif before[:2] == _entry_of(now)[:2]:
         found = "another file of the same size and time"
     else:
-        found = _shown(now.st_size, now.st_mtime_ns)
+        found = _shown(_entry_of(now))
     return InputChangedError(
         file,
         f"{found}: the file changed during the run",
-        f"the file as it was when the run began ({_shown(size, changed_ns)})",
+        f"the file as it was when the run began ({_shown(before)})",
         "Do not change inputs during a run. Run the same command again: it redoes everything that "
         "read the old file.",
     )
 
 
-def _shown(size: int, changed_ns: int) -> str:
+def _shown(entry: list) -> str:
+    size, changed_ns = entry[:2]
     when = datetime.fromtimestamp(changed_ns / 1e9).isoformat(" ", "milliseconds")
     return f"{size:,} bytes of {when}"
 

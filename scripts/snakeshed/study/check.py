@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from snakeshed.delineation.bounds import check_bounds, check_shards
+from snakeshed.delineation.bounds import check_bounds, check_shards, min_areas_km2
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import check_reach, shards_with_sites
 from snakeshed.errors import SeveralProblems, SnakeshedError, printable
@@ -140,11 +140,7 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         layers = [layer for layer in named if _is_there(layer["path"])]
         begin("looking at the layers")
         files = problems.of(index_layers, layers, terrain) or []
-        min_areas_km2 = {
-            f"{section}.min_area_km2": study[section]["min_area_km2"]
-            for section in ("snap", "network")
-        }
-        problems.of(check_bounds, terrain, study["patches"], radius_m, min_areas_km2)
+        problems.of(check_bounds, terrain, study["patches"], radius_m, min_areas_km2(study))
         if prepared is not None and not problems.found("snap.radius_m"):
             reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()

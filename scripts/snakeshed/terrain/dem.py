@@ -11,12 +11,7 @@ from dataclasses import replace
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
 from snakeshed.raster.crs import FOOT_M, US_SURVEY_FOOT_M, crs_facts, same_crs, short_crs
-from snakeshed.raster.header import (
-    Header,
-    contradiction,
-    problems_of_header,
-    read_header,
-)
+from snakeshed.raster.header import Header, contradiction, problems_of_header, read_header
 from snakeshed.raster.lattice import Lattice
 from snakeshed.raster.nodata import nodata_numbers
 from snakeshed.raster.vrt_sources import is_remote
