@@ -146,6 +146,16 @@ class Api:
         """All events of type Warning in the namespace."""
         return self._list("list events", self._path("events"), {"fieldSelector": "type=Warning"})
 
+    def events_of(self, name: str) -> list[dict[str, Any]]:
+        """All events about one object."""
+        return self._list(
+            "list events", self._path("events"), {"fieldSelector": f"involvedObject.name={name}"}
+        )
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """All nodes, which a driver need not have the right to."""
+        return self._list("list nodes", "/api/v1/nodes", {})
+
     def delete_job(self, name: str) -> None:
         """Delete a Job and, soon after, its pods; that there is none is fine."""
         query = {"propagationPolicy": "Background"}

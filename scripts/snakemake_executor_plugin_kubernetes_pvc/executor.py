@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,17 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
 )
 from snakemake_executor_plugin_kubernetes_pvc.settings import check, writable_folders
 from snakemake_executor_plugin_kubernetes_pvc.status import (
+    SCALE_UP,
     Failed,
     Running,
     Succeeded,
     Verdict,
+    Wait,
     Waiting,
     active,
     finished,
+    larger_than_all,
+    over_quota,
     verdict,
 )
 
@@ -57,6 +62,7 @@ LOG_LINES = 20
 # Reasons that last are told; that an image is being pulled for a few seconds is none.
 TELL_AFTER_S = 20
 EVENTS_EVERY_S = 30
+NODES_EVERY_S = 600
 # A pod that Kubernetes deletes is given half a minute before it gets SIGKILL.
 CLOSING_PATIENCE_S = 20
 # Every look lists them all, those that are done too: in a long run only the last may stay.
@@ -80,7 +86,10 @@ class Submission:
     losses
         How many Jobs were lost to the infrastructure.
     waiting_since
-        When it was first seen not to run, by this machine's clock; None while it runs.
+        When it was first seen to wait for each kind of thing, by this machine's clock; empty while
+        it runs.
+    killed
+        That it was out of memory before it was sent as it is now; empty if it was not.
     fate
         How this will be reported once its pod has ended: set when the executor gave it up.
     """
@@ -90,7 +99,8 @@ class Submission:
     sent: bool = False
     refusal: str = ""
     losses: int = 0
-    waiting_since: float | None = None
+    waiting_since: dict[Wait, float] = field(default_factory=dict)
+    killed: str = ""
     fate: Failed | None = None
 
 
@@ -107,7 +117,7 @@ class View:
     quota_full
         True once a Job was refused for want of quota.
     waits
-        How many jobs have been waiting for a while, by the reason.
+        How many jobs have been waiting for a while, by what and why.
     unexplained
         True if the reason for one of them is not known.
     """
@@ -115,7 +125,7 @@ class View:
     jobs: dict[str, dict[str, Any]]
     pods: dict[str, list[dict[str, Any]]]
     quota_full: bool = False
-    waits: Counter[str] = field(default_factory=Counter)
+    waits: Counter[Waiting] = field(default_factory=Counter)
     unexplained: bool = False
 
 
@@ -157,6 +167,10 @@ class Executor(RemoteExecutor):
         self._told: set[str] = set()
         self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._warnings_due = 0.0
+        self._nodes: list[dict[str, Any]] = []
+        self._nodes_due = 0.0
+        # How often each job was sent again because it was out of memory.
+        self._memory_retries: Counter[int | str] = Counter()
 
     def get_python_executable(self) -> str:
         """Python of the image, unless the driver's own lies on the volume."""
@@ -196,7 +210,7 @@ class Executor(RemoteExecutor):
         refusal = self._send(submission)
         info = SubmittedJobInfo(job, external_jobid=submission.name, aux={"submission": submission})
         if refusal:
-            self.report_job_error(info, msg=f"The cluster refuses the Job: {refusal}\n")
+            self._report(info, f"The cluster refuses the Job: {refusal}\n")
         else:
             self.report_job_submission(info)
 
@@ -332,24 +346,35 @@ class Executor(RemoteExecutor):
         while running := [
             pod["metadata"]["name"] for pod in api.pods(earlier) if active(pod) and left_by(pod)
         ]:
-            if time.monotonic() - begin > self.executor_settings.start_deadline:
+            if time.monotonic() - begin > self.executor_settings.node_deadline:
                 raise WorkflowError(f"Pods of an earlier run do not end: {', '.join(running)}.")
             if self._stop.wait(2):
                 return
 
     def _facts(self, job: JobExecutorInterface) -> JobFacts:
-        """Collect what a Job has to know of a Snakemake job."""
-        return JobFacts(
-            rule=job.name,
-            jobid=job.jobid,
-            attempt=job.attempt,
-            command=self.format_job_exec(job),
-            working_directory=os.getcwd(),
-            threads=job.threads,
-            resources=dict(job.resources.items()),
-            wildcards={} if job.is_group() else dict(job.wildcards_dict),
-            variables=tuple(self.envvars()),
-        )
+        """Collect what a Job has to know of a Snakemake job.
+
+        Resources that depend on ``attempt``, here and in the pod, grow with each time that the job
+        was out of memory, and not with its other failures, which Snakemake counts.
+        """
+        counted, of_memory = job.attempt, 1 + self._memory_retries[job.jobid]
+        if of_memory != counted:
+            job.attempt = of_memory  # its resources are evaluated anew
+        try:
+            return JobFacts(
+                rule=job.name,
+                jobid=job.jobid,
+                attempt=counted,
+                command=self.format_job_exec(job),
+                working_directory=os.getcwd(),
+                threads=job.threads,
+                resources=dict(job.resources.items()),
+                wildcards={} if job.is_group() else dict(job.wildcards_dict),
+                variables=tuple(self.envvars()),
+            )
+        finally:
+            if of_memory != counted:
+                job.attempt = counted
 
     def _manifest(self, facts: JobFacts) -> dict[str, Any]:
         """Make the manifest of a further Job."""
@@ -399,9 +424,11 @@ class Executor(RemoteExecutor):
             if isinstance(now, Waiting):
                 now = self._wait(submission, now, view)
             elif isinstance(now, Running):
-                submission.waiting_since = None
+                submission.waiting_since.clear()
             if isinstance(now, Failed) and now.infrastructure and not submission.fate:
                 now = self._replace(submission, now)
+            elif isinstance(now, Failed) and now.out_of_memory and not submission.fate:
+                now = self._send_with_more_memory(info.job, submission, now)
         except Stopped:
             return True
         if isinstance(now, Running | Waiting):
@@ -422,25 +449,39 @@ class Executor(RemoteExecutor):
             warnings = [event for name in names for event in self._warnings.get(name, [])]
             return verdict(view.jobs.get(submission.name), pods, warnings)
         if view.quota_full:  # one question in each interval is enough
-            return Waiting(submission.refusal)
+            return over_quota(submission.refusal)
         refusal = self._send(submission)
         if refusal:
             return Failed(refusal, infrastructure=False)
         if submission.sent:
             return Running()
         view.quota_full = True
-        return Waiting(submission.refusal)
+        return over_quota(submission.refusal)
 
     def _wait(self, submission: Submission, now: Waiting, view: View) -> Verdict:
         """Let a job wait, or give it up at its deadline."""
-        if submission.waiting_since is None:
-            submission.waiting_since = time.monotonic()
-        waited_s = time.monotonic() - submission.waiting_since
-        if waited_s >= TELL_AFTER_S:
-            view.waits[now.why] += 1
+        since = submission.waiting_since
+        if now.kind is Wait.ROOM:
+            # It has no node, whatever one once did with it.
+            since.pop(Wait.START, None)
+            since.pop(Wait.NOTHING, None)
+        waited_s = time.monotonic() - since.setdefault(now.kind, time.monotonic())
+        if time.monotonic() - min(since.values()) >= TELL_AFTER_S:
+            view.waits[now] += 1
             view.unexplained |= not now.explained
-        deadline_s = self.executor_settings.start_deadline
+        settings = self.executor_settings
+        if now.kind is Wait.ROOM and waited_s > settings.start_deadline:
+            now = self._unless_too_large(submission, now, view)
+        deadline_s = {
+            Wait.ROOM: settings.room_deadline or float("inf"),
+            Wait.START: settings.node_deadline,
+            Wait.END: settings.node_deadline,
+            Wait.NOTHING: settings.start_deadline,
+        }[now.kind]
         if waited_s <= deadline_s:
+            return now
+        if now.kind is Wait.NOTHING and self._node_is_coming(submission, view):
+            since.clear()
             return now
         fate = Failed(f"waited for {deadline_s} s: {now.why}", infrastructure=now.ending)
         if not submission.sent:
@@ -451,8 +492,40 @@ class Executor(RemoteExecutor):
             return fate
         # The pod may have begun at this moment: what comes next waits until it has ended.
         submission.fate = fate
-        submission.waiting_since = None
+        submission.waiting_since.clear()
         return now
+
+    def _unless_too_large(self, submission: Submission, now: Waiting, view: View) -> Waiting:
+        """Look whether any node is large enough for a job that waits for room."""
+        pods = view.pods.get(submission.name, [])
+        if not pods or "Insufficient" not in now.why:
+            return now
+        too_large = larger_than_all(pods[0], self._read_nodes())
+        return Waiting(f"{too_large}. {now.why}", Wait.NOTHING) if too_large else now
+
+    def _read_nodes(self) -> list[dict[str, Any]]:
+        """Nodes of the cluster, as they were a while ago; none without the right to list them."""
+        if time.monotonic() >= self._nodes_due:
+            self._nodes_due = time.monotonic() + NODES_EVERY_S
+            try:
+                self._nodes = self._api.nodes()
+            except Refused as refusal:
+                self._nodes_due = float("inf")
+                self.logger.info(
+                    f"Whether any node is large enough for jobs that wait is not known: {refusal}"
+                )
+        return self._nodes
+
+    def _node_is_coming(self, submission: Submission, view: View) -> bool:
+        """Tell whether the cluster is about to start a node for a job that no present one takes."""
+        try:
+            return any(
+                event.get("reason") in SCALE_UP
+                for pod in view.pods.get(submission.name, [])
+                for event in self._api.events_of(pod["metadata"]["name"])
+            )
+        except Refused:
+            return False
 
     def _replace(self, submission: Submission, lost: Failed) -> Verdict:
         """Send a job again whose Job was lost to the infrastructure, if that is not too often."""
@@ -462,33 +535,78 @@ class Executor(RemoteExecutor):
         self._open.discard(submission.name)
         self.logger.warning(
             f"Job {submission.name} was lost ({lost.reason}): it is sent again, "
-            f"{submission.losses} of {self.executor_settings.infrastructure_retries} times."
+            f"{submission.losses} of {self.executor_settings.infrastructure_retries} times.",
+            extra={"sent_again": submission.facts.jobid},
         )
-        submission.waiting_since = None
+        return self._send_anew(submission)
+
+    def _send_with_more_memory(
+        self, job: JobExecutorInterface, submission: Submission, killed: Failed
+    ) -> Verdict:
+        """Send a job again that was out of memory, if it may have more and asks for more then."""
+        if self._memory_retries[job.jobid] >= self.executor_settings.memory_retries:
+            return killed
+        self._memory_retries[job.jobid] += 1
+        # In a thread without an event loop, as functions for resources may need one of their own.
+        with ThreadPoolExecutor(1) as thread:
+            facts = thread.submit(self._facts, job).result()
+        had, has = (one.resources.get("mem_mb", 0) for one in (submission.facts, facts))
+        if not has > had:
+            self._memory_retries[job.jobid] -= 1
+            return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
+        self._open.discard(submission.name)
+        self.logger.warning(
+            f"Job {submission.name} was out of memory (limit {killed.out_of_memory}): sent again "
+            f"with {has}M.",
+            extra={"sent_again": submission.facts.jobid},
+        )
+        submission.facts = facts
+        submission.killed = f"OOMKilled, limit {killed.out_of_memory}; sent again with {has}M, "
+        return self._send_anew(submission)
+
+    def _send_anew(self, submission: Submission) -> Verdict:
+        """Create another Job for a job whose Job is over."""
+        submission.waiting_since.clear()
         refusal = self._send(submission)
         return Failed(refusal, infrastructure=False) if refusal else Running()
 
     def _report_failure(self, info: SubmittedJobInfo, failed: Failed) -> None:
         """Tell Snakemake that a job has failed, with the last that its container said."""
-        info.external_jobid = info.aux["submission"].name
-        message = f"{failed.reason} (Job {info.external_jobid})\n"
+        submission: Submission = info.aux["submission"]
+        info.external_jobid = submission.name
+        # A job that cannot have more memory must not hide that it needs more.
+        reason = failed.reason if failed.pod else f"{submission.killed}{failed.reason}"
+        message = f"{reason} (Job {info.external_jobid})\n"
         if failed.pod:
             try:
                 log = self._api.last_lines(failed.pod, LOG_LINES)
             except Stopped:
                 log = "(not read: the run ends)"
             message += f"Last lines of its pod {failed.pod}:\n{textwrap.indent(log, '    ')}\n"
-        self.report_job_error(info, msg=message)
+        self._report(info, message)
+
+    def _report(self, info: SubmittedJobInfo, message: str) -> None:
+        """Tell Snakemake that a job has failed. Of a group it passes on only what has a name."""
+        named = {"failure": message} if info.job.is_group() else {}
+        self.report_job_error(info, msg=message, **named)
 
     def _tell(self, view: View) -> None:
         """Tell why jobs wait, once for each reason."""
-        for why, number in view.waits.items():
+        for wait, number in view.waits.items():
             # The numbers in "0/12 nodes are available" are others at every look.
-            reason = re.sub(r"\d+", "#", why)
+            reason = re.sub(r"\d+", "#", wait.why)
             if reason not in self._told:
                 self._told.add(reason)
-                jobs = "1 job waits" if number == 1 else f"{number} jobs wait"
-                self.logger.warning(f"{jobs}: {why}")
+                one = number == 1
+                jobs = "1 job" if one else f"{number} jobs"
+                does = "waits" if one else "wait"
+                if wait.kind is Wait.ROOM:
+                    does += " for room"
+                elif wait.kind is Wait.NOTHING:
+                    deadline_s = self.executor_settings.start_deadline
+                    fails = "it fails" if one else "they fail"
+                    does = f"cannot start ({fails} after {deadline_s} s)"
+                self.logger.warning(f"{jobs} {does}: {wait.why}")
 
     def _read_warnings(self) -> None:
         """Read what events say, for jobs whose objects do not tell why they wait."""

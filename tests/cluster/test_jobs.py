@@ -66,7 +66,10 @@ def test_what_failed_is_shown_tried_again_with_more_memory_and_harms_no_other_jo
         *("--config", "pieces=4", "--retries", "1", "--keep-going", "--show-failed-logs")
     )
     assert ran.code == 1
-    assert "OOMKilled, limit 200M" in ran.text, ran.text
+    assert re.search(
+        r"Job piece-0-\S+ was out of memory \(limit 200M\): sent again with 400M\.",
+        " ".join(ran.text.split()),
+    ), ran.text
     assert ran.text.count("exit code 1 (Job piece-3-") == 2
     assert ran.text.count("Last lines of its pod piece-3-") == 2
     assert "no such tile" in ran.text
@@ -77,7 +80,10 @@ def test_what_failed_is_shown_tried_again_with_more_memory_and_harms_no_other_jo
 
 # What else can keep a pod from its start: see test_executor.py, which has it from records.
 CANNOT_START = {
-    "cores": (("--set-threads", "piece=1000", "--cores", "1000"), "Insufficient cpu"),
+    "selector": (
+        ("--kubernetes-pvc-node-selector", "disk=fast"),
+        "didn't match Pod's node affinity/selector",
+    ),
     "account": (("--kubernetes-pvc-service-account", "none"), 'serviceaccount "none" not found'),
 }
 
@@ -85,7 +91,7 @@ CANNOT_START = {
 def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(
     cluster, workflow, another
 ):
-    deadline = ("--kubernetes-pvc-start-deadline", "30")
+    deadline = ("--kubernetes-pvc-start-deadline", "10")
     runs = {
         name: another(name).start("piece/0.txt", *deadline, *options)
         for name, (options, _) in CANNOT_START.items()
@@ -93,12 +99,12 @@ def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(
     # The second one's reason is in an event: without the right to read them it cannot be told.
     cluster.account("no-events", rights_without("events", "list"))
     untold = another("no-events", "no-events").start(
-        "piece/0.txt", *deadline, *CANNOT_START["account"][0]
+        *("piece/0.txt", "--kubernetes-pvc-node-deadline", "30", *CANNOT_START["account"][0])
     )
     for name, (_, said) in CANNOT_START.items():
         ran = ended(runs[name])
         assert ran.code == 1, name
-        message = re.search(r"message: waited for 30 s: (.*)", ran.text)
+        message = re.search(r"message: waited for 10 s: (.*)", ran.text)
         assert message, ran.text
         assert said in message.group(1), name
     ran = ended(untold)
