@@ -326,18 +326,21 @@ def larger_than_all(pod: dict[str, Any], nodes: Iterable[dict[str, Any]]) -> str
     for container in pod["spec"]["containers"]:
         if container["name"] == CONTAINER:
             asked = container.get("resources", {}).get("requests", {})
-    all_have = [node.get("status", {}).get("allocatable", {}) for node in nodes]
-    lacks = [
-        [name for name, amount in asked.items() if _more(amount, have.get(name, "0"))]
-        for have in all_have
-    ]
-    if not all(lacks):
+    have = [node.get("status", {}).get("allocatable", {}) for node in nodes]
+    if not have or any(
+        not any(_more(amount, one.get(name, "0")) for name, amount in asked.items()) for one in have
+    ):
         return ""
-    said = []
-    for name in sorted({name for lacking in lacks for name in lacking}):
-        most = max((have.get(name, "0") for have in all_have), key=_amount)
-        said.append(f"{name} {asked[name]} (the most that one has is {most})")
-    return f"it asks for more than any node has: {', '.join(said)}" if said else ""
+    most = {name: max((one.get(name, "0") for one in have), key=_amount) for name in asked}
+    too_much = [
+        f"{name} {amount} (the most that one has is {most[name]})"
+        for name, amount in asked.items()
+        if _more(amount, most[name])
+    ]
+    if too_much:
+        return f"it asks for more than any node has: {', '.join(too_much)}"
+    together = ", ".join(f"{name} {amount}" for name, amount in asked.items())
+    return f"it asks for more than any one node has: {together}"
 
 
 def _amount(quantity: str) -> float:
