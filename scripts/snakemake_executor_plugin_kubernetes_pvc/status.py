@@ -111,6 +111,11 @@ def finished(job: dict[str, Any]) -> bool:
     return bool(_holds(job, "Complete") or _holds(job, "Failed"))
 
 
+def succeeded(job: dict[str, Any]) -> bool:
+    """Tell whether a Job has done its work."""
+    return bool(_holds(job, "Complete"))
+
+
 def active(pod: dict[str, Any]) -> bool:
     """Tell whether something of a pod may still run."""
     return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
