@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +13,67 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
+    from urllib3 import BaseHTTPResponse
 
 CONNECT_S = 5
 READ_S = 20
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
+class Stream:
+    """The lines of an answer that goes on, as they come."""
+
+    def __init__(self, response: BaseHTTPResponse) -> None:
+        self._response = response
+        self._closed = False
+
+    def pieces(self, silence_s: float) -> Iterator[bytes]:
+        """Bytes as they come; the last piece before the end may be part of a line.
+
+        Parameters
+        ----------
+        silence_s
+            How long nothing may come.
+
+        Raises
+        ------
+        urllib3.exceptions.ReadTimeoutError
+            If nothing came for so long.
+        urllib3.exceptions.HTTPError
+            If the connection broke.
+        """
+        from urllib3.exceptions import HTTPError
+
+        connection = self._response.connection
+        if connection is not None and getattr(connection, "sock", None) is not None:
+            connection.sock.settimeout(silence_s)
+        try:
+            yield from self._response.stream(1 << 16, decode_content=True)
+        except (HTTPError, OSError, ValueError):
+            # ValueError: TLS, when another thread has closed it.
+            if not self._closed:
+                raise
+        finally:
+            self._response.close()
+
+    def close(self) -> None:
+        """End it, from any thread: who reads it comes to its end."""
+        self._closed = True
+        try:
+            self._response.shutdown()
+        except (AttributeError, OSError, RuntimeError, ValueError):
+            # It has ended already, or an older urllib3 cannot: who reads it may take his time.
+            return
+
+
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and text of an answer."""
+    """Status, headers and text of an answer, or what goes on in place of the text."""
 
     status: int
     headers: Mapping[str, str]
     text: str
+    stream: Stream | None = None
 
     @property
     def message(self) -> str:
@@ -101,8 +149,16 @@ class Connection:
         path: str,
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, Any] | None = None,
+        stream: bool = False,
     ) -> Answer:
         """Send one request, once.
+
+        Parameters
+        ----------
+        method, path, query, body
+            The request.
+        stream
+            Whether an answer that is no refusal goes on without end.
 
         Raises
         ------
@@ -124,5 +180,8 @@ class Connection:
             timeout=Timeout(connect=CONNECT_S, read=READ_S),
             retries=False,
             redirect=False,
+            preload_content=not stream,
         )
+        if stream and response.status < 400:
+            return Answer(response.status, response.headers, "", Stream(response))
         return Answer(response.status, response.headers, response.data.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""The executor: sends Jobs, watches them all with two calls per interval, and cleans up."""
+"""The executor: sends Jobs, watches them all with two streams, and cleans up."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from snakemake_interface_executor_plugins.utils import format_cli_arg
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
 from snakemake_executor_plugin_kubernetes_pvc.batches import Batches, InBatch
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection, in_pod
 from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns, Session
+from snakemake_executor_plugin_kubernetes_pvc.groups import resources_of_group
 from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     BATCH,
     CONTENT,
@@ -62,13 +64,14 @@ from snakemake_executor_plugin_kubernetes_pvc.status import (
     Waiting,
     active,
     finished,
-    holds_failure,
     larger_than_all,
     over_quota,
+    succeeded,
     verdict,
 )
 from snakemake_executor_plugin_kubernetes_pvc.submission import Submission
 from snakemake_executor_plugin_kubernetes_pvc.tasks import content_of, product_of, task_of
+from snakemake_executor_plugin_kubernetes_pvc.watch import Watched
 
 WORKER = f"{__package__}.worker"
 LOG_LINES = 20
@@ -150,6 +153,7 @@ class Executor(RemoteExecutor):
         # Jobs of an earlier driver of this run, with their content, by what they make.
         self._left: dict[str, tuple[str, str]] = {}
         self._api: Api | None = None
+        self._watched: Watched
         # Counted from two threads, in one step each.
         self._numbers = itertools.count(1)
         # Names of Jobs that may be in the cluster and have not been seen to end.
@@ -172,6 +176,16 @@ class Executor(RemoteExecutor):
     def cores(self) -> str:
         """What a pod has is for it to use: the driver's number of cores does not bind it."""
         return "all"
+
+    def get_job_args(self, job: JobExecutorInterface) -> str:
+        """Arguments of Snakemake in a pod; of a group no more jobs run at once than it has room."""
+        arguments = super().get_job_args(job)
+        if not job.is_group():
+            return arguments
+        cores = resources_of_group(job)["_cores"]
+        return arguments.replace(
+            format_cli_arg("--cores", self.cores), format_cli_arg("--cores", cores)
+        )
 
     @property
     def tmpdir(self) -> str:
@@ -227,7 +241,7 @@ class Executor(RemoteExecutor):
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Look at all jobs with one list of Jobs and one of pods, and yield those that go on."""
+        """Look at all jobs at once, and yield those that go on."""
         if not active_jobs:
             return
         going_on = active_jobs
@@ -270,6 +284,8 @@ class Executor(RemoteExecutor):
     def shutdown(self) -> None:
         """Stop watching, and delete what has not ended."""
         self._stop.set()
+        if self._api is not None:
+            self._watched.close()
         super().shutdown()
         if self._api is None:
             return
@@ -285,7 +301,8 @@ class Executor(RemoteExecutor):
             self._batches.remove()
             self._live_runs.end()
         calls = ", ".join(f"{number} x {purpose}" for purpose, number in self._api.calls.items())
-        self.logger.debug(f"Calls of the Kubernetes API: {calls}")
+        received = self._api.received.total() / 1000
+        self.logger.debug(f"Calls of the Kubernetes API: {calls}; {received:.0f} kB received.")
 
     def _open_cluster(self) -> None:
         """Connect, and end what an earlier run of this workflow may have left."""
@@ -313,6 +330,8 @@ class Executor(RemoteExecutor):
                 self._take_up(api, session)
         except Refused as refusal:
             raise _refusal(refusal) from refusal
+        self._watched = Watched(api, self._selector)
+        self._watched.begin()
         self._api = api
         self.logger.info(
             f"Jobs of this run: kubectl get jobs --namespace {api.namespace} "
@@ -381,7 +400,7 @@ class Executor(RemoteExecutor):
                 if not finished(job):
                     left = Submission(None, name, sent=True)
                     self._batches.queue(labels[BATCH]).workers.append(left)
-            elif PRODUCT in labels and not holds_failure(job):
+            elif PRODUCT in labels and (succeeded(job) or not finished(job)):
                 self._left[labels[PRODUCT]] = name, labels[CONTENT]
             elif not finished(job):
                 foreign.append(name)
@@ -458,14 +477,15 @@ class Executor(RemoteExecutor):
         was out of memory, and not with its other failures, which Snakemake counts.
         """
         with self._counting_memory(job) as counted:
+            resources = resources_of_group(job) if job.is_group() else dict(job.resources.items())
             return JobFacts(
                 rule=job.name,
                 jobid=job.jobid,
                 attempt=counted,
                 command=self.format_job_exec(job),
                 working_directory=os.getcwd(),
-                threads=job.threads,
-                resources=dict(job.resources.items()),
+                threads=resources["_cores"],
+                resources=resources,
                 wildcards={} if job.is_group() else dict(job.wildcards_dict),
                 variables=tuple(self.envvars()),
                 labels={}
@@ -560,7 +580,7 @@ class Executor(RemoteExecutor):
         self.logger.debug(json.dumps(draft, indent=2))
         self._open.add(submission.name)
         try:
-            self._api.create_job(draft)
+            self._watched.add(self._api.create_job(draft))
         except Refused as refusal:
             self._open.discard(submission.name)
             if refusal.concerns_all:
@@ -571,12 +591,8 @@ class Executor(RemoteExecutor):
         return ""
 
     def _look(self) -> View:
-        """Ask for all Jobs and pods of this run."""
-        jobs = {job["metadata"]["name"]: job for job in self._api.jobs(self._selector)}
-        pods = defaultdict(list)
-        for pod in self._api.pods(self._selector):
-            pods[pod["metadata"]["labels"]["job-name"]].append(pod)
-        return View(jobs, pods)
+        """See all Jobs and pods of this run."""
+        return View(*self._watched.look())
 
     def _look_at_workers(self, view: View) -> None:
         """Act upon what has become of workers, and read what they have done."""
@@ -642,6 +658,7 @@ class Executor(RemoteExecutor):
         if isinstance(now, Running | Waiting):
             return True
         self._open.discard(submission.name)
+        self._watched.forget(submission.name)
         if isinstance(now, Succeeded):
             self.report_job_success(info)
             self._done.append(submission.name)
@@ -799,6 +816,7 @@ class Executor(RemoteExecutor):
         if submission.losses > self.executor_settings.infrastructure_retries:
             return Failed(f"lost {submission.losses} times: {lost.reason}", False, lost.pod)
         self._open.discard(submission.name)
+        self._watched.forget(submission.name)
         self.logger.warning(
             f"Job {submission.name} was lost ({lost.reason}): it is sent again, "
             f"{submission.losses} of {self.executor_settings.infrastructure_retries} times.",

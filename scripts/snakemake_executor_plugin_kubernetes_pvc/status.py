@@ -164,9 +164,9 @@ def finished(job: dict[str, Any]) -> bool:
     return bool(_holds(job, "Complete") or _holds(job, "Failed"))
 
 
-def holds_failure(job: dict[str, Any]) -> bool:
-    """Tell whether a Job has failed for good."""
-    return bool(_holds(job, "Failed"))
+def succeeded(job: dict[str, Any]) -> bool:
+    """Tell whether a Job has done its work."""
+    return bool(_holds(job, "Complete"))
 
 
 def active(pod: dict[str, Any]) -> bool:

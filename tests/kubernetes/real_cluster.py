@@ -27,8 +27,8 @@ IMAGE = os.environ.get("SNAKESHED_TEST_IMAGE", "snakeshed:test")
 CLAIM = "shared"
 # As the executor's README has them.
 RIGHTS = {
-    "jobs": ["create", "list", "delete", "deletecollection"],
-    "pods": ["list"],
+    "jobs": ["create", "list", "watch", "delete", "deletecollection"],
+    "pods": ["list", "watch"],
     "pods/log": ["get"],
     "events": ["list"],
 }
