@@ -234,15 +234,14 @@ class Api:
         query = {"fieldSelector": "type=Warning"}
         return self._list("list events", self._path("events"), query)[0]
 
-    def events_of(self, name: str) -> list[dict[str, Any]]:
+    def events_about(self, name: str) -> list[Thing]:
         """All events about one object."""
-        return self._list(
-            "list events", self._path("events"), {"fieldSelector": f"involvedObject.name={name}"}
-        )
+        query = {"fieldSelector": f"involvedObject.name={name}"}
+        return self._list("list events", self._path("events"), query)[0]
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self) -> list[Thing]:
         """All nodes, which a driver need not have the right to."""
-        return self._list("list nodes", "/api/v1/nodes", {})
+        return self._list("list nodes", "/api/v1/nodes", {})[0]
 
     def delete_job(self, name: str) -> None:
         """Delete a Job and, soon after, its pods; that there is none is fine."""

@@ -37,8 +37,8 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
 from snakemake_executor_plugin_kubernetes_pvc.batches import Batches, InBatch
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection, in_pod
-from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns, Session
 from snakemake_executor_plugin_kubernetes_pvc.groups import resources_of_group
+from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns, Session
 from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     BATCH,
     CONTENT,
@@ -613,6 +613,7 @@ class Executor(RemoteExecutor):
         """Take note of the end of a worker."""
         queue.workers.remove(ended)
         self._open.discard(ended.name)
+        self._watched.forget(ended.name)
         self._done.append(ended.name)
         queue.worker_ended(ended.name, now)
         if isinstance(now, Failed):
@@ -805,7 +806,7 @@ class Executor(RemoteExecutor):
             return any(
                 event.get("reason") in SCALE_UP
                 for pod in view.pods.get(submission.name, [])
-                for event in self._api.events_of(pod["metadata"]["name"])
+                for event in self._api.events_about(pod["metadata"]["name"])
             )
         except Refused:
             return False
@@ -839,6 +840,7 @@ class Executor(RemoteExecutor):
             self._memory_retries[job.jobid] -= 1
             return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
         self._open.discard(submission.name)
+        self._watched.forget(submission.name)
         self.logger.warning(
             f"Job {submission.name} was out of memory (limit {killed.out_of_memory}): sent again "
             f"with {has}M.",
