@@ -580,16 +580,46 @@ def test_a_run_that_cannot_send_can_be_stopped(fake, workflow):
     assert fake.jobs == {}
 
 
-def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, workflow):
-    workflow.does("touch at-work-$1; sleep 100")
-    run = workflow.start()
-    until(lambda: len(list(workflow.folder.glob("at-work-*"))) == 2)
+def killed_at_work(workflow, fake, *options: str) -> None:
+    """Kill a driver while its Jobs run, which go on."""
+    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; echo $1")
+    run = workflow.start(*options)
+    until(lambda: len(list(workflow.folder.glob("began-*"))) == 2)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    left = list(fake.processes.values())
     assert len(fake.jobs) == 2
-    workflow.does("echo $1")
+
+
+def test_after_a_kill_the_next_run_waits_for_what_is_left(fake, workflow):
+    killed_at_work(workflow, fake)
+    asked = len(fake.calls)
+    process = workflow.start("--rerun-incomplete", "--nolock")
+    # It lists what there is, and then follows it.
+    until(lambda: len(fake.calls) >= asked + 4)
+    (workflow.folder / "go").touch()
+    ran = ended(process)
+    assert ran.code == 0, ran.text
+    assert "2 of its Jobs still run" in ran.text
+    assert sent(fake) == EACH_ONCE
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+
+
+def test_what_ended_while_there_was_no_driver_is_not_done_again_unless_it_failed(fake, workflow):
+    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; [ $1 = 0 ]; echo $1")
+    killed_at_work(workflow, fake)
+    workflow.does("[ $1 = 1 ] && exit 1; echo $1")
+    (workflow.folder / "go").touch()
+    until(lambda: all(job["status"].get("conditions") for job in fake.jobs.values()))
     ran = workflow.run("--rerun-incomplete", "--nolock")
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+
+
+def test_what_is_left_of_another_study_is_ended_before_a_run_begins(fake, workflow):
+    killed_at_work(workflow, fake)
+    left = list(fake.processes.values())
+    workflow.does("echo $1")
+    ran = workflow.run("--rerun-incomplete", "--nolock", "--config", "another=study")
     assert ran.code == 0, ran.text
     assert "2 Jobs of an earlier run" in ran.text
     assert all(process.poll() == -signal.SIGKILL for process in left)
