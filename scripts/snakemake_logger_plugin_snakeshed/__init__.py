@@ -87,7 +87,7 @@ class LogHandler(LogHandlerBase):
         self._jobs: dict[int, LogRecord] = {}
         # Logs as they were when a job began, which an earlier attempt may have left.
         self._logs_before: dict[int, dict[str, tuple[int, ...] | None]] = {}
-        # What failed: name and reason.
+        # What failed: name, and the reason of what a cluster ran, which may be far above at the end.
         self._failed: dict[int, tuple[str, str]] = {}
         self._told_of_group: dict[int, str] = {}
         self._told: set[tuple[int, str]] = set()
@@ -205,7 +205,7 @@ class LogHandler(LogHandlerBase):
         name = _name(self._jobs.get(record.jobid, record))
         if record.jobid in self._failed:  # Snakemake tells all errors once more at the end.
             return
-        self._failed[record.jobid] = (name, reason)
+        self._failed[record.jobid] = (name, reason if told else "")
         if (record.jobid, reason) in self._told:
             return
         self._told.add((record.jobid, reason))
@@ -253,10 +253,11 @@ class LogHandler(LogHandlerBase):
         return "\n".join(lines)
 
     def _why(self) -> list[str]:
-        """Each reason once, with the jobs that failed for it."""
+        """Each reason once, with the jobs that failed for it on a cluster."""
         by_reason: dict[str, set[str]] = {}
         for name, reason in self._failed.values():
-            by_reason.setdefault(in_short(reason)[:_LONGEST_REASON], set()).add(name)
+            if reason:
+                by_reason.setdefault(in_short(reason)[:_LONGEST_REASON], set()).add(name)
         if len(by_reason) == 1:
             return [f"  {next(iter(by_reason))}"]
         most_first = sorted(by_reason.items(), key=lambda item: (-len(item[1]), min(item[1])))
