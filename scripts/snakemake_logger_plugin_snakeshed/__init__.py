@@ -87,9 +87,10 @@ class LogHandler(LogHandlerBase):
         self._jobs: dict[int, LogRecord] = {}
         # Logs as they were when a job began, which an earlier attempt may have left.
         self._logs_before: dict[int, dict[str, tuple[int, ...] | None]] = {}
-        # What failed: name, and the reason of what a cluster ran, which may be far above at the end.
+        # What failed: name and reason. Of runs on a cluster the reason is repeated at the end.
         self._failed: dict[int, tuple[str, str]] = {}
         self._told_of_group: dict[int, str] = {}
+        self._on_cluster = False
         self._told: set[tuple[int, str]] = set()
         self._complaints: set[str] = set()
         self._stopping = ""
@@ -205,7 +206,8 @@ class LogHandler(LogHandlerBase):
         name = _name(self._jobs.get(record.jobid, record))
         if record.jobid in self._failed:  # Snakemake tells all errors once more at the end.
             return
-        self._failed[record.jobid] = (name, reason if told else "")
+        self._failed[record.jobid] = (name, reason)
+        self._on_cluster |= bool(told)
         if (record.jobid, reason) in self._told:
             return
         self._told.add((record.jobid, reason))
@@ -244,7 +246,10 @@ class LogHandler(LogHandlerBase):
 
     def _what_failed(self) -> str:
         names = sorted({name for name, _ in self._failed.values()})
-        lines = [f"{len(names)} of the jobs failed: {_listed(names)}.", *self._why()]
+        lines = [
+            f"{len(names)} of the jobs failed: {_listed(names)}.",
+            *(self._why() if self._on_cluster else []),
+        ]
         lines.append(
             "What does not depend on them is done. Mend the cause and run the same command again."
         )
@@ -253,11 +258,10 @@ class LogHandler(LogHandlerBase):
         return "\n".join(lines)
 
     def _why(self) -> list[str]:
-        """Each reason once, with the jobs that failed for it on a cluster."""
+        """Each reason once, with the jobs that failed for it."""
         by_reason: dict[str, set[str]] = {}
         for name, reason in self._failed.values():
-            if reason:
-                by_reason.setdefault(in_short(reason)[:_LONGEST_REASON], set()).add(name)
+            by_reason.setdefault(in_short(reason)[:_LONGEST_REASON], set()).add(name)
         if len(by_reason) == 1:
             return [f"  {next(iter(by_reason))}"]
         most_first = sorted(by_reason.items(), key=lambda item: (-len(item[1]), min(item[1])))
