@@ -157,6 +157,8 @@ class Executor(RemoteExecutor):
         self._told: set[str] = set()
         self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._warnings_due = 0.0
+        if self.executor_settings.dry_run and workflow.dag.ready_jobs:
+            self._print_ready()
 
     def get_python_executable(self) -> str:
         """Python of the image, unless the driver's own lies on the volume."""
@@ -180,12 +182,6 @@ class Executor(RemoteExecutor):
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Send a list of jobs."""
-        if self.executor_settings.dry_run:
-            if in_pod():
-                self._take_after_driver(*self._connect())
-            drafts = [self._manifest(self._facts(job)) for job in jobs]
-            sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
-            raise WorkflowError(f"Dry run: {len(drafts)} Jobs were printed, none was sent.")
         if self._api is None:
             self._open_cluster()
         super().run_jobs(jobs)
@@ -244,6 +240,27 @@ class Executor(RemoteExecutor):
         self._live_runs.end()
         calls = ", ".join(f"{number} x {purpose}" for purpose, number in self._api.calls.items())
         self.logger.debug(f"Calls of the Kubernetes API: {calls}")
+
+    def _print_ready(self) -> None:
+        """Print the Jobs that would be sent now, and end the run.
+
+        It ends before Snakemake schedules anything: rules that run in the driver are not run, and
+        no output is marked as incomplete.
+        """
+        ready = sorted(self.workflow.dag.ready_jobs, key=lambda job: job.jobid)
+        jobs = [job for job in ready if not job.is_local]
+        if in_pod():
+            self._take_after_driver(*self._connect())
+        for job in jobs:
+            job.reset_params_and_resources()
+        drafts = [self._manifest(self._facts(job)) for job in jobs[: self.workflow.nodes]]
+        sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
+        of = f" of {len(jobs)} that are ready" if len(drafts) < len(jobs) else ""
+        first = len(ready) - len(jobs)
+        local = f" {first} jobs would run in the driver first." if first else ""
+        self.logger.info(f"Dry run: {len(drafts)} Jobs{of} were printed, none was sent.{local}")
+        self.shutdown()
+        raise SystemExit(0)
 
     def _open_cluster(self) -> None:
         """Connect, and end what an earlier run of this workflow may have left."""

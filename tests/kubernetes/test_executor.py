@@ -483,9 +483,10 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
     }
     (profile / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     ran = workflow.run("--profile", str(profile), "--cores", "1")
-    assert ran.code == 1
-    assert "2 Jobs were printed, none was sent" in ran.text
-    printed = re.search(r"^apiVersion:.*?(?=^WorkflowError)", ran.text, re.DOTALL | re.MULTILINE)
+    assert ran.code == 0, ran.text
+    assert "Dry run: 2 Jobs were printed, none was sent.\n" in ran.text
+    assert "error" not in ran.text.lower()
+    printed = re.search(r"^apiVersion:.*?(?=^Dry run)", ran.text, re.DOTALL | re.MULTILINE)
     drafts = [one for one in yaml.safe_load_all(printed.group()) if isinstance(one, dict)]
     assert len(drafts) == 2
     for draft in drafts:
@@ -497,6 +498,30 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
         # The driver's cores bind no pod.
         assert "--cores 'all'" in pod["containers"][0]["command"][-1]
         assert pod["securityContext"]["runAsUser"] == 4321
+    assert fake.calls == []
+    # Nothing is left that a run would trip over.
+    left = {path.name for path in (workflow.folder / ".snakemake/incomplete").rglob("*")}
+    assert left == set()
+    assert not list((workflow.folder / ".snakemake").glob("locks/*"))
+    assert not list((workflow.folder / ".snakemake").glob("tmp.*"))
+
+
+def test_a_dry_run_prints_no_more_than_may_be_sent_at_once_and_runs_nothing_itself(fake, workflow):
+    dry = ("--kubernetes-pvc-dry-run", "--jobs")
+    ran = workflow.run(*dry, "2", "--config", "pieces=3")
+    assert ran.code == 0, ran.text
+    assert "Dry run: 2 Jobs of 3 that are ready were printed, none was sent.\n" in ran.text
+    with (workflow.folder / "Snakefile").open("a", encoding="utf-8") as file:
+        file.write("localrules: piece\n")
+    ran = workflow.run(*dry, "2")
+    assert ran.code == 0, ran.text
+    said = "Dry run: 0 Jobs were printed, none was sent. 2 jobs would run in the driver first."
+    assert said in ran.text
+    assert not (workflow.folder / "piece").exists()
+    (workflow.folder / "all.txt").write_text("done before\n")
+    ran = workflow.run(*dry, "2", "--rerun-triggers", "mtime")
+    assert ran.code == 0, ran.text
+    assert "Nothing to be done" in ran.text
     assert fake.calls == []
 
 
