@@ -41,7 +41,12 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     owner_of_jobs,
     workflow_id,
 )
-from snakemake_executor_plugin_kubernetes_pvc.settings import check, writable_folders
+from snakemake_executor_plugin_kubernetes_pvc.placement import check_rules
+from snakemake_executor_plugin_kubernetes_pvc.settings import (
+    check,
+    check_user,
+    writable_folders,
+)
 from snakemake_executor_plugin_kubernetes_pvc.status import (
     Failed,
     Running,
@@ -131,6 +136,7 @@ class Executor(RemoteExecutor):
         """Check the settings. Nothing is asked of the cluster before there is a job to send."""
         workflow = self.workflow
         check(self.executor_settings, os.getcwd())
+        check_rules(self.executor_settings, [rule.name for rule in workflow.rules])
         shared = workflow.storage_settings.shared_fs_usage
         needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}
         if not needed <= shared:
@@ -264,6 +270,7 @@ class Executor(RemoteExecutor):
 
     def _open_cluster(self) -> None:
         """Connect, and end what an earlier run of this workflow may have left."""
+        self._check_user()
         connection, api = self._connect()
         if threading.current_thread() is threading.main_thread():
             # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
@@ -280,6 +287,16 @@ class Executor(RemoteExecutor):
             f"Jobs of this run: kubectl get jobs --namespace {api.namespace} "
             f"--selector {RUN}={self._run.run}"
         )
+
+    def _check_user(self) -> None:
+        """Check that driver and pods can change what the other one makes."""
+        umask = os.umask(0)
+        os.umask(umask)
+        owner = os.stat(self.tmpdir).st_uid
+        settings = self.executor_settings
+        warning = check_user(settings, os.getuid(), os.getgid(), umask, owner)
+        if warning:
+            self.logger.warning(warning)
 
     def _make_writable_folders(self) -> None:
         """Create the folders that jobs write to, or the kubelet would, for root alone."""
@@ -366,6 +383,7 @@ class Executor(RemoteExecutor):
             resources=dict(job.resources.items()),
             wildcards={} if job.is_group() else dict(job.wildcards_dict),
             variables=tuple(self.envvars()),
+            rules=tuple(job.rules),
         )
 
     def _manifest(self, facts: JobFacts) -> dict[str, Any]:

@@ -525,6 +525,38 @@ def test_a_dry_run_prints_no_more_than_may_be_sent_at_once_and_runs_nothing_itse
     assert fake.calls == []
 
 
+def test_rules_go_to_their_places(fake, workflow):
+    text = "rules: {piece: {nodeSelector: {size: large}, queue: large}}"
+    (workflow.folder / "placement.yaml").write_text(text, encoding="utf-8")
+    options = ("--kubernetes-pvc-placement", "placement.yaml", "--kubernetes-pvc-queue", "small")
+    fake.fate = lambda job: at_once
+    ran = workflow.run(*options)
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+    for job in fake.created:
+        piece = task(job) != "join"
+        selector = job["spec"]["template"]["spec"].get("nodeSelector")
+        assert selector == ({"size": "large"} if piece else None)
+        queue = job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+        assert queue == ("large" if piece else "small")
+    (workflow.folder / "placement.yaml").write_text("rules: {peace: {}}", encoding="utf-8")
+    ran = workflow.run(*options, "--forceall")
+    assert ran.code == 1
+    said = "placement.yaml: rules: peace: the workflow has no rule of this name; do you mean piece?"
+    assert said in ran.text
+    assert len(fake.created) == 3
+
+
+@pytest.mark.skipif(os.getuid() == 4321, reason="this is the user of the pods")
+def test_a_driver_whose_folders_pods_cannot_write_to_is_stopped_at_the_start(fake, workflow):
+    workflow.umask = 0o022
+    ran = workflow.run("--kubernetes-pvc-user-id", "4321")
+    assert ran.code == 1
+    said = f"The driver runs as user {os.getuid()}, and its pods as user 4321, which cannot write"
+    assert said in ran.text
+    assert fake.created == []
+
+
 def test_folders_that_jobs_write_to_are_created_before_the_first_job(fake, workflow):
     there = []
 
