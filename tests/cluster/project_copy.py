@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -192,19 +193,17 @@ class Project:
         assert end in ends(), said
         return said
 
-    def sent(self) -> Counter[str]:
-        """How many Jobs of each rule there are."""
-        labels = [job["metadata"]["labels"] for job in self.items("jobs", "snakemake/rule")]
-        return Counter(each["snakemake/rule"] for each in labels)
+    def jobs_of_last_run(self) -> Counter[str]:
+        """How many jobs of each rule the last run has begun, by Snakemake's log."""
+        logs = sorted((self.volume / ".snakemake/log").glob("*.snakemake.log"))
+        text = logs[-1].read_text(encoding="utf-8")
+        begun = re.findall(r"^(?:rule|checkpoint|localrule) (\w+):$", text, flags=re.MULTILINE)
+        return Counter(name for name in begun if name != "all")
 
-    def runs(self, rule: str) -> bool:
-        """Tell whether the container of a pod of a rule runs."""
-        pods = self.items("pods", f"snakemake/rule={rule}")
-        return any(pod["status"]["phase"] == "Running" for pod in pods)
-
-    def forget_jobs(self) -> None:
-        """Delete the Jobs of earlier runs."""
-        self.kubectl("delete", "jobs", "-l", "snakemake/rule")
+    def works(self) -> bool:
+        """Tell whether a warm pod has a task and has not ended it."""
+        spool = self.volume / ".snakemake/kubernetes-pvc/spool"
+        return any(not claim.with_suffix(".end").exists() for claim in spool.rglob("*.claim"))
 
     def table(self, study: str, table: str) -> bytes:
         """A table as it is on the volume."""

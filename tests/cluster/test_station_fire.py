@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 
 import pandas as pd
 import pytest
@@ -62,7 +63,6 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
         )
 
     # One row is changed in place: its shard alone is done again, here on a CPU that can do less.
-    station.forget_jobs()
     done = pd.read_parquet(expected / "catchments.parquet", columns=["site_id", "status"])
     chosen = done.site_id[done.status == "ok"].iloc[0]
     for folder in (station.volume, here):
@@ -77,7 +77,7 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
     )
     station.start("run-3")
     station.finish("run-3")
-    assert station.sent() == {
+    assert station.jobs_of_last_run() == {
         "prepare_sites": 1,
         "split_shards": 1,
         "delineate": 1,
@@ -92,15 +92,23 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
             table
         )
 
-    # The driver's pod is deleted in the midst of it: another one takes the run up. Last, as a job
-    # that ends while no driver lives leaves no record of its inputs, and may be done once more.
-    station.forget_jobs()
+    # The driver's pod is deleted in the midst of it: another one takes the run up, and though it
+    # has the same arguments, it does nothing again that was done.
+    logs = station.volume / "results/station/logs/delineate"
     station.give(*options, "--forcerun", "delineate")
+    before = time.time()
     station.start("run-4")
-    until(lambda: station.runs("delineate"), 300, every_s=0.5)
+    until(lambda: any(log.stat().st_mtime > before for log in logs.glob("*.log")), 300, every_s=0.2)
+    begun = {
+        log: log.read_text().splitlines()[0]
+        for log in logs.glob("*.log")
+        if log.stat().st_mtime > before
+    }
     (driver,) = station.items("pods", "job-name=run-4")
     station.kubectl("delete", "pod", driver["metadata"]["name"])
-    station.finish("run-4")
+    said = station.finish("run-4")
+    assert "what they have done is not done again" in said
+    assert {log: log.read_text().splitlines()[0] for log in begun} == begun
     assert (
         station.items("pods", "job-name=run-4")[0]["metadata"]["uid"] != driver["metadata"]["uid"]
     )
