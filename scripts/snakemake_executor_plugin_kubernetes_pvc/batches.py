@@ -106,24 +106,29 @@ class Batches:
         queue = self.queue(kind)
         left = self._left.pop(task.product, None)
         if left is not None and left.content == task.content:
-            if left.end is None:
-                if left.queue is queue or not left.queue.spool.withdraw(task.product):
+            if left.end is not None and not left.end.reason and _as_it_was(left.end, task):
+                if left.queue is not None:
                     left.queue.add(task, sent=True)
-                    return InBatch(task, left.queue)
-            elif not left.end.reason and _as_it_was(left.end, task):
-                if left.queue is None:
-                    return InBatch(task, None)
+                return InBatch(task, left.queue)
+            if left.end is None and (
+                left.queue is queue or not left.queue.spool.withdraw(task.product)
+            ):
                 left.queue.add(task, sent=True)
                 return InBatch(task, left.queue)
-        if left is not None and left.queue is not None and left.end is None:
-            left.queue.spool.withdraw(task.product)
+        if left is not None and left.queue is not None:
+            left.queue.spool.forget(task.product)
         queue.add(task)
         return InBatch(task, queue)
 
     def in_the_way(self, task: Task) -> str:
-        """Worker that an earlier driver's task keeps busy with the same files, if there is one."""
+        """Worker that an earlier driver's task keeps busy with the same files, if there is one.
+
+        It has to be ended before `add`. A task that no worker has is taken back.
+        """
         left = self._left.get(task.product)
         if left is None or left.queue is None or left.end or left.content == task.content:
+            return ""
+        if left.queue.spool.withdraw(task.product):
             return ""
         return left.queue.spool.look().claims.get(task.product, "")
 

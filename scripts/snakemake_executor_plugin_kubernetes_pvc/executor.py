@@ -220,8 +220,7 @@ class Executor(RemoteExecutor):
             if worker := self._batches.in_the_way(task):
                 self._end_jobs([worker])
             kind, facts = self._kind(job)
-            placed = self._batches.add(task, kind)
-            self._batches.queue(kind).facts = facts
+            placed = self._place(task, kind, facts)
             info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
             self.report_job_submission(info)
             return
@@ -588,6 +587,17 @@ class Executor(RemoteExecutor):
             rules=(job.name,),
         )
 
+    def _place(self, task: Task, kind: str, facts: JobFacts) -> InBatch:
+        """Leave a task to the workers of a kind, or to those that an earlier driver has sent."""
+        placed = self._batches.add(task, kind)
+        self._batches.queue(kind).facts = facts
+        if placed.queue is not None and placed.queue.facts is None:
+            # What its workers were is not known. Others take their place if they are lost.
+            other = placed.queue.spool.folder.name
+            command = facts.command.replace(kind, other)
+            placed.queue.facts = replace(facts, command=command, labels={BATCH: other})
+        return placed
+
     def _search_path(self) -> dict[str, str]:
         """What of this process's PYTHONPATH is on the volume."""
         volume = self.executor_settings.mount_path
@@ -751,8 +761,7 @@ class Executor(RemoteExecutor):
             extra={"sent_again": job.jobid},
         )
         self._batches.collect(placed)
-        info.aux["task"] = self._batches.add(task, kind)
-        self._batches.queue(kind).facts = facts
+        info.aux["task"] = self._place(task, kind, facts)
         return Waiting("sent again with more memory")
 
     def _memory_of(self, job: JobExecutorInterface) -> tuple[int, tuple[Task, str, JobFacts]]:

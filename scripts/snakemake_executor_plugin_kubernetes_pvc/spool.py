@@ -260,7 +260,7 @@ class Spool:
             return set()
 
     def _claim_of(self, product: str) -> str:
-        """Name of the worker that has a task; empty while that is being written."""
+        """Name of the worker that has a task; empty if nobody has it any more."""
         if product not in self._claims:
             with suppress(FileNotFoundError):
                 return (self.folder / (product + CLAIM)).read_text(encoding="utf-8")
@@ -273,11 +273,15 @@ class Spool:
         return self._ends.get(product)
 
     def _create_claim(self, product: str, worker: str) -> bool:
+        """Create a claim, with its content at once, and return False if there is one."""
+        part = self.folder / f".{product}{CLAIM}.{uuid.uuid4().hex[:8]}"
+        part.write_text(worker, encoding="utf-8")
         try:
-            with open(self.folder / (product + CLAIM), "x", encoding="utf-8") as file:
-                file.write(worker)
+            os.link(part, self.folder / (product + CLAIM))
         except FileExistsError:
             return False
+        finally:
+            part.unlink()
         return True
 
     def _write(self, name: str, content: bytes) -> None:

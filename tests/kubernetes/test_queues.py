@@ -282,3 +282,27 @@ def test_reported_tasks_are_done_again_but_by_a_driver_with_the_same_arguments(
     if placed.queue:
         placed.queue.look()
     assert isinstance(placed.verdict, Succeeded if same_arguments else Waiting)
+
+
+def test_a_worker_that_is_in_the_way_is_named_until_its_task_is_forgotten(tmp_path, made):
+    task, _ = made
+    end_before(tmp_path, task, None)
+    later = batches(tmp_path)
+    later.take_up(same_arguments=False)
+    other = replace(task, content="c2")
+    assert later.in_the_way(other) == "w1"
+    # It was ended meanwhile.
+    placed = later.add(other, "another kind")
+    placed.queue.look()
+    assert isinstance(placed.verdict, Waiting)
+    assert later.queue("kind").spool.look().tasks == set()
+
+
+def test_a_task_that_nobody_has_makes_way_for_one_with_another_content(tmp_path):
+    batches(tmp_path).add(TASK, "kind")
+    later = batches(tmp_path)
+    later.take_up(same_arguments=False)
+    other = replace(TASK, content="c2")
+    assert later.in_the_way(other) == ""
+    later.add(other, "kind")
+    assert later.queue("kind").spool.claim("w1", set()) == other
