@@ -181,14 +181,14 @@ class Project:
         ]
         self.shell(command.replace("run-1", run))
 
-    def finish(self, run: str, end: str = "Complete") -> str:
+    def finish(self, run: str, end: str = "Complete", limit_s: float = 600) -> str:
         """Wait for the end of a run, and return what it said."""
 
         def ends() -> set[str]:
             (job,) = [one for one in self.items("jobs") if one["metadata"]["name"] == run]
             return {one["type"] for one in job["status"].get("conditions", [])}
 
-        until(lambda: {"Complete", "Failed"} & ends(), 600, every_s=1)
+        until(lambda: {"Complete", "Failed"} & ends(), limit_s, every_s=1)
         said = self.kubectl("logs", f"job/{run}")
         assert end in ends(), said
         return said
