@@ -297,8 +297,8 @@ def test_jobs_over_quota_are_sent_when_there_is_room(fake, workflow):
     assert ran.code == 0, ran.text
     assert sent(fake) == EACH_ONCE
     asked = [call.at for call in fake.calls if call.status == 403]
-    # Two when the jobs were ready, then one in each interval.
-    assert sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(asked)) >= 4
+    # Two when the jobs were ready, perhaps one at a first look, then one in each interval.
+    assert sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(asked)) >= 3
 
 
 def test_a_quota_that_stays_full_fails_jobs_at_their_deadline(fake, workflow):

@@ -377,10 +377,10 @@ def test_a_silent_stream_is_not_trusted(fake, watched, running, monkeypatch):
 
 
 def test_bookmarks_keep_a_quiet_stream_and_its_place(fake, watched, running, monkeypatch):
-    monkeypatch.setattr(watch, "SILENCE_S", 1)
+    monkeypatch.setattr(watch, "SILENCE_S", 1.5)
     fake.bookmark_s = 0.3
     watched.look()
-    time.sleep(2)
+    time.sleep(2.5)
     assert asked(fake) == asked(fake, watch=True) == 1
     # Others' changes make the version grow, and the bookmarks tell it.
     fake.jobs["other"] = {"metadata": {"name": "other", "labels": {}}, "status": {}}
@@ -477,7 +477,7 @@ def test_while_the_api_is_away_nobody_sees_what_was(fake, api, watched, running)
     end(fake, name)
     # The look waits until the API answers.
     watched.look()
-    until(lambda: state(watched, name) == Succeeded(), 1)
+    until(lambda: state(watched, name) == Succeeded(), 5)
     assert not fake.faults[0].times
 
 
@@ -548,7 +548,7 @@ def test_the_end_closes_open_streams_at_once(fake, watched):
     watched.look()
     begin = time.monotonic()
     watched.close()
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 1
     assert threads() == []
     with pytest.raises(Stopped):
         watched.look()
