@@ -24,6 +24,7 @@ from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.endings import interrupt_once
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
+from snakeshed.jobs.kernel_cache import is_filled
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
@@ -296,7 +297,7 @@ def compile_kernels():
     Nothing of it is a file of the workflow: whether it is there depends on the machine. Where the
     variable is not set, the environment has been compiled when it was made.
     """
-    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+    if (folder := os.environ.get("NUMBA_CACHE_DIR")) and not is_filled(folder):
         logger.info(f"Compiled kernels are kept in {folder}.")
         subprocess.run([sys.executable, "-m", "snakeshed.cli", "compile"], check=True)
 

@@ -234,6 +234,15 @@ class Api:
         query = {"fieldSelector": "type=Warning"}
         return self._list("list events", self._path("events"), query)[0]
 
+    def events_about(self, name: str) -> list[Thing]:
+        """All events about one object."""
+        query = {"fieldSelector": f"involvedObject.name={name}"}
+        return self._list("list events", self._path("events"), query)[0]
+
+    def nodes(self) -> list[Thing]:
+        """All nodes, which a driver need not have the right to."""
+        return self._list("list nodes", "/api/v1/nodes", {})[0]
+
     def delete_job(self, name: str) -> None:
         """Delete a Job and, soon after, its pods; that there is none is fine."""
         query = {"propagationPolicy": "Background"}

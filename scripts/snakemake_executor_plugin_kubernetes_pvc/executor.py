@@ -8,6 +8,8 @@ import json
 import os
 import re
 import secrets
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -15,7 +17,9 @@ import textwrap
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +35,14 @@ from snakemake_interface_executor_plugins.utils import format_cli_arg
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
+from snakemake_executor_plugin_kubernetes_pvc.batches import Batches, InBatch
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection, in_pod
 from snakemake_executor_plugin_kubernetes_pvc.groups import resources_of_group
-from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns
+from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns, Session
 from snakemake_executor_plugin_kubernetes_pvc.manifest import (
+    BATCH,
+    CONTENT,
+    PRODUCT,
     RUN,
     WORKFLOW,
     JobFacts,
@@ -43,58 +51,46 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     owner_of_jobs,
     workflow_id,
 )
+from snakemake_executor_plugin_kubernetes_pvc.queues import Expected, Queue, pod_memory_mb
 from snakemake_executor_plugin_kubernetes_pvc.settings import check, writable_folders
+from snakemake_executor_plugin_kubernetes_pvc.spool import Task, digest
 from snakemake_executor_plugin_kubernetes_pvc.status import (
+    SCALE_UP,
     Failed,
     Running,
     Succeeded,
     Verdict,
+    Wait,
     Waiting,
     active,
     finished,
+    larger_than_all,
+    over_quota,
+    succeeded,
     verdict,
 )
+from snakemake_executor_plugin_kubernetes_pvc.submission import Submission
+from snakemake_executor_plugin_kubernetes_pvc.tasks import content_of, product_of, task_of
 from snakemake_executor_plugin_kubernetes_pvc.watch import Watched
 
+WORKER = f"{__package__}.worker"
 LOG_LINES = 20
 # Reasons that last are told; that an image is being pulled for a few seconds is none.
 TELL_AFTER_S = 20
 EVENTS_EVERY_S = 30
+NODES_EVERY_S = 600
 # A pod that Kubernetes deletes is given half a minute before it gets SIGKILL.
 CLOSING_PATIENCE_S = 20
+# A worker whose tasks take longer than expected begins no other after so many times its share.
+OVERTIME = 3
+# A worker waits this long for another task: a small job that follows from the last is sent in less.
+IDLE_S = 30
+# Between two looks at the spools (s), which cost the API server nothing.
+SPOOL_EVERY_S = 0.5
+# Numbers in the names of Jobs that one driver of a run has before the next one's.
+NUMBERS = 100_000
 # Every look lists them all, those that are done too: in a long run only the last may stay.
 DONE_KEPT = 100
-
-
-@dataclass
-class Submission:
-    """One Snakemake job, and the Job that stands for it now.
-
-    Attributes
-    ----------
-    facts
-        What is to be run.
-    name
-        Name of the Job.
-    sent
-        False as long as the API server has not taken it.
-    refusal
-        Why it has not.
-    losses
-        How many Jobs were lost to the infrastructure.
-    waiting_since
-        When it was first seen not to run, by this machine's clock; None while it runs.
-    fate
-        How this will be reported once its pod has ended: set when the executor gave it up.
-    """
-
-    facts: JobFacts
-    name: str = ""
-    sent: bool = False
-    refusal: str = ""
-    losses: int = 0
-    waiting_since: float | None = None
-    fate: Failed | None = None
 
 
 @dataclass
@@ -110,7 +106,7 @@ class View:
     quota_full
         True once a Job was refused for want of quota.
     waits
-        How many jobs have been waiting for a while, by the reason.
+        How many jobs have been waiting for a while, by what and why.
     unexplained
         True if the reason for one of them is not known.
     """
@@ -118,7 +114,7 @@ class View:
     jobs: dict[str, dict[str, Any]]
     pods: dict[str, list[dict[str, Any]]]
     quota_full: bool = False
-    waits: Counter[str] = field(default_factory=Counter)
+    waits: Counter[Waiting] = field(default_factory=Counter)
     unexplained: bool = False
 
 
@@ -149,8 +145,13 @@ class Executor(RemoteExecutor):
             image=workflow.remote_execution_settings.container_image,
             writable=writable_folders(self.executor_settings, os.getcwd()),
         )
-        self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
         self._live_runs = LiveRuns(Path(".snakemake/kubernetes-pvc"))
+        self._spools = Path(".snakemake/kubernetes-pvc/spool")
+        self._batches: Batches
+        self._expected = Expected()
+        self._terminated = False
+        # Jobs of an earlier driver of this run, with their content, by what they make.
+        self._left: dict[str, tuple[str, str]] = {}
         self._api: Api | None = None
         self._watched: Watched
         # Counted from two threads, in one step each.
@@ -161,6 +162,10 @@ class Executor(RemoteExecutor):
         self._told: set[str] = set()
         self._warnings: dict[str, list[dict[str, Any]]] = {}
         self._warnings_due = 0.0
+        self._nodes: list[dict[str, Any]] = []
+        self._nodes_due = 0.0
+        # How often each job was sent again because it was out of memory.
+        self._memory_retries: Counter[int | str] = Counter()
 
     def get_python_executable(self) -> str:
         """Python of the image, unless the driver's own lies on the volume."""
@@ -200,17 +205,36 @@ class Executor(RemoteExecutor):
             drafts = [self._manifest(self._facts(job)) for job in jobs]
             sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
             raise WorkflowError(f"Dry run: {len(drafts)} Jobs were printed, none was sent.")
-        if self._api is None:
+        first = self._api is None
+        if first:
             self._open_cluster()
         super().run_jobs(jobs)
+        if first:
+            self._batches.drop_left()
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        """Send one job."""
+        """Send one job, or leave it to the workers."""
+        if self.executor_settings.batch_minutes and (task := self._task(job)):
+            if worker := self._batches.in_the_way(task):
+                self._end_jobs([worker])
+            kind, facts = self._kind(job)
+            placed = self._batches.add(task, kind)
+            self._batches.queue(kind).facts = facts
+            info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
+            self.report_job_submission(info)
+            return
         submission = Submission(self._facts(job))
-        refusal = self._send(submission)
+        left, content = self._left.pop(submission.facts.labels.get(PRODUCT), ("", ""))
+        refusal = ""
+        if left and content == submission.facts.labels[CONTENT]:
+            submission.name, submission.sent = left, True
+        else:
+            if left:
+                self._end_jobs([left])
+            refusal = self._send(submission)
         info = SubmittedJobInfo(job, external_jobid=submission.name, aux={"submission": submission})
         if refusal:
-            self.report_job_error(info, msg=f"The cluster refuses the Job: {refusal}\n")
+            self._report(info, f"The cluster refuses the Job: {refusal}\n")
         else:
             self.report_job_submission(info)
 
@@ -224,7 +248,9 @@ class Executor(RemoteExecutor):
         try:
             async with self.status_rate_limiter:
                 view = self._look()
+            self._look_at_workers(view)
             going_on = [info for info in active_jobs if self._goes_on(info, view)]
+            self._send_workers()
             self._tell(view)
             if view.unexplained:
                 self._read_warnings()
@@ -238,8 +264,16 @@ class Executor(RemoteExecutor):
             yield info
 
     async def sleep(self) -> None:
-        """Wait for the next look, or for the end of the run."""
-        await asyncio.to_thread(self._stop.wait, self.next_seconds_between_status_checks)
+        """Wait for the next look, or for a task to end, or for the end of the run."""
+        await asyncio.to_thread(self._sleep)
+
+    def _sleep(self) -> None:
+        end = time.monotonic() + self.next_seconds_between_status_checks
+        while (left_s := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left_s, SPOOL_EVERY_S)):
+                return
+            if self._api is not None and self._batches.changed():
+                return
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Leave it to `shutdown`, which follows: it deletes all Jobs of the run by their label.
@@ -255,9 +289,17 @@ class Executor(RemoteExecutor):
         super().shutdown()
         if self._api is None:
             return
-        if self._open:
-            self._delete_own()
-        self._live_runs.end()
+        if self._terminated and self._owned_by_job:
+            self.logger.info(
+                f"{len(self._open)} Jobs go on: the next pod of this driver takes them up."
+            )
+            self._live_runs.leave()
+        else:
+            self._end_idle_workers()
+            if self._open:
+                self._delete_own()
+            self._batches.remove()
+            self._live_runs.end()
         calls = ", ".join(f"{number} x {purpose}" for purpose, number in self._api.calls.items())
         received = self._api.received.total() / 1000
         self.logger.debug(f"Calls of the Kubernetes API: {calls}; {received:.0f} kB received.")
@@ -268,11 +310,24 @@ class Executor(RemoteExecutor):
         if threading.current_thread() is threading.main_thread():
             # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
             # that wants its pod back, say, kills it half a minute later.
-            signal.signal(signal.SIGTERM, _terminate)
+            signal.signal(signal.SIGTERM, self._terminate)
         self._take_after_driver(connection, api)
         self._make_writable_folders()
+        owner = self._run.owner["uid"] if self._owned_by_job else ""
+        session = self._live_runs.begin(self._run.run, self._purpose(), owner)
+        self._run = replace(self._run, run=session.run)
+        self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
+        self._numbers = itertools.count((session.drivers - 1) * NUMBERS + 1)
+        self._batches = Batches(
+            self._spools / session.run,
+            self.executor_settings.infrastructure_retries,
+            self.workflow.execution_settings.latency_wait,
+            keeps_ends=self._owned_by_job,
+        )
         try:
-            self._end_earlier_runs(api)
+            self._end_earlier_runs(api, session.locks)
+            if session.drivers > 1:
+                self._take_up(api, session)
         except Refused as refusal:
             raise _refusal(refusal) from refusal
         self._watched = Watched(api, self._selector)
@@ -282,6 +337,12 @@ class Executor(RemoteExecutor):
             f"Jobs of this run: kubectl get jobs --namespace {api.namespace} "
             f"--selector {RUN}={self._run.run}"
         )
+
+    def _terminate(self, _signal: int, _frame: object) -> None:
+        """End the run as Ctrl-C does, once."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._terminated = True
+        raise SystemExit(128 + signal.SIGTERM)
 
     def _make_writable_folders(self) -> None:
         """Create the folders that jobs write to, or the kubelet would, for root alone."""
@@ -318,12 +379,62 @@ class Executor(RemoteExecutor):
         if given.container_image == type(given).container_image:  # Snakemake's default
             self._run = replace(self._run, image=driver["spec"]["containers"][0]["image"])
 
-    def _end_earlier_runs(self, api: Api) -> None:
+    @property
+    def _owned_by_job(self) -> bool:
+        """Whether this driver is the pod of a Job, which starts another one if this is lost."""
+        return self._run.owner is not None and self._run.owner["kind"] == "Job"
+
+    def _purpose(self) -> str:
+        """Return what tells runs of one study in this folder from those of another."""
+        workflow = self.workflow
+        files = [str(workflow.main_snakefile), *map(str, workflow.configfiles)]
+        return digest(files, repr(sorted(workflow.config_settings.config.items())))
+
+    def _take_up(self, api: Api, session: Session) -> None:
+        """Find the Jobs and tasks that earlier drivers of this run have left."""
+        jobs = api.jobs(self._selector)
+        foreign, going_on = [], 0
+        for job in jobs:
+            name, labels = job["metadata"]["name"], job["metadata"]["labels"]
+            if BATCH in labels:
+                if not finished(job):
+                    left = Submission(None, name, sent=True)
+                    self._batches.queue(labels[BATCH]).workers.append(left)
+            elif PRODUCT in labels and (succeeded(job) or not finished(job)):
+                self._left[labels[PRODUCT]] = name, labels[CONTENT]
+            elif not finished(job):
+                foreign.append(name)
+                continue
+            if not finished(job):
+                self._open.add(name)
+                going_on += 1
+        tasks = self._batches.take_up(session.same_owner)
+        self.logger.info(
+            f"The driver of this run was replaced: {going_on} of its Jobs still run, and what they "
+            f"have done is not done again ({tasks} tasks are known)."
+        )
+        self._end_jobs(foreign, api)
+
+    def _end_jobs(self, names: list[str], api: Api | None = None) -> None:
+        """Delete Jobs, and wait until none of their pods runs."""
+        api = api or self._api
+        for name in names:
+            api.delete_job(name)
+        begin = time.monotonic()
+        while any(
+            active(pod) and pod["metadata"]["labels"]["job-name"] in names
+            for pod in (api.pods(self._selector) if names else [])
+        ):
+            if time.monotonic() - begin > self.executor_settings.node_deadline:
+                raise WorkflowError(f"Pods of an earlier driver do not end: {', '.join(names)}.")
+            if self._stop.wait(1):
+                return
+
+    def _end_earlier_runs(self, api: Api, told_apart: bool) -> None:
         """Delete Jobs of drivers that were killed in this folder, and wait until none runs.
 
         Jobs of a run that lives, with other targets say, are left alone.
         """
-        told_apart = self._live_runs.begin(self._run.run)
 
         def left_by(thing: dict[str, Any]) -> str | None:
             """Run that a Job or pod was left by, or None if it lives."""
@@ -347,29 +458,103 @@ class Executor(RemoteExecutor):
             )
         for run in dead:
             api.delete_jobs(f"{WORKFLOW}={self._run.workflow},{RUN}={run}")
+        for spool in self._spools.glob("*") if told_apart else ():
+            if spool.name != self._run.run and not self._live_runs.lives(spool.name):
+                shutil.rmtree(spool, ignore_errors=True)
         begin = time.monotonic()
         while running := [
             pod["metadata"]["name"] for pod in api.pods(earlier) if active(pod) and left_by(pod)
         ]:
-            if time.monotonic() - begin > self.executor_settings.start_deadline:
+            if time.monotonic() - begin > self.executor_settings.node_deadline:
                 raise WorkflowError(f"Pods of an earlier run do not end: {', '.join(running)}.")
             if self._stop.wait(2):
                 return
 
     def _facts(self, job: JobExecutorInterface) -> JobFacts:
-        """Collect what a Job has to know of a Snakemake job."""
-        resources = resources_of_group(job) if job.is_group() else dict(job.resources.items())
-        return JobFacts(
-            rule=job.name,
-            jobid=job.jobid,
-            attempt=job.attempt,
-            command=self.format_job_exec(job),
+        """Collect what a Job has to know of a Snakemake job.
+
+        Resources that depend on ``attempt``, here and in the pod, grow with each time that the job
+        was out of memory, and not with its other failures, which Snakemake counts.
+        """
+        with self._counting_memory(job) as counted:
+            resources = resources_of_group(job) if job.is_group() else dict(job.resources.items())
+            return JobFacts(
+                rule=job.name,
+                jobid=job.jobid,
+                attempt=counted,
+                command=self.format_job_exec(job),
+                working_directory=os.getcwd(),
+                threads=resources["_cores"],
+                resources=resources,
+                wildcards={} if job.is_group() else dict(job.wildcards_dict),
+                variables=tuple(self.envvars()),
+                labels={}
+                if job.is_group()
+                else {PRODUCT: product_of(job), CONTENT: content_of(job)},
+            )
+
+    @contextmanager
+    def _counting_memory(self, job: JobExecutorInterface) -> Iterator[int]:
+        """Let ``attempt`` be how often a job was given memory; yield what Snakemake counts."""
+        counted, of_memory = job.attempt, 1 + self._memory_retries[job.jobid]
+        if of_memory != counted:
+            job.attempt = of_memory  # its resources are evaluated anew
+        try:
+            yield counted
+        finally:
+            if of_memory != counted:
+                job.attempt = counted
+
+    def _task(self, job: JobExecutorInterface) -> Task | None:
+        """Make the task of a job, or None for one that has to have a pod of its own."""
+        with self._counting_memory(job):
+            return task_of(job, self.workflow, self._expected.seconds(job.name))
+
+    def _kind(self, job: JobExecutorInterface) -> tuple[str, JobFacts]:
+        """Choose the kind of pods for a job: its name, and what a worker there has to know."""
+        with self._counting_memory(job):
+            given = dict(job.resources.items())
+        asked = {
+            name: given[name]
+            for name in ("mem_mb", "disk_mb", "gpu", "gpu_manufacturer")
+            if name in given
+        }
+        if "mem_mb" in asked:
+            asked["mem_mb"] = pod_memory_mb(asked["mem_mb"])
+        variables = tuple(self.envvars())
+        kind = digest(job.threads, asked, self._run.image, variables)
+        settings = self.executor_settings
+        share_s = 60 * settings.batch_minutes
+        command = [
+            *("exec", self.get_python_executable(), "-m", WORKER),
+            shlex.quote(str(self._spools / self._run.run / kind)),
+            *("--name", '"$SNAKEMAKE_JOB"'),
+            *("--seconds", str(OVERTIME * share_s), "--idle", str(IDLE_S)),
+        ]
+        if settings.warm_up:
+            command += ["--warm-up", shlex.quote(settings.warm_up)]
+        return kind, JobFacts(
+            rule="batch",
+            jobid=0,
+            attempt=1,
+            command=" ".join(command),
             working_directory=os.getcwd(),
-            threads=resources["_cores"],
-            resources=resources,
-            wildcards={} if job.is_group() else dict(job.wildcards_dict),
-            variables=tuple(self.envvars()),
+            threads=job.threads,
+            resources=asked,
+            variables=variables,
+            environment=self._search_path(),
+            labels={BATCH: kind},
         )
+
+    def _search_path(self) -> dict[str, str]:
+        """What of this process's PYTHONPATH is on the volume."""
+        volume = self.executor_settings.mount_path
+        folders = [
+            folder
+            for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+            if folder and Path(folder).is_relative_to(volume)
+        ]
+        return {"PYTHONPATH": os.pathsep.join(folders)} if folders else {}
 
     def _manifest(self, facts: JobFacts) -> dict[str, Any]:
         """Make the manifest of a further Job."""
@@ -385,6 +570,10 @@ class Executor(RemoteExecutor):
         WorkflowError
             If no job of this run could be sent.
         """
+        most = self.executor_settings.max_pods
+        if most and len(self._open) >= most:
+            submission.refusal = f"{most} Jobs are in the cluster (--kubernetes-pvc-max-pods)"
+            return ""
         draft = self._manifest(submission.facts)
         submission.name = draft["metadata"]["name"]
         submission.sent, submission.refusal = False, ""
@@ -405,8 +594,53 @@ class Executor(RemoteExecutor):
         """See all Jobs and pods of this run."""
         return View(*self._watched.look())
 
+    def _look_at_workers(self, view: View) -> None:
+        """Act upon what has become of workers, and read what they have done."""
+        for queue in self._batches.queues.values():
+            for each in list(queue.workers):
+                if not each.sent and each.facts is None:
+                    continue
+                now = self._now(each, view)
+                if isinstance(now, Waiting):
+                    now = self._wait(each, now, view)
+                elif isinstance(now, Running):
+                    each.waiting_since.clear()
+                if isinstance(now, Succeeded | Failed):
+                    self._worker_ended(queue, each, now)
+            queue.look()
+
+    def _worker_ended(self, queue: Queue, ended: Submission, now: Succeeded | Failed) -> None:
+        """Take note of the end of a worker."""
+        queue.workers.remove(ended)
+        self._open.discard(ended.name)
+        self._watched.forget(ended.name)
+        self._done.append(ended.name)
+        queue.worker_ended(ended.name, now)
+        if isinstance(now, Failed):
+            hopeless = ended.fate or (now if not ended.sent else None)
+            if hopeless and not hopeless.infrastructure:
+                queue.give_up(hopeless)
+            else:
+                self.logger.warning(f"Worker {ended.name} was lost: {now.reason}")
+
+    def _send_workers(self) -> None:
+        """Send as many workers as the tasks need that wait."""
+        for queue in self._batches.queues.values():
+            wanted = queue.workers_wanted(60 * self.executor_settings.batch_minutes)
+            while queue.facts is not None and len(queue.workers) < wanted:
+                another = Submission(queue.facts)
+                refusal = self._send(another)
+                if refusal:
+                    queue.give_up(Failed(refusal, infrastructure=False))
+                    break
+                queue.workers.append(another)
+                if not another.sent:
+                    break
+
     def _goes_on(self, info: SubmittedJobInfo, view: View) -> bool:
         """Act upon what has become of one job, and tell whether it is still to be watched."""
+        if "task" in info.aux:
+            return self._stop.is_set() or self._task_goes_on(info)
         submission: Submission = info.aux["submission"]
         if self._stop.is_set():
             return True
@@ -415,9 +649,11 @@ class Executor(RemoteExecutor):
             if isinstance(now, Waiting):
                 now = self._wait(submission, now, view)
             elif isinstance(now, Running):
-                submission.waiting_since = None
+                submission.waiting_since.clear()
             if isinstance(now, Failed) and now.infrastructure and not submission.fate:
                 now = self._replace(submission, now)
+            elif isinstance(now, Failed) and now.out_of_memory and not submission.fate:
+                now = self._send_with_more_memory(info.job, submission, now)
         except Stopped:
             return True
         if isinstance(now, Running | Waiting):
@@ -431,6 +667,64 @@ class Executor(RemoteExecutor):
             self._report_failure(info, submission.fate or now)
         return False
 
+    def _task_goes_on(self, info: SubmittedJobInfo) -> bool:
+        """Act upon what has become of a task, and tell whether it is still to be watched."""
+        placed: InBatch = info.aux["task"]
+        now = placed.verdict
+        if isinstance(now, Failed) and now.out_of_memory:
+            now = self._task_with_more_memory(info, now)
+            placed = info.aux["task"]
+        if isinstance(now, Running | Waiting):
+            return True
+        end = placed.queue.end_of(placed.task.product) if placed.queue else None
+        self._batches.collect(placed)
+        if isinstance(now, Succeeded):
+            if end is not None:
+                self._expected.learn(info.job.name, end.seconds)
+            self.report_job_success(info)
+            return False
+        info.external_jobid = end.worker if end else placed.task.title
+        message = f"{now.reason} ({info.external_jobid})\n"
+        if end and end.said:
+            message += f"Last lines of its output:\n{textwrap.indent(end.said, '    ')}\n"
+        elif now.pod:
+            message += self._last_lines(now.pod)
+        self._report(info, message)
+        return False
+
+    def _task_with_more_memory(self, info: SubmittedJobInfo, killed: Failed) -> Verdict:
+        """Leave a task to larger workers that was out of memory, if it asks for more then."""
+        job, placed = info.job, info.aux["task"]
+        if self._memory_retries[job.jobid] >= self.executor_settings.memory_retries:
+            return killed
+        had, _ = self._memory_of(job)
+        self._memory_retries[job.jobid] += 1
+        has, (task, kind, facts) = self._memory_of(job)
+        if not has > had:
+            self._memory_retries[job.jobid] -= 1
+            return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
+        self.logger.warning(
+            f"{task.title} was out of memory (limit {killed.out_of_memory}): sent again with "
+            f"{has}M.",
+            extra={"sent_again": job.jobid},
+        )
+        self._batches.collect(placed)
+        info.aux["task"] = self._batches.add(task, kind)
+        self._batches.queue(kind).facts = facts
+        return Waiting("sent again with more memory")
+
+    def _memory_of(self, job: JobExecutorInterface) -> tuple[int, tuple[Task, str, JobFacts]]:
+        """Return what a job asks for now (MB), its task, and the pods for it."""
+
+        def ask() -> tuple[int, tuple[Task, str, JobFacts]]:
+            with self._counting_memory(job):
+                asked = job.resources.get("mem_mb", 0)
+            return asked, (self._task(job), *self._kind(job))
+
+        # In a thread without an event loop, as functions for resources may need one of their own.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(ask).result()
+
     def _now(self, submission: Submission, view: View) -> Verdict:
         """Say what has become of a job, which may not have been sent yet."""
         if submission.sent:
@@ -439,25 +733,39 @@ class Executor(RemoteExecutor):
             warnings = [event for name in names for event in self._warnings.get(name, [])]
             return verdict(view.jobs.get(submission.name), pods, warnings)
         if view.quota_full:  # one question in each interval is enough
-            return Waiting(submission.refusal)
+            return over_quota(submission.refusal)
         refusal = self._send(submission)
         if refusal:
             return Failed(refusal, infrastructure=False)
         if submission.sent:
             return Running()
         view.quota_full = True
-        return Waiting(submission.refusal)
+        return over_quota(submission.refusal)
 
     def _wait(self, submission: Submission, now: Waiting, view: View) -> Verdict:
         """Let a job wait, or give it up at its deadline."""
-        if submission.waiting_since is None:
-            submission.waiting_since = time.monotonic()
-        waited_s = time.monotonic() - submission.waiting_since
-        if waited_s >= TELL_AFTER_S:
-            view.waits[now.why] += 1
+        since = submission.waiting_since
+        if now.kind is Wait.ROOM:
+            # It has no node, whatever one once did with it.
+            since.pop(Wait.START, None)
+            since.pop(Wait.NOTHING, None)
+        waited_s = time.monotonic() - since.setdefault(now.kind, time.monotonic())
+        if time.monotonic() - min(since.values()) >= TELL_AFTER_S:
+            view.waits[now] += 1
             view.unexplained |= not now.explained
-        deadline_s = self.executor_settings.start_deadline
+        settings = self.executor_settings
+        if now.kind is Wait.ROOM and waited_s > settings.start_deadline:
+            now = self._unless_too_large(submission, now, view)
+        deadline_s = {
+            Wait.ROOM: settings.room_deadline or float("inf"),
+            Wait.START: settings.node_deadline,
+            Wait.END: settings.node_deadline,
+            Wait.NOTHING: settings.start_deadline,
+        }[now.kind]
         if waited_s <= deadline_s:
+            return now
+        if now.kind is Wait.NOTHING and self._node_is_coming(submission, view):
+            since.clear()
             return now
         fate = Failed(f"waited for {deadline_s} s: {now.why}", infrastructure=now.ending)
         if not submission.sent:
@@ -468,8 +776,40 @@ class Executor(RemoteExecutor):
             return fate
         # The pod may have begun at this moment: what comes next waits until it has ended.
         submission.fate = fate
-        submission.waiting_since = None
+        submission.waiting_since.clear()
         return now
+
+    def _unless_too_large(self, submission: Submission, now: Waiting, view: View) -> Waiting:
+        """Look whether any node is large enough for a job that waits for room."""
+        pods = view.pods.get(submission.name, [])
+        if not pods or "Insufficient" not in now.why:
+            return now
+        too_large = larger_than_all(pods[0], self._read_nodes())
+        return Waiting(f"{too_large}. {now.why}", Wait.NOTHING) if too_large else now
+
+    def _read_nodes(self) -> list[dict[str, Any]]:
+        """Nodes of the cluster, as they were a while ago; none without the right to list them."""
+        if time.monotonic() >= self._nodes_due:
+            self._nodes_due = time.monotonic() + NODES_EVERY_S
+            try:
+                self._nodes = self._api.nodes()
+            except Refused as refusal:
+                self._nodes_due = float("inf")
+                self.logger.info(
+                    f"Whether any node is large enough for jobs that wait is not known: {refusal}"
+                )
+        return self._nodes
+
+    def _node_is_coming(self, submission: Submission, view: View) -> bool:
+        """Tell whether the cluster is about to start a node for a job that no present one takes."""
+        try:
+            return any(
+                event.get("reason") in SCALE_UP
+                for pod in view.pods.get(submission.name, [])
+                for event in self._api.events_about(pod["metadata"]["name"])
+            )
+        except Refused:
+            return False
 
     def _replace(self, submission: Submission, lost: Failed) -> Verdict:
         """Send a job again whose Job was lost to the infrastructure, if that is not too often."""
@@ -480,33 +820,83 @@ class Executor(RemoteExecutor):
         self._watched.forget(submission.name)
         self.logger.warning(
             f"Job {submission.name} was lost ({lost.reason}): it is sent again, "
-            f"{submission.losses} of {self.executor_settings.infrastructure_retries} times."
+            f"{submission.losses} of {self.executor_settings.infrastructure_retries} times.",
+            extra={"sent_again": submission.facts.jobid},
         )
-        submission.waiting_since = None
+        return self._send_anew(submission)
+
+    def _send_with_more_memory(
+        self, job: JobExecutorInterface, submission: Submission, killed: Failed
+    ) -> Verdict:
+        """Send a job again that was out of memory, if it may have more and asks for more then."""
+        if self._memory_retries[job.jobid] >= self.executor_settings.memory_retries:
+            return killed
+        self._memory_retries[job.jobid] += 1
+        # In a thread without an event loop, as functions for resources may need one of their own.
+        with ThreadPoolExecutor(1) as thread:
+            facts = thread.submit(self._facts, job).result()
+        had, has = (one.resources.get("mem_mb", 0) for one in (submission.facts, facts))
+        if not has > had:
+            self._memory_retries[job.jobid] -= 1
+            return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
+        self._open.discard(submission.name)
+        self._watched.forget(submission.name)
+        self.logger.warning(
+            f"Job {submission.name} was out of memory (limit {killed.out_of_memory}): sent again "
+            f"with {has}M.",
+            extra={"sent_again": submission.facts.jobid},
+        )
+        submission.facts = facts
+        submission.killed = f"OOMKilled, limit {killed.out_of_memory}; sent again with {has}M, "
+        return self._send_anew(submission)
+
+    def _send_anew(self, submission: Submission) -> Verdict:
+        """Create another Job for a job whose Job is over."""
+        submission.waiting_since.clear()
         refusal = self._send(submission)
         return Failed(refusal, infrastructure=False) if refusal else Running()
 
     def _report_failure(self, info: SubmittedJobInfo, failed: Failed) -> None:
         """Tell Snakemake that a job has failed, with the last that its container said."""
-        info.external_jobid = info.aux["submission"].name
-        message = f"{failed.reason} (Job {info.external_jobid})\n"
+        submission: Submission = info.aux["submission"]
+        info.external_jobid = submission.name
+        # A job that cannot have more memory must not hide that it needs more.
+        reason = failed.reason if failed.pod else f"{submission.killed}{failed.reason}"
+        message = f"{reason} (Job {info.external_jobid})\n"
         if failed.pod:
-            try:
-                log = self._api.last_lines(failed.pod, LOG_LINES)
-            except Stopped:
-                log = "(not read: the run ends)"
-            message += f"Last lines of its pod {failed.pod}:\n{textwrap.indent(log, '    ')}\n"
-        self.report_job_error(info, msg=message)
+            message += self._last_lines(failed.pod)
+        self._report(info, message)
+
+    def _last_lines(self, pod: str) -> str:
+        """Return the last lines of a pod's log, under a heading."""
+        try:
+            log = self._api.last_lines(pod, LOG_LINES)
+        except Stopped:
+            log = "(not read: the run ends)"
+        return f"Last lines of its pod {pod}:\n{textwrap.indent(log, '    ')}\n"
+
+    def _report(self, info: SubmittedJobInfo, message: str) -> None:
+        """Tell Snakemake that a job has failed. Of a group it passes on only what has a name."""
+        named = {"failure": message} if info.job.is_group() else {}
+        self.report_job_error(info, msg=message, **named)
 
     def _tell(self, view: View) -> None:
         """Tell why jobs wait, once for each reason."""
-        for why, number in view.waits.items():
+        for wait, number in view.waits.items():
             # The numbers in "0/12 nodes are available" are others at every look.
-            reason = re.sub(r"\d+", "#", why)
+            reason = re.sub(r"\d+", "#", wait.why)
             if reason not in self._told:
                 self._told.add(reason)
-                jobs = "1 job waits" if number == 1 else f"{number} jobs wait"
-                self.logger.warning(f"{jobs}: {why}")
+                one = number == 1
+                jobs = "1 job" if one else f"{number} jobs"
+                does = "waits" if one else "wait"
+                if wait.kind is Wait.ROOM:
+                    does += " for room"
+                elif wait.kind is Wait.NOTHING:
+                    deadline_s = self.executor_settings.start_deadline
+                    fails = "it fails" if one else "they fail"
+                    does = f"cannot start ({fails} after {deadline_s} s)"
+                self.logger.warning(f"{jobs} {does}: {wait.why}")
 
     def _read_warnings(self) -> None:
         """Read what events say, for jobs whose objects do not tell why they wait."""
@@ -522,6 +912,16 @@ class Executor(RemoteExecutor):
         self._warnings = defaultdict(list)
         for event in events:
             self._warnings[event["involvedObject"]["name"]].append(event)
+
+    def _end_idle_workers(self) -> None:
+        """Delete the workers that wait for more tasks, which do not come."""
+        api = self._api.hurried(CLOSING_PATIENCE_S)
+        with suppress(Refused, WorkflowError):  # what is left is told of next
+            for queue in self._batches.queues.values():
+                for idle in [] if queue.entries else queue.workers:
+                    if idle.sent:
+                        api.delete_job(idle.name)
+                    self._open.discard(idle.name)
 
     def _delete_own(self) -> None:
         """Delete all Jobs of this run."""
@@ -548,9 +948,3 @@ class Executor(RemoteExecutor):
 def _refusal(refusal: Refused) -> WorkflowError:
     """Turn a refusal into what ends a run: it names the right that is missing."""
     return WorkflowError(f"The cluster refuses what the executor has to do: {refusal}")
-
-
-def _terminate(_signal: int, _frame: object) -> None:
-    """End the run as Ctrl-C does, once."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(128 + signal.SIGTERM)

@@ -23,6 +23,11 @@ RULE = "snakemake/rule"
 JOB = "snakemake/job"
 ATTEMPT = "snakemake/attempt"
 WILDCARD = "snakemake/wildcard."
+# Of a Job that runs tasks of many jobs: which tasks.
+BATCH = "snakemake/batch"
+# Digests of what a Job makes, and of what that depends on.
+PRODUCT = "snakemake/product"
+CONTENT = "snakemake/content"
 
 # Kubernetes gives a Job's pods a label with its name, and a label has at most this many letters.
 LONGEST = 63
@@ -60,6 +65,10 @@ class JobFacts:
         Their values by name.
     variables
         Names of the environment variables that the workflow asks for.
+    environment
+        More variables, with their values.
+    labels
+        More labels.
     """
 
     rule: str
@@ -71,6 +80,8 @@ class JobFacts:
     resources: Mapping[str, Any] = field(default_factory=dict)
     wildcards: Mapping[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,9 +162,14 @@ def _environment(job: JobFacts, settings: ExecutorSettings, image: str) -> list[
     plain = {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "XDG_CACHE_HOME": f"{TEMPORARY}/.cache"}
     # For the archive, which says where its results were made.
     plain["SNAKESHED_IMAGE"] = image
+    plain |= job.environment
     variables: list[dict[str, Any]] = [
         {"name": name, "value": value} for name, value in (plain | settings.environment).items()
     ]
+    if BATCH in job.labels:
+        # Under this name a worker takes tasks.
+        field = {"fieldPath": "metadata.labels['job-name']"}
+        variables.append({"name": "SNAKEMAKE_JOB", "valueFrom": {"fieldRef": field}})
     for name in job.variables:
         if name in settings.environment:
             continue
@@ -214,6 +230,7 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
             f"{WILDCARD}{name}"[: len("snakemake/") + LONGEST]: label_value(value)
             for name, value in job.wildcards.items()
         },
+        **job.labels,
     }
     amounts = _container_resources(job)
     container = {

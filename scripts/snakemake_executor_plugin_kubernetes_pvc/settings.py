@@ -191,10 +191,25 @@ class ExecutorSettings(ExecutorSettingsBase):
         metadata={"help": "The numeric group of the pods and of what they write to the volume."},
     )
     start_deadline: int = field(
+        default=300,
+        metadata={
+            "help": "Seconds after which a job fails that can never start (no such image, claim, "
+            "secret, or priority class; refused by admission; larger than any node), with what the "
+            "cluster says about it."
+        },
+    )
+    node_deadline: int = field(
         default=3600,
         metadata={
-            "help": "Seconds that a job may wait for its pod to run (no free node, no image, no "
-            "volume, no quota) before it fails with what the cluster says about it."
+            "help": "Seconds that a node may take to pull the image and to attach the volume, "
+            "before the job fails, or to end a pod, before it is taken for dead."
+        },
+    )
+    room_deadline: int = field(
+        default=0,
+        metadata={
+            "help": "Seconds that a job may wait for room (a free node, quota, its turn in a "
+            "queue) before it fails. 0: for ever, as it costs nothing."
         },
     )
     api_patience: int = field(
@@ -210,6 +225,37 @@ class ExecutorSettings(ExecutorSettingsBase):
             "help": "How often a job is started again because its pod was evicted, preempted or "
             "deleted or its node was lost. This is apart from --retries, which counts the job's "
             "own failures."
+        },
+    )
+    memory_retries: int = field(
+        default=2,
+        metadata={
+            "help": "How often a job that was OOMKilled is started again with more memory: "
+            "resources that depend on 'attempt' get 1 and one more for each time. This is apart "
+            "from --retries, which leaves the memory as it is."
+        },
+    )
+    batch_minutes: int = field(
+        default=0,
+        metadata={
+            "help": "Run jobs with Python scripts in warm pods, each with work for about so many "
+            "minutes, one job after the other in a process of its own. How long a job is expected "
+            "to take is its resource 'estimated_s' or the mean of its rule. 0: each job has a pod "
+            "of its own."
+        },
+    )
+    warm_up: str | None = field(
+        default=None,
+        metadata=_word(
+            "A Python function without arguments, as MODULE:FUNCTION, that a warm pod calls before "
+            "its first job, so that jobs find loaded what they use."
+        ),
+    )
+    max_pods: int = field(
+        default=0,
+        metadata={
+            "help": "How many Jobs of a run there may be in the cluster at once. 0: as many as "
+            "--jobs allows."
         },
     )
     ttl: int = field(
@@ -244,8 +290,13 @@ def check(settings: ExecutorSettings, working_directory: str) -> None:
         ("user_id", 1),
         ("group_id", 1),
         ("start_deadline", 1),
+        ("node_deadline", 1),
+        ("room_deadline", 0),
         ("api_patience", 0),
         ("infrastructure_retries", 0),
+        ("memory_retries", 0),
+        ("batch_minutes", 0),
+        ("max_pods", 0),
         ("ttl", settings.api_patience),
     ):
         value = getattr(settings, name)

@@ -6,8 +6,10 @@ kubelet; the tests hold the objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from snakemake_executor_plugin_kubernetes_pvc.manifest import CONTAINER
@@ -26,6 +28,49 @@ LOST = {
     "Terminated",
     "UnexpectedAdmissionError",
 }
+
+# What keeps a node from a pod for good. A taint is for good unless it tells of the node's state.
+NOT_FOR_THIS_POD = re.compile(
+    r"didn't match Pod's node affinity/selector|volume node affinity conflict"
+    r"|untolerated taint \{(?!node\.kubernetes\.io/|node\.cloudprovider\.kubernetes\.io/)"
+)
+NO_TAINT = re.compile("didn't match|conflict")
+# What is said of a thing that is named and does not exist.
+MISSING = re.compile(r"\bnot found\b|non-existent|type check failed|is being deleted")
+# What is said of a request that will be refused again.
+REFUSED = re.compile(r"forbidden: |denied the request|is invalid: |\bnot found\b")
+# A registry that asks for patience, or is ill for a while.
+LATER = re.compile(r"toomanyrequests|429 Too Many Requests|\b50[0234] ")
+# States of a container that has a node and will not start there by itself.
+WRONG_CONTAINER = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+}
+# Events of a pod for which a cluster is about to start a node.
+SCALE_UP = {"TriggeredScaleUp", "Nominated"}
+
+UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+UNITS |= {f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTP", start=1)}
+QUANTITY = re.compile(r"([\d.]+(?:[eE]\d+)?)([numkMGTP]|[KMGTP]i)?")
+
+
+class Wait(Enum):
+    """What a job waits for, which decides how long that may take."""
+
+    ROOM = "for room"
+    """Resources of a node, quota, or its turn in a queue: it costs nothing."""
+    START = "for its start"
+    """The image, the volume, or an answer of a part of the cluster."""
+    END = "for an end"
+    """A pod that must end and has not yet ended."""
+    NOTHING = "for nothing"
+    """What it needs does not exist or is refused: it will never start."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +91,20 @@ class Waiting:
     ----------
     why
         What the cluster says about it.
+    kind
+        What it waits for.
     explained
         False if the objects do not tell the reason; events may.
-    ending
-        True if a pod that must end has not yet ended.
     """
 
     why: str
+    kind: Wait = Wait.START
     explained: bool = True
-    ending: bool = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether a pod that must end has not yet ended."""
+        return self.kind is Wait.END
 
 
 @dataclass(frozen=True)
@@ -69,11 +119,14 @@ class Failed:
         True if the cluster took its pod away, False if the job itself failed.
     pod
         Name of the pod whose log tells more, if there is one.
+    out_of_memory
+        The memory limit that its container went over; empty if that is not why.
     """
 
     reason: str
     infrastructure: bool
     pod: str | None = None
+    out_of_memory: str = ""
 
 
 Verdict = Running | Succeeded | Waiting | Failed
@@ -154,8 +207,10 @@ def verdict(
     for pod in left:
         if "deletionTimestamp" in pod["metadata"]:
             return _ending(pod)
+    if job.get("spec", {}).get("suspend") or _holds(job, "Suspended"):
+        return Waiting("the Job is suspended, as a queue does until it is its turn", Wait.ROOM)
     if not pods:
-        return _waiting("no pod yet", warnings)
+        return _no_pod(warnings)
     if not left:
         # The Job controller takes a second or two to count a pod that has ended.
         return Running()
@@ -167,29 +222,136 @@ def verdict(
 def _ending(pod: dict[str, Any]) -> Waiting:
     """Describe a pod that is told to end and has not done so."""
     node = pod["spec"].get("nodeName", "no node yet")
-    return Waiting(f"pod {pod['metadata']['name']} has not ended on {node}", ending=True)
+    return Waiting(f"pod {pod['metadata']['name']} has not ended on {node}", Wait.END)
 
 
-def _waiting(otherwise: str, warnings: Iterable[dict[str, Any]]) -> Waiting:
-    """Explain a wait by the latest event."""
-    events = sorted(
+def _latest(warnings: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Latest of some events, or an empty one."""
+    return max(
         warnings,
         key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "",
+        default={},
     )
-    if not events:
-        return Waiting(otherwise, explained=False)
-    return Waiting(_sentence(events[-1].get("reason"), events[-1].get("message")))
+
+
+def _no_pod(warnings: Iterable[dict[str, Any]]) -> Waiting:
+    """Explain by events why a Job has no pod."""
+    event = _latest(warnings)
+    message = event.get("message") or ""
+    why = _sentence(event.get("reason"), message)
+    if not why:
+        return Waiting("no pod yet", explained=False)
+    if "quota" in message:
+        return over_quota(message, why)
+    return Waiting(why, Wait.NOTHING if REFUSED.search(message) else Wait.START)
+
+
+def over_quota(message: str, why: str = "") -> Waiting:
+    """Describe the wait for a quota, which is in vain if the whole of it is too small."""
+    requested, limited = (
+        dict(pair.split("=", 1) for pair in found[1].split(",") if "=" in pair)
+        if (found := re.search(rf"\b{word}: (\S+?)(?:, |$)", message))
+        else {}
+        for word in ("requested", "limited")
+    )
+    too_small = any(_more(requested.get(name), most) for name, most in limited.items())
+    return Waiting(why or message, Wait.NOTHING if too_small else Wait.ROOM)
 
 
 def _not_started(pod: dict[str, Any], warnings: Iterable[dict[str, Any]]) -> Waiting:
     """Explain why a pod does not run yet."""
     scheduled = _condition(pod, "PodScheduled")
     if scheduled and scheduled["status"] == "False":
-        return Waiting(_sentence(scheduled.get("reason"), scheduled.get("message")))
-    waiting = _state(pod, "waiting")
-    if waiting and waiting.get("message"):
-        return Waiting(_sentence(waiting.get("reason"), waiting["message"]))
-    return _waiting((waiting or {}).get("reason") or "pod not started yet", warnings)
+        message = scheduled.get("message") or ""
+        return Waiting(_sentence(scheduled.get("reason"), message), _unscheduled(message))
+    waiting = _state(pod, "waiting") or {}
+    reason, message = waiting.get("reason"), waiting.get("message") or ""
+    if message or reason in WRONG_CONTAINER:
+        wrong = reason in WRONG_CONTAINER and not LATER.search(message)
+        return Waiting(_sentence(reason, message), Wait.NOTHING if wrong else Wait.START)
+    # It has a node: why it had none for a while explains nothing now.
+    event = _latest(one for one in warnings if one.get("reason") != "FailedScheduling")
+    if not event:
+        return Waiting(reason or "pod not started yet", explained=False)
+    message = event.get("message") or ""
+    return Waiting(
+        _sentence(event.get("reason"), message),
+        Wait.NOTHING if MISSING.search(message) else Wait.START,
+    )
+
+
+def _unscheduled(message: str) -> Wait:
+    """Tell from the scheduler's arithmetic whether a pod may ever get a node.
+
+    ``0/5 nodes are available: 2 Insufficient cpu, 3 node(s) had untolerated taint {a: b}.
+    preemption: 0/5 nodes are available: ...``. Kubernetes 1.33 says the same of a node that is busy
+    and of one that is too small (`larger_than_all` tells them apart); some versions say that
+    preemption is not helpful on the latter.
+    """
+    if MISSING.search(message):
+        return Wait.NOTHING
+    if "unbound immediate PersistentVolumeClaims" in message:
+        return Wait.START
+    found = re.match(r"0/(\d+) nodes are available: (.*)", message, flags=re.DOTALL)
+    if not found:
+        return Wait.ROOM
+    nodes = int(found[1])
+    reasons, _, preemption = found[2].partition("preemption: ")
+    each = [(int(n), text) for n, text in re.findall(r"(\d+) ((?:[^,{]|\{[^}]*\})+)", reasons)]
+    closed = sum(n for n, text in each if NOT_FOR_THIS_POD.search(text))
+    if closed >= nodes and any(NO_TAINT.search(text) for _, text in each):
+        return Wait.NOTHING
+    hopeless = re.search(rf"\b{nodes} Preemption is not helpful", preemption)
+    small = any("Insufficient" in text for _, text in each)
+    known = all("Insufficient" in text or NOT_FOR_THIS_POD.search(text) for _, text in each)
+    return Wait.NOTHING if hopeless and small and known else Wait.ROOM
+
+
+def larger_than_all(pod: dict[str, Any], nodes: Iterable[dict[str, Any]]) -> str:
+    """Say what a pod asks for that no node has, even if it were empty.
+
+    Parameters
+    ----------
+    pod
+        A pod of a Job.
+    nodes
+        All nodes of the cluster.
+
+    Returns
+    -------
+    str
+        Empty if there are no nodes, or there is one that is large enough.
+    """
+    asked: Mapping[str, str] = {}
+    for container in pod["spec"]["containers"]:
+        if container["name"] == CONTAINER:
+            asked = container.get("resources", {}).get("requests", {})
+    have = [node.get("status", {}).get("allocatable", {}) for node in nodes]
+    if not have or any(
+        not any(_more(amount, one.get(name, "0")) for name, amount in asked.items()) for one in have
+    ):
+        return ""
+    most = {name: max((one.get(name, "0") for one in have), key=_amount) for name in asked}
+    too_much = [
+        f"{name} {amount} (the most that one has is {most[name]})"
+        for name, amount in asked.items()
+        if _more(amount, most[name])
+    ]
+    if too_much:
+        return f"it asks for more than any node has: {', '.join(too_much)}"
+    together = ", ".join(f"{name} {amount}" for name, amount in asked.items())
+    return f"it asks for more than any one node has: {together}"
+
+
+def _amount(quantity: str) -> float:
+    """Value of a quantity as Kubernetes writes them (500m, 2G, 1Gi); NaN if it is none."""
+    found = QUANTITY.fullmatch(quantity)
+    return float(found[1]) * UNITS[found[2] or ""] if found else float("nan")
+
+
+def _more(quantity: str | None, than: str) -> bool:
+    """Compare two quantities; what is not known is not more."""
+    return quantity is not None and _amount(quantity) > _amount(than)
 
 
 def _failure(job: dict[str, Any] | None, pods: Sequence[dict[str, Any]]) -> Failed:
@@ -217,7 +379,8 @@ def _failure(job: dict[str, Any] | None, pods: Sequence[dict[str, Any]]) -> Fail
         seconds = pod["spec"].get("activeDeadlineSeconds")
         return Failed(f"ran longer than its runtime of {seconds} s", False, name)
     if ended and ended.get("reason") == "OOMKilled":
-        return Failed(f"OOMKilled, limit {_memory_limit(pod)}", False, name)
+        limit = _memory_limit(pod)
+        return Failed(f"OOMKilled, limit {limit}", False, name, out_of_memory=limit)
     if ended:
         exit_code = f"exit code {ended.get('exitCode')}"
         why = ended.get("reason") if ended.get("reason") != "Error" else None

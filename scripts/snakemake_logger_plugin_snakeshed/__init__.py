@@ -20,7 +20,13 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_snakeshed.dask_jobs import DaskJobs
-from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
+from snakemake_logger_plugin_snakeshed.job_ends import (
+    in_short,
+    outcome,
+    reason_of,
+    state_of,
+    warnings_in,
+)
 from snakemake_logger_plugin_snakeshed.progress import Progress
 from snakemake_logger_plugin_snakeshed.screen import Screen, printable
 
@@ -59,6 +65,9 @@ _STOPPING = {
 # Snakemake's exceptions that stand for a job's end, which JOB_ERROR tells as well.
 _JOB_EXCEPTIONS = ("RuleException", "CalledProcessError", "SpawnedJobError")
 
+# Reasons in the last lines of a run, and letters of each.
+_REASONS = 5
+_LONGEST_REASON = 400
 # Between two looks at jobs that may be at work for long (s).
 _LOOK_EVERY_S = 5.0
 
@@ -76,7 +85,11 @@ class LogHandler(LogHandlerBase):
         self._looking: threading.Thread | None = None
         self._quiet = bool({Quietness.ALL, Quietness.PROGRESS} & set(settings.quiet or ()))
         self._jobs: dict[int, LogRecord] = {}
-        self._failed: dict[int, str] = {}
+        # Logs as they were when a job began, which an earlier attempt may have left.
+        self._logs_before: dict[int, dict[str, tuple[int, ...] | None]] = {}
+        # What failed: name and reason.
+        self._failed: dict[int, tuple[str, str]] = {}
+        self._told_of_group: dict[int, str] = {}
         self._told: set[tuple[int, str]] = set()
         self._complaints: set[str] = set()
         self._stopping = ""
@@ -111,12 +124,15 @@ class LogHandler(LogHandlerBase):
             self._progress.plan(record.stats)
         elif event == LogEvent.JOB_INFO:
             self._jobs[record.jobid] = record
+            self._failed.pop(record.jobid, None)
+            self._note_logs(record.jobid)
             self._progress.started(record.rule_name)
             if record.rule_name == "delineate":
                 self._dask.started(record.jobid, record.log)
                 self._look_at_jobs()
         elif event == LogEvent.JOB_FINISHED:
             self._failed.pop(record.job_id, None)
+            self._logs_before.pop(record.job_id, None)
             self._dask.ended(record.job_id)
             self._finished(self._jobs.pop(record.job_id, None))
         elif event == LogEvent.PROGRESS:
@@ -124,10 +140,22 @@ class LogHandler(LogHandlerBase):
             self._show_status()
         elif event == LogEvent.JOB_ERROR:
             self._job_failed(record)
+        elif event == LogEvent.GROUP_ERROR:
+            for job in record.job_error_info:
+                self._told_of_group[job["jobid"]] = getattr(record, "failure", "")
+            self._message(record)
         elif event == LogEvent.ERROR and record.exception in _JOB_EXCEPTIONS:
             self._exceptions.append(record.getMessage())
-        elif event is None or event in {LogEvent.ERROR, LogEvent.GROUP_ERROR}:
+        elif event is None or event == LogEvent.ERROR:
+            # The executor starts a job once more without Snakemake.
+            self._note_logs(getattr(record, "sent_again", None))
             self._message(record)
+
+    def _note_logs(self, jobid: int | None) -> None:
+        """Note how the logs of a job are before it begins."""
+        if jobid in self._jobs:
+            logs = self._jobs[jobid].log or ()
+            self._logs_before[jobid] = {path: state_of(path) for path in logs}
 
     def _finished(self, job: LogRecord | None) -> None:
         if job is None or job.rule_name == "all":
@@ -166,19 +194,28 @@ class LogHandler(LogHandlerBase):
         exception = self._exceptions.pop(0) if self._exceptions else ""
         if self._stopping == _STOPPING["Terminating processes on user request"]:
             return
-        reason = reason_of(record.log, exception)
+        told = self._told_of_group.pop(record.jobid, "") or getattr(record, "rule_msg", None) or ""
+        before = self._logs_before.get(record.jobid, {})
+        logs = [
+            path
+            for path in record.log or ()
+            if before.get(path) is None or before[path] != state_of(path)
+        ]
+        reason = reason_of(logs, exception, told)
         name = _name(self._jobs.get(record.jobid, record))
-        self._failed[record.jobid] = name
-        # Snakemake tells all errors once more at the end.
+        if record.jobid in self._failed:  # Snakemake tells all errors once more at the end.
+            return
+        self._failed[record.jobid] = (name, reason)
         if (record.jobid, reason) in self._told:
             return
         self._told.add((record.jobid, reason))
         self._screen.line(f"{name} failed: {reason}")
         aux = getattr(record, "aux", None) or {}
         for key, value in aux.items():
-            self._screen.line(f"  {key}: {value}")
-        if record.log:
-            self._screen.line(f"  log: {', '.join(record.log)}")
+            if key != "failure":  # of a group
+                self._screen.line(f"  {key}: {value}")
+        if logs:
+            self._screen.line(f"  log: {', '.join(logs)}")
 
     def _message(self, record: LogRecord) -> None:
         text = record.getMessage()
@@ -206,15 +243,27 @@ class LogHandler(LogHandlerBase):
             self._complaints.add(text)
 
     def _what_failed(self) -> str:
-        names = sorted(set(self._failed.values()))
-        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        lines = [
-            f"{len(names)} of the jobs failed: {listed}.",
-            "What does not depend on them is done. Mend the cause and run the same command again.",
-        ]
+        names = sorted({name for name, _ in self._failed.values()})
+        lines = [f"{len(names)} of the jobs failed: {_listed(names)}.", *self._why()]
+        lines.append(
+            "What does not depend on them is done. Mend the cause and run the same command again."
+        )
         if self._log_file:
             lines.append(f"Snakemake's own log: {self._log_file}")
         return "\n".join(lines)
+
+    def _why(self) -> list[str]:
+        """Each reason once, with the jobs that failed for it."""
+        by_reason: dict[str, set[str]] = {}
+        for name, reason in self._failed.values():
+            by_reason.setdefault(in_short(reason)[:_LONGEST_REASON], set()).add(name)
+        if len(by_reason) == 1:
+            return [f"  {next(iter(by_reason))}"]
+        most_first = sorted(by_reason.items(), key=lambda item: (-len(item[1]), min(item[1])))
+        lines = [f"  {_listed(sorted(names))}: {why}" for why, names in most_first[:_REASONS]]
+        if len(most_first) > _REASONS:
+            lines.append(f"  and {len(most_first) - _REASONS} more reasons, which are above")
+        return lines
 
     @property
     def writes_to_stream(self) -> bool:
@@ -240,6 +289,11 @@ class LogHandler(LogHandlerBase):
     def needs_rulegraph(self) -> bool:
         """It does not."""
         return False
+
+
+def _listed(names: list[str]) -> str:
+    """Some names, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _name(job: LogRecord) -> str:

@@ -6,6 +6,7 @@ makes one run over ground of a few cells, by the same path as a shard's jobs.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.table import write_catchments
-from snakeshed.demo import contributing_areas
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import NumericLayer
@@ -33,7 +33,7 @@ TRANSFORM = Affine(1 / 1200, 0.0, -84.0, 0.0, -1 / 1200, 36.0)
 
 
 def precompile(folder: str | Path) -> int:
-    """Delineate one site and extract its features, and run the stock pysheds of the demo.
+    """Delineate one site in all ways and extract its features, and run the stock pysheds.
 
     Parameters
     ----------
@@ -45,6 +45,20 @@ def precompile(folder: str | Path) -> int:
     int
         Number of cells of the site's catchment.
     """
+    # Stock pysheds, which jobs have no use for.
+    from snakeshed.demo import contributing_areas
+
+    contributing_areas(_valley(), TRANSFORM)
+    return _run(folder, all_ways=True)
+
+
+def warm_up() -> None:
+    """Load what the jobs of a shard use, in a process that forks for each of them."""
+    with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
+        _run(folder, all_ways=False)
+
+
+def _run(folder: str | Path, all_ways: bool) -> int:
     elevation = _valley()
     dem = Path(folder, "dem.tif")
     profile = {
@@ -59,7 +73,6 @@ def precompile(folder: str | Path) -> int:
     }
     with rasterio.open(dem, "w", **profile) as raster:
         raster.write(elevation, 1)
-    contributing_areas(elevation, TRANSFORM)
 
     index = index_terrain([str(dem)])
     pyramid = PatchPyramid(index.lattice, core_m=1000, buffer_m=500, levels=3, radius_factor=1)
@@ -72,10 +85,11 @@ def precompile(folder: str | Path) -> int:
     sites = [Site("valley", lon, lat, 0)]
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
-        tiles = TileSettings(0, CELLS // 3, str(folder))
-        delineate(sites, index, pyramid, rule, backend, tiles)
-        delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend, tiles)
-        delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend)
+        if all_ways:
+            tiles = TileSettings(0, CELLS // 3, str(folder))
+            delineate(sites, index, pyramid, rule, backend, tiles)
+            delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend, tiles)
+            delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend)
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)

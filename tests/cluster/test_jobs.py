@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from fake_api import Fault, FaultyProxy
-from real_cluster import EACH_ONCE, RIGHTS, sent, whole
+from real_cluster import EACH_ONCE, IMAGE, RIGHTS, sent, whole
 from small_workflow import ended, until
 
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
@@ -66,7 +66,10 @@ def test_what_failed_is_shown_tried_again_with_more_memory_and_harms_no_other_jo
         *("--config", "pieces=4", "--retries", "1", "--keep-going", "--show-failed-logs")
     )
     assert ran.code == 1
-    assert "OOMKilled, limit 200M" in ran.text, ran.text
+    assert re.search(
+        r"Job piece-0-\S+ was out of memory \(limit 200M\): sent again with 400M\.",
+        " ".join(ran.text.split()),
+    ), ran.text
     assert ran.text.count("exit code 1 (Job piece-3-") == 2
     assert ran.text.count("Last lines of its pod piece-3-") == 2
     assert "no such tile" in ran.text
@@ -77,7 +80,10 @@ def test_what_failed_is_shown_tried_again_with_more_memory_and_harms_no_other_jo
 
 # What else can keep a pod from its start: see test_executor.py, which has it from records.
 CANNOT_START = {
-    "cores": (("--set-threads", "piece=1000", "--cores", "1000"), "Insufficient cpu"),
+    "selector": (
+        ("--kubernetes-pvc-node-selector", "disk=fast"),
+        "didn't match Pod's node affinity/selector",
+    ),
     "account": (("--kubernetes-pvc-service-account", "none"), 'serviceaccount "none" not found'),
 }
 
@@ -85,7 +91,7 @@ CANNOT_START = {
 def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(
     cluster, workflow, another
 ):
-    deadline = ("--kubernetes-pvc-start-deadline", "30")
+    deadline = ("--kubernetes-pvc-start-deadline", "10")
     runs = {
         name: another(name).start("piece/0.txt", *deadline, *options)
         for name, (options, _) in CANNOT_START.items()
@@ -93,18 +99,93 @@ def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(
     # The second one's reason is in an event: without the right to read them it cannot be told.
     cluster.account("no-events", rights_without("events", "list"))
     untold = another("no-events", "no-events").start(
-        "piece/0.txt", *deadline, *CANNOT_START["account"][0]
+        *("piece/0.txt", "--kubernetes-pvc-node-deadline", "30", *CANNOT_START["account"][0])
     )
     for name, (_, said) in CANNOT_START.items():
         ran = ended(runs[name])
         assert ran.code == 1, name
-        message = re.search(r"message: waited for 30 s: (.*)", ran.text)
+        message = re.search(r"message: waited for 10 s: (.*)", ran.text)
         assert message, ran.text
         assert said in message.group(1), name
     ran = ended(untold)
     assert ran.code == 1
     assert re.search(r'cannot be told: .* cannot list resource "events"', ran.text), ran.text
     assert cluster.jobs() == []
+
+
+@pytest.fixture
+def sees_nodes(cluster) -> Iterator[str]:
+    """Account of a driver that may list nodes, too, which takes a right in the whole cluster."""
+    cluster.account("sees-nodes", RIGHTS)
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    name = cluster.namespace
+    rule = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}
+    cluster.make(f"{rbac}/clusterroles", "ClusterRole", name, rules=[rule])
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    subject = {"kind": "ServiceAccount", "name": "sees-nodes", "namespace": name}
+    cluster.make(
+        f"{rbac}/clusterrolebindings",
+        "ClusterRoleBinding",
+        name,
+        roleRef=reference,
+        subjects=[subject],
+    )
+    yield "sees-nodes"
+    cluster.send("DELETE", f"{rbac}/clusterrolebindings/{name}")
+    cluster.send("DELETE", f"{rbac}/clusterroles/{name}")
+
+
+def test_the_last_lines_of_a_run_say_why_a_job_failed(cluster, workflow, another, sees_nodes):
+    soon = ("--kubernetes-pvc-start-deadline", "3")
+    too_small, claim, large = another("memory"), another("claim"), another("large", sees_nodes)
+    too_small.does("python -c \"b'x' * 600_000_000\" || exit 1")
+    shown = ("piece/0.txt", "--logger", "snakeshed")
+    runs = {
+        "OOMKilled, limit 400M": too_small.start(*shown, "--kubernetes-pvc-memory-retries", "1"),
+        'persistentvolumeclaim "nothing" not found': claim.start(
+            *shown, *soon, "--kubernetes-pvc-claim", "nothing"
+        ),
+        "it asks for more than any node has: cpu 1k (the most that one has is": large.start(
+            *shown, *soon, "--set-threads", "piece=1000", "--cores", "1000"
+        ),
+    }
+    for reason, run in runs.items():
+        ran = ended(run)
+        assert ran.code == 1
+        last = ran.text.splitlines()[-6:]
+        (first,) = [n for n, line in enumerate(last) if "1 of the jobs failed: piece 0." in line]
+        assert reason in last[first + 1], ran.text
+    assert sent(cluster)["piece-0"] == 2
+
+
+def test_a_job_that_waits_for_a_busy_node_has_not_failed(cluster, workflow):
+    nodes = cluster.get("/api/v1/nodes")["items"]
+    (memory,) = [node["status"]["allocatable"]["memory"].removesuffix("Ki") for node in nodes]
+    most_mb = int(memory) * 1024 * 6 // 10_000_000
+    container = {"name": "fills", "image": IMAGE, "command": ["sleep", "300"]}
+    container["resources"] = {"requests": {"memory": f"{most_mb}M"}}
+    pods = f"{cluster.home}/pods"
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    cluster.make(pods, "Pod", "fills", spec=spec)
+    try:
+        until(lambda: cluster.get(f"{pods}/fills")["status"]["phase"] == "Running")
+        run = workflow.start(
+            *("piece/0.txt", "--set-resources", f"piece:mem_mb={most_mb} * attempt"),
+            *("--retries", "1", "--kubernetes-pvc-start-deadline", "3"),
+        )
+        until(lambda: sent(cluster)["piece-0"])
+        # A wait is told after twenty seconds.
+        time.sleep(25)
+    finally:
+        cluster.send("DELETE", f"{pods}/fills")
+    ran = ended(run)
+    assert ran.code == 0, ran.text
+    assert re.search(
+        r"1 job waits for room: Unschedulable: 0/1 nodes .* Insufficient mem", ran.text
+    )
+    (job,) = cluster.jobs()
+    (main,) = job["spec"]["template"]["spec"]["containers"]
+    assert main["resources"]["limits"]["memory"] in {f"{most_mb}M", f"{most_mb / 1000:g}G"}
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ class FakeApi:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen] = field(default_factory=dict)
     # What was ever created, also if it is deleted now.
@@ -362,7 +363,7 @@ class FakeApi:
         with self.lock:
             things = getattr(self, kind)
             if kind == "events":
-                return 200, {"items": things}
+                return 200, {"items": _of_fields(things, query)}
             if method == "POST":
                 return self._create(body)
             if method == "DELETE":
@@ -484,7 +485,10 @@ def task(job: dict[str, Any]) -> str:
 
 def _parse(path: str) -> tuple[str, str, bool]:
     """Kind and name in a path, and whether it asks for a log."""
-    _, kind, *rest = urlsplit(path).path.partition("/namespaces/")[2].split("/")
+    path = urlsplit(path).path
+    if path == "/api/v1/nodes":
+        return "nodes", "", False
+    _, kind, *rest = path.partition("/namespaces/")[2].split("/")
     return kind, rest[0] if rest else "", rest[-1:] == ["log"]
 
 
@@ -555,6 +559,16 @@ def _chosen(things: dict[str, dict[str, Any]], query: dict[str, str]) -> dict[st
             if (thing["metadata"]["labels"].get(key) == value) == (sign == "=")
         }
     return chosen
+
+
+def _of_fields(events: list[dict[str, Any]], query: dict[str, str]) -> list[dict[str, Any]]:
+    """Events with the fields that a query asks for."""
+    key, _, value = query.get("fieldSelector", "").partition("=")
+    if key == "type":
+        return [event for event in events if event.get("type", "Warning") == value]
+    if key == "involvedObject.name":
+        return [event for event in events if event["involvedObject"]["name"] == value]
+    return events
 
 
 def _no(message: str, reason: str = "") -> dict[str, Any]:

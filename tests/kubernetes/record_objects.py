@@ -47,6 +47,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     image: str = IMAGE
     volume: dict[str, Any] = field(default_factory=lambda: {"emptyDir": {}})
+    suspend: bool = False
     before: Callable[[], object] = lambda: None
     act: Callable[[dict[str, Any]], object] = lambda pod: None
     after: Callable[[], object] = lambda: None
@@ -91,6 +92,17 @@ def preempt(_pod: dict[str, Any]) -> None:
     api.create_job(job)
 
 
+def fill_node() -> None:
+    """Take one core of the machine's two."""
+    api.create_job(draft("filler", Case("sleep 60", facts={"threads": 1})))
+    until_running("case=filler")
+
+
+def until_running(selector: str) -> None:
+    while not any(pod["status"].get("phase") == "Running" for pod in api.pods(selector)):
+        time.sleep(0.3)
+
+
 CASES = {
     "success": Case("true"),
     "exit_code": Case("echo no such tile >&2; exit 3"),
@@ -107,7 +119,9 @@ CASES = {
     "image_missing": Case(image="nowhere.invalid/none:1", seconds=40),
     "image_name_invalid": Case(image="No Image"),
     "command_missing": Case("exec /no/such/program"),
-    "unschedulable": Case(facts={"threads": 1000}),
+    "larger_than_any_node": Case(facts={"threads": 1000}),
+    "busy_node": Case(before=fill_node, facts={"threads": 2}),
+    "suspended": Case(suspend=True),
     "no_such_node": Case(settings={"node_selector": {"disk": "fast"}}),
     "claim_missing": Case(volume={"persistentVolumeClaim": {"claimName": "nothing"}}),
     "volume_missing": Case(
@@ -133,6 +147,7 @@ def draft(name: str, case: Case) -> dict[str, Any]:
     settings = ExecutorSettings(claim="unused", mount_path="/shared", ttl=60, **case.settings)
     made = manifest(job, settings, Run("recording", "0", case.image), 1)
     made["spec"]["template"]["spec"]["volumes"][0] = {"name": "shared", **case.volume}
+    made["spec"]["suspend"] = case.suspend
     made["metadata"]["labels"]["case"] = name
     made["spec"]["template"]["metadata"]["labels"]["case"] = name
     return made
@@ -157,7 +172,7 @@ def snapshot(name: str) -> dict[str, Any]:
     names = {thing["metadata"]["name"] for thing in jobs + pods}
     times = ("metadata.name", "metadata.creationTimestamp", "metadata.deletionTimestamp")
     return {
-        "job": kept(jobs[0], *times, "status") if jobs else None,
+        "job": kept(jobs[0], *times, "spec.suspend", "status") if jobs else None,
         "pods": [
             kept(
                 pod,

@@ -160,17 +160,91 @@ def test_retries_are_those_of_snakemake(fake, workflow):
     assert sorted(attempts) == ["1", "1", "1", "2"]
 
 
-def test_a_retry_has_more_memory_with_the_profile_nautilus(fake, workflow):
+def memory(fake: FakeApi) -> list[str]:
+    """Memory limit of each Job that was sent."""
+    pods = [job["spec"]["template"]["spec"]["containers"][0] for job in fake.created]
+    return [pod["resources"]["limits"]["memory"] for pod in pods]
+
+
+def with_profile_nautilus() -> list[str]:
+    """What the profile says of memory and retries."""
     profile = yaml.safe_load((CHECKOUT / "profiles/nautilus/config.yaml").read_text("utf-8"))
     defaults = [f"{name}={value}" for name, value in profile["default-resources"].items()]
-    workflow.does("exit 1")
-    ran = workflow.run(
-        *("plain.txt", "--retries", str(profile["retries"]), "--default-resources", *defaults)
-    )
+    return ["--retries", str(profile["retries"]), "--default-resources", *defaults]
+
+
+def out_of_memory(api: FakeApi, job: dict) -> None:
+    """Fate of a Job: its container is killed at its limit."""
+    killed = {"exitCode": 137, "reason": "OOMKilled"}
+    api.end(job, api.add_pod(job), "Failed", terminated=killed)
+
+
+def test_memory_grows_when_a_job_was_out_of_it_and_never_without_end(fake, workflow):
+    fake.fate = lambda job: out_of_memory
+    ran = workflow.run("plain.txt", *with_profile_nautilus())
     assert ran.code == 1
+    # The last is Snakemake's own retry.
+    assert memory(fake) == ["2000M", "6000M", "18000M", "18000M"]
+    said = " ".join(ran.text.split())
+    assert re.search(
+        r"Job plain-\S+ was out of memory \(limit 2000M\): sent again with 6000M\.", said
+    ), ran.text
+    assert "(limit 6000M): sent again with 18000M." in said
+    assert ran.text.count("message: OOMKilled, limit 18000M (Job plain-") == 2
+    # Snakemake in the pod evaluates the same resources.
     pods = [job["spec"]["template"]["spec"]["containers"][0] for job in fake.created]
-    limits = [pod["resources"]["limits"]["memory"] for pod in pods]
-    assert limits == ["2000M", "6000M", "18000M"]
+    attempts = [re.search(r"--attempt (\d+)", pod["command"][2])[1] for pod in pods]
+    assert attempts == ["1", "2", "3", "3"]
+
+
+def test_memory_does_not_grow_with_other_failures(fake, workflow):
+    workflow.does("exit 1")
+    ran = workflow.run("plain.txt", *with_profile_nautilus())
+    assert ran.code == 1
+    assert memory(fake) == ["2000M", "2000M"]
+
+
+def test_memory_that_a_job_was_given_stays_when_it_fails_otherwise(fake, workflow):
+    fates = iter([out_of_memory])
+    fake.fate = lambda job: next(fates, None)
+    workflow.does("exit 1")
+    ran = workflow.run("plain.txt", *with_profile_nautilus())
+    assert ran.code == 1
+    assert memory(fake) == ["2000M", "6000M", "6000M"]
+
+
+def test_a_function_for_memory_may_look_at_the_size_of_inputs(fake, workflow):
+    fates = iter([out_of_memory])
+    fake.fate = lambda job: next(fates, at_once)
+    (workflow.folder / "given").mkdir()
+    for number in range(30):
+        (workflow.folder / f"given/{number}.txt").write_text("x" * 100_000)
+    ran = workflow.run("many.txt", "--set-resources", "many:mem_mb=int(input.size_mb) * attempt")
+    assert memory(fake) == ["2M", "4M"], ran.text
+
+
+def test_a_job_whose_memory_does_not_grow_is_not_sent_again(fake, workflow):
+    fake.fate = lambda job: out_of_memory
+    ran = workflow.run("plain.txt", "--default-resources", "mem_mb=300")
+    assert ran.code == 1
+    assert "OOMKilled, limit 300M, and mem_mb does not grow with attempt (Job" in ran.text
+    assert memory(fake) == ["300M"]
+
+
+def test_memory_retries_can_be_switched_off(fake, workflow):
+    fake.fate = lambda job: out_of_memory
+    ran = workflow.run("piece/0.txt", "--kubernetes-pvc-memory-retries", "0")
+    assert "message: OOMKilled, limit 200M (Job piece-0-" in ran.text
+    assert memory(fake) == ["200M"]
+
+
+def test_more_memory_than_the_cluster_has_does_not_hide_that_more_is_needed(fake, workflow):
+    fates = iter([out_of_memory])
+    fake.fate = lambda job: next(fates, stay_pending)
+    ran = workflow.run("piece/0.txt", "--kubernetes-pvc-room-deadline", "1")
+    assert (
+        "message: OOMKilled, limit 200M; sent again with 400M, waited for 1 s: Unschedulable: 0/7"
+    ) in ran.text
 
 
 def test_a_job_that_the_cluster_lost_is_sent_again_without_retries(fake, workflow):
@@ -225,13 +299,13 @@ def test_own_failures_are_named_and_losses_are_sent_again(fake, workflow):
         assert f"Last lines of its pod piece-{number}-" in ran.text
     assert ran.text.count("it is sent again") == len(LOSSES)
     once = Counter(f"piece-{number}" for number in range(len(fates)))
-    assert sent(fake) == once + Counter(lost)
+    # Whose memory was not enough has more of it twice.
+    assert sent(fake) == once + Counter(lost) + Counter({"piece-2": 2})
     made = {path.stem for path in (workflow.folder / "piece").iterdir()}
     assert {f"piece-{piece}" for piece in made} == lost
 
 
 CANNOT_START = {
-    "unschedulable": "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu",
     "no_such_node": "didn't match Pod's node affinity/selector",
     "claim_missing": 'persistentvolumeclaim "nothing" not found',
     "volume_missing": "FailedMount: MountVolume.SetUp failed",
@@ -241,23 +315,98 @@ CANNOT_START = {
     "quota_exceeded": "exceeded quota: small, requested: cpu=1",
     "priority_class_missing": "no PriorityClass with name nothing",
     "service_account_missing": 'serviceaccount "nothing" not found',
+    "larger_than_any_node": "it asks for more than any node has: cpu 1k (the most that one has "
+    "is 2). Unschedulable: 0/1 nodes are available: 1 Insufficient cpu",
 }
 
 
-def test_what_cannot_start_fails_at_its_deadline_with_the_clusters_words(fake, workflow):
+def test_what_can_never_start_fails_at_its_deadline_with_the_clusters_words(fake, workflow):
     """Every reason that a real cluster was seen to give."""
     fates = [recorded(case) for case in CANNOT_START]
     fake.fate = lambda job: fates[int(job["metadata"]["labels"]["snakemake/wildcard.piece"])]
+    fake.nodes = {"n1": {"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "2"}}}}
     ran = workflow.run(
         *("--config", f"pieces={len(fates)}", "--keep-going"),
-        *("--kubernetes-pvc-start-deadline", "25"),
+        *("--kubernetes-pvc-start-deadline", "3"),
     )
     assert ran.code == 1
     for number, said in enumerate(CANNOT_START.values()):
-        told = re.search(rf"message: waited for 25 s: (.*) \(Job piece-{number}-", ran.text)
+        told = re.search(rf"message: waited for 3 s: (.*) \(Job piece-{number}-", ran.text)
         assert told, ran.text
         assert said in told.group(1)
+    assert "1 job cannot start (it fails after 3 s): FailedMount: " in ran.text
     assert fake.jobs == {}
+
+
+FOR_ROOM = {
+    "busy_node": "1 job waits for room: Unschedulable: 0/1 nodes are available: 1 Insufficient cpu",
+    "suspended": "1 job waits for room: the Job is suspended",
+}
+
+
+def test_waiting_for_room_is_no_failure_and_costs_no_memory(fake, workflow):
+    """Neither does the wait for what a node makes ready."""
+
+    def creating(api: FakeApi, job: dict) -> None:
+        waiting = {"waiting": {"reason": "ContainerCreating"}}
+        api.add_pod(job, phase="Pending", containerStatuses=[{"name": "main", "state": waiting}])
+
+    fates = [*map(recorded, FOR_ROOM), creating]
+    fake.fate = lambda job: (
+        fates[int(job["metadata"]["labels"]["snakemake/wildcard.piece"])]
+        if task(job) != "join"
+        else at_once
+    )
+    fake.nodes = {"n1": {"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "2"}}}}
+    run = workflow.start("--config", f"pieces={len(fates)}", "--kubernetes-pvc-start-deadline", "3")
+    until(lambda: len(fake.created) == len(fates))
+    time.sleep(24)
+    with fake.lock:
+        assert len(fake.jobs) == len(fates)
+        for job in fake.jobs.values():
+            job["status"] = {}
+            at_once(fake, job)
+    ran = ended(run)
+    assert ran.code == 0, ran.text
+    for said in FOR_ROOM.values():
+        assert said in ran.text
+    # Sent once, with the memory of the first attempt.
+    assert len(fake.created) == len(fates) + 1
+    assert set(memory(fake)) == {"200M"}
+    assert sum(call.kind == "nodes" for call in fake.calls) == 1
+
+
+def test_without_the_right_to_list_nodes_what_may_be_too_large_is_waited_for(fake, workflow):
+    fake.fate = only("piece-1", recorded("larger_than_any_node"))
+    refusal = 'nodes is forbidden: "me" cannot list resource "nodes"'
+    fake.faults = [Fault(403, "GET", "nodes", message=refusal)]
+    ran = workflow.run(
+        *("--keep-going", "--kubernetes-pvc-start-deadline", "1"),
+        *("--kubernetes-pvc-room-deadline", "4"),
+    )
+    assert f"Whether any node is large enough for jobs that wait is not known: {refusal}" in (
+        " ".join(ran.text.split())
+    )
+    assert "waited for 4 s: Unschedulable: 0/1 nodes" in ran.text
+
+
+def test_a_node_that_the_cluster_is_about_to_start_is_waited_for(fake, workflow):
+    def grow(api: FakeApi, job: dict) -> None:
+        recorded("no_such_node")(api, job)
+        coming = {"reason": "TriggeredScaleUp", "type": "Normal", "message": "0 -> 1"}
+        name = f"{job['metadata']['name']}-pod"
+        api.events.append({**coming, "involvedObject": {"name": name}})
+
+    fake.fate = only("piece-1", grow)
+    run = workflow.start("--kubernetes-pvc-start-deadline", "1")
+    until(lambda: len(fake.created) == 2)
+    time.sleep(6)
+    with fake.lock:
+        (job,) = [job for job in fake.jobs.values() if task(job) == "piece-1"]
+        at_once(fake, job)
+    ran = ended(run)
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
 
 
 def test_losses_end_at_their_limit(fake, workflow):
@@ -268,9 +417,9 @@ def test_losses_end_at_their_limit(fake, workflow):
     assert sent(fake)["piece-1"] == 3
 
 
-def test_a_pod_that_never_starts_fails_at_its_deadline_with_the_reason(fake, workflow):
+def test_a_deadline_for_room_can_be_set(fake, workflow):
     fake.fate = only("piece-1", stay_pending)
-    ran = workflow.run("--kubernetes-pvc-start-deadline", "2", "--keep-going")
+    ran = workflow.run("--kubernetes-pvc-room-deadline", "2", "--keep-going")
     assert ran.code == 1
     assert "waited for 2 s: Unschedulable: 0/7 nodes are available" in ran.text
     assert not any(task(job) == "piece-1" for job in fake.jobs.values())
@@ -280,7 +429,7 @@ def test_a_pod_that_never_starts_fails_at_its_deadline_with_the_reason(fake, wor
 def test_a_job_on_a_node_that_is_not_ready_is_sent_again_after_the_deadline(fake, workflow):
     fates = iter([on_a_silent_node])
     fake.fate = lambda job: next(fates, at_once) if task(job) == "piece-1" else at_once
-    ran = workflow.run("--kubernetes-pvc-start-deadline", "2")
+    ran = workflow.run("--kubernetes-pvc-node-deadline", "2")
     assert ran.code == 0, ran.text
     lost = (
         r"was lost \(waited for 2 s: pod \S+ has not ended on n1\): it is sent again, 1 of 5 times"
@@ -301,9 +450,20 @@ def test_jobs_over_quota_are_sent_when_there_is_room(fake, workflow):
     assert sum(later - earlier > 0.5 for earlier, later in itertools.pairwise(asked)) >= 3
 
 
-def test_a_quota_that_stays_full_fails_jobs_at_their_deadline(fake, workflow):
-    fake.faults = [Fault(403, "POST", times=999, message="is forbidden: exceeded quota: small")]
-    ran = workflow.run("--kubernetes-pvc-start-deadline", "2", "--keep-going")
+@pytest.mark.parametrize(
+    ("numbers", "deadline"),
+    [
+        ("requested: count/jobs.batch=1, used: count/jobs.batch=4, limited: count/jobs.batch=4",
+         "room"),
+        ("requested: count/jobs.batch=1, used: count/jobs.batch=0, limited: count/jobs.batch=0",
+         "start"),
+    ],
+    ids=["full", "too small"],
+)  # fmt: skip
+def test_a_quota_that_stays_full_fails_jobs_at_their_deadline(fake, workflow, numbers, deadline):
+    refusal = f"is forbidden: exceeded quota: small, {numbers}"
+    fake.faults = [Fault(403, "POST", times=999, message=refusal)]
+    ran = workflow.run(f"--kubernetes-pvc-{deadline}-deadline", "2", "--keep-going")
     assert ran.code == 1
     assert ran.text.count("waited for 2 s: is forbidden: exceeded quota: small") == 2
 

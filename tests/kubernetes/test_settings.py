@@ -70,7 +70,10 @@ def test_the_working_directory_lies_on_the_volume(folder):
         ({}, "/database", "/database is not in /data"),
         ({"mount_path": "data"}, "/data", "not an absolute path"),
         ({"user_id": 0}, "/data", "--kubernetes-pvc-user-id is 0"),
-        ({"start_deadline": 0}, "/data", "--kubernetes-pvc-start-deadline"),
+        ({"start_deadline": 0}, "/data", "--kubernetes-pvc-start-deadline is 0, and must be >= 1"),
+        ({"node_deadline": 0}, "/data", "--kubernetes-pvc-node-deadline is 0, and must be >= 1"),
+        ({"room_deadline": -1}, "/data", "--kubernetes-pvc-room-deadline is -1, and must be >= 0"),
+        ({"memory_retries": -1}, "/data", "--kubernetes-pvc-memory-retries is -1"),
         ({"ttl": 599}, "/data", "--kubernetes-pvc-ttl is 599, and must be >= 600"),
     ],
 )

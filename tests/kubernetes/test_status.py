@@ -13,7 +13,10 @@ from snakemake_executor_plugin_kubernetes_pvc.status import (
     Running,
     Succeeded,
     Verdict,
+    Wait,
     Waiting,
+    larger_than_all,
+    over_quota,
     verdict,
 )
 
@@ -55,6 +58,7 @@ def test_what_a_job_did_itself_is_its_own_failure_and_has_a_log(case, reason):
     *before, last = verdicts(case)
     assert isinstance(last, Failed)
     assert last.reason.startswith(reason)
+    assert last.out_of_memory == ("50M" if "OOMKilled" in reason else "")
     assert not last.infrastructure
     assert last.pod == snapshots(case)[-1]["pods"][0]["metadata"]["name"]
     assert not any(isinstance(one, Failed | Succeeded) for one in before)
@@ -72,7 +76,6 @@ def test_what_the_cluster_did_is_infrastructure_and_told_when_the_pod_has_ended(
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("unschedulable", "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu"),
         ("no_such_node", "didn't match Pod's node affinity/selector"),
         ("claim_missing", 'persistentvolumeclaim "nothing" not found'),
         ("volume_missing", "FailedMount: MountVolume.SetUp failed"),
@@ -84,11 +87,203 @@ def test_what_the_cluster_did_is_infrastructure_and_told_when_the_pod_has_ended(
         ("service_account_missing", 'serviceaccount "nothing" not found'),
     ],
 )
-def test_what_cannot_start_waits_and_says_why_in_the_words_of_the_cluster(case, said):
+def test_what_can_never_start_waits_for_nothing_and_says_why_in_the_words_of_the_cluster(
+    case, said
+):
     found = verdicts(case)
     assert all(isinstance(one, Waiting) for one in found)
     assert found[-1].explained
+    assert found[-1].kind is Wait.NOTHING
     assert said in found[-1].why
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("busy_node", "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu"),
+        ("suspended", "the Job is suspended"),
+        # The scheduler says of it what it says of a busy node: see `larger_than_all`.
+        ("larger_than_any_node", "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu"),
+    ],
+)
+def test_what_may_start_later_waits_for_room(case, said):
+    found = verdicts(case)
+    assert all(isinstance(one, Waiting) for one in found)
+    assert found[-1].kind is Wait.ROOM
+    assert said in found[-1].why
+
+
+def test_a_request_larger_than_any_node_is_told_from_one_that_waits_for_a_busy_node():
+    node = {"cpu": "2", "memory": "24581252Ki", "ephemeral-storage": "267847642337"}
+    small = {"cpu": "1930m", "memory": "4Gi"}
+    nodes = [{"status": {"allocatable": one}} for one in (small, node)]
+    (busy,) = snapshots("busy_node")[-1]["pods"]
+    (large,) = snapshots("larger_than_any_node")[-1]["pods"]
+    assert larger_than_all(busy, nodes) == ""
+    assert larger_than_all(large, nodes) == (
+        "it asks for more than any node has: cpu 1k (the most that one has is 2)"
+    )
+    # Without the right to list nodes it is not known.
+    assert larger_than_all(large, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacks"),
+    [
+        ({"cpu": "8", "memory": "64G"}, ""),
+        (
+            {"cpu": "8", "memory": "65Gi"},
+            "it asks for more than any node has: memory 65Gi (the most that one has is 64Gi)",
+        ),
+        # Each is there, but not on one node.
+        (
+            {"memory": "20Gi", "nvidia.com/gpu": "1"},
+            "it asks for more than any one node has: memory 20Gi, nvidia.com/gpu 1",
+        ),
+        (
+            {"amd.com/gpu": "1"},
+            "it asks for more than any node has: amd.com/gpu 1 (the most that one has is 0)",
+        ),
+        ({}, ""),
+    ],
+)
+def test_a_pod_has_to_fit_on_one_node(asked, lacks):
+    nodes = [
+        {"status": {"allocatable": {"cpu": "8", "memory": "64Gi"}}},
+        {"status": {"allocatable": {"cpu": "8", "memory": "16Gi", "nvidia.com/gpu": "2"}}},
+    ]
+    pod = {"spec": {"containers": [{"name": "main", "resources": {"requests": asked}}]}}
+    assert larger_than_all(pod, nodes) == lacks
+
+
+HELPS_NOT = "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+OWNER = "node(s) had untolerated taint {dedicated: others}"
+SILENT = "node(s) had untolerated taint {node.kubernetes.io/unreachable: }"
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (
+            "0/3 nodes are available: 1 Insufficient memory, 2 Insufficient cpu. preemption: 0/3 "
+            "nodes are available: 3 No preemption victims found for incoming pod.",
+            Wait.ROOM,
+        ),
+        # Kubernetes from 1.34 on.
+        (f"0/3 nodes are available: 3 Insufficient memory. {HELPS_NOT}", Wait.NOTHING),
+        (
+            f"0/3 nodes are available: 1 {OWNER}, 2 Insufficient memory. no new claims to "
+            f"deallocate, {HELPS_NOT}",
+            Wait.NOTHING,
+        ),
+        (
+            f"0/3 nodes are available: 1 {OWNER}, 2 Insufficient memory. preemption: 0/3 nodes are "
+            "available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found "
+            "for incoming pod.",
+            Wait.ROOM,
+        ),
+        (f"0/3 nodes are available: 1 {SILENT}, 2 Insufficient memory. {HELPS_NOT}", Wait.ROOM),
+        (f"0/3 nodes are available: 3 {OWNER}. {HELPS_NOT}", Wait.ROOM),
+        (
+            f"0/3 nodes are available: 1 {OWNER}, 2 node(s) didn't match Pod's node "
+            f"affinity/selector. {HELPS_NOT}",
+            Wait.NOTHING,
+        ),
+        (
+            f"0/3 nodes are available: 1 {SILENT}, 2 node(s) didn't match Pod's node "
+            f"affinity/selector. {HELPS_NOT}",
+            Wait.ROOM,
+        ),
+        (
+            "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. "
+            "preemption: not eligible due to preemptionPolicy=Never.",
+            Wait.NOTHING,
+        ),
+        (
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't match Pod's "
+            f"node affinity/selector. {HELPS_NOT}",
+            Wait.ROOM,
+        ),
+        ("0/3 nodes are available: 3 Too many pods.", Wait.ROOM),
+        ("no nodes available to schedule pods", Wait.ROOM),
+        (
+            "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. "
+            f"{HELPS_NOT}",
+            Wait.START,
+        ),
+    ],
+)
+def test_what_the_scheduler_says_tells_whether_a_node_may_have_room(message, kind):
+    told = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    pod = {"metadata": {"name": "p"}, "status": {"conditions": [{**told, "message": message}]}}
+    now = verdict({"metadata": {}}, [pod])
+    assert (now.kind, now.why) == (kind, f"Unschedulable: {message}")
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("exceeded quota: q, requested: cpu=1, used: cpu=4, limited: cpu=4", Wait.ROOM),
+        (
+            "exceeded quota: q, requested: cpu=1,memory=20G, used: cpu=0,memory=0, "
+            "limited: cpu=4,memory=16Gi",
+            Wait.NOTHING,
+        ),
+        ("forbidden: status unknown for quota: q, resources: pods", Wait.ROOM),
+    ],
+)
+def test_a_quota_is_waited_for_unless_a_job_needs_more_than_all_of_it(message, kind):
+    assert over_quota(message) == Waiting(message, kind)
+    event = {"reason": "FailedCreate", "message": message}
+    assert verdict({"metadata": {}}, [], [event]).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ('admission webhook "policy" denied the request: no such project', Wait.NOTHING),
+        ('pods "p" is forbidden: violates PodSecurity "restricted:latest"', Wait.NOTHING),
+        ('Internal error occurred: failed calling webhook "policy": timeout', Wait.START),
+    ],
+)
+def test_admission_refuses_for_good_or_does_not_answer(message, kind):
+    event = {"reason": "FailedCreate", "message": f"Error creating: {message}"}
+    assert verdict({"metadata": {}}, [], [event]).kind is kind
+
+
+def on_a_node(reason: str, message: str = "") -> dict:
+    state = {"waiting": {"reason": reason, "message": message}}
+    containers = [{"name": "main", "state": state}]
+    return {"metadata": {"name": "p"}, "status": {"containerStatuses": containers}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "events", "kind"),
+    [
+        (on_a_node("ContainerCreating"), [], Wait.START),
+        (on_a_node("ErrImageNeverPull", 'image "x" is not present'), [], Wait.NOTHING),
+        (on_a_node("ErrImagePull", "429 Too Many Requests - toomanyrequests"), [], Wait.START),
+        (
+            on_a_node("ContainerCreating"),
+            [("FailedMount", "MountVolume.MountDevice failed: rpc error: DeadlineExceeded")],
+            Wait.START,
+        ),
+        (
+            on_a_node("ContainerCreating"),
+            [("FailedMount", 'references non-existent secret key: "x" not found')],
+            Wait.NOTHING,
+        ),
+        # It had to wait for its claim, and has a node now.
+        (
+            on_a_node("ContainerCreating"),
+            [("FailedScheduling", 'persistentvolumeclaim "shared" not found')],
+            Wait.START,
+        ),
+    ],
+)
+def test_a_node_may_take_its_time_but_not_for_what_does_not_exist(pod, events, kind):
+    warnings = [{"reason": reason, "message": message} for reason, message in events]
+    assert verdict({"metadata": {}}, [pod], warnings).kind is kind
 
 
 @pytest.mark.parametrize("case", ["quota_exceeded", "volume_missing"])

@@ -15,7 +15,7 @@ from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 import snakemake_logger_plugin_snakeshed as plugin
 from snakemake_logger_plugin_snakeshed import LogHandler, screen
-from snakemake_logger_plugin_snakeshed.job_ends import outcome, reason_of, warnings_in
+from snakemake_logger_plugin_snakeshed.job_ends import in_short, outcome, reason_of, warnings_in
 from snakemake_logger_plugin_snakeshed.progress import Progress
 from snakemake_logger_plugin_snakeshed.screen import Screen
 
@@ -89,13 +89,23 @@ def test_a_run_in_a_few_lines(shown, tmp_path):
     ]
 
 
+HOLE = "08:00:01 error: dem.tif: found a hole; expected none. Mend it.\n"
+
+
+def end(handler) -> list[str]:
+    """What is shown when Snakemake ends after a failure."""
+    before = len(handler._screen._stream.getvalue())
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    handler.close()
+    return handler._screen._stream.getvalue()[before:].splitlines()
+
+
 def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
     log = tmp_path / "07.log"
-    log.write_text(
-        "08:00:00 delineating\n08:00:01 error: dem.tif: found a hole; expected none. Mend it.\n"
-    )
     handler = LogHandler(settings(), None)
     tell(handler, **job(5, "delineate", log, shard="07"))
+    log.write_text(f"08:00:00 delineating\n{HOLE}")
     raised = "RuleException:\nCalledProcessError in file rules/delineate.smk, line 20:\nCommand ..."
     error = {"event": LogEvent.ERROR, "exception": "RuleException", "level": logging.ERROR}
     tell(handler, raised, **error)
@@ -110,9 +120,152 @@ def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
         "delineate shard 07 failed: dem.tif: found a hole; expected none. Mend it.",
         f"  log: {log}",
         "1 of the jobs failed: delineate shard 07.",
+        "  dem.tif: found a hole; expected none. Mend it.",
         "What does not depend on them is done. Mend the cause and run the same command again.",
         "Snakemake's own log: logs/x.log",
     ]
+
+
+def by_executor(number: int, rule: str, reason: str, log="", said="chatter", **more) -> dict:
+    """JOB_ERROR as Snakemake makes it of what the executor kubernetes-pvc reports."""
+    name = f"{rule}-3f2a9c01-{number}"
+    lines = "".join(f"    {line}\n" for line in said.splitlines())
+    told = f"{reason} (Job {name})\nLast lines of its pod {name}-x2x:\n{lines}\n"
+    told += "For further error details see the cluster/cloud log and the log files of the involved "
+    aux = {"aux": {"external_jobid": name}}
+    return failed(number, rule, log, rule_msg=f"{told}rule(s).", **aux, **more)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "OOMKilled, limit 18000M",
+        'waited for 300 s: Unschedulable: persistentvolumeclaim "data" not found',
+        "waited for 300 s: ErrImagePull: failed to pull image x (no such host)",
+        "lost 6 times: its pod is gone: deleted, preempted or evicted",
+    ],
+)
+def test_what_the_executor_says_is_the_reason_at_the_failure_and_in_the_last_lines(
+    shown, tmp_path, reason
+):
+    log = tmp_path / "07.log"
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    log.write_text("08:00:00 delineating\n08:00:01 patch L0\n")
+    tell(handler, **by_executor(5, "delineate", reason, log))
+    assert shown.getvalue().splitlines() == [
+        f"delineate shard 07 failed: {reason}",
+        "  external_jobid: delineate-3f2a9c01-5",
+        f"  log: {log}",
+    ]
+    assert end(handler)[:2] == ["1 of the jobs failed: delineate shard 07.", f"  {reason}"]
+
+
+def test_a_job_that_failed_by_itself_says_why_in_its_own_words(shown, tmp_path):
+    log = tmp_path / "07.log"
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    log.write_text(f"08:00:00 delineating\n{HOLE}")
+    tell(handler, **by_executor(5, "delineate", "exit code 1", log))
+    assert "delineate shard 07 failed: dem.tif: found a hole" in shown.getvalue()
+    assert "exit code" not in shown.getvalue()
+
+
+def test_a_job_without_own_words_is_shown_with_the_last_of_its_pod(shown, tmp_path):
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", tmp_path / "07.log", shard="07"))
+    said = "python: can't open file 'x.py'\n\nError in rule delineate"
+    tell(handler, **by_executor(5, "delineate", "exit code 2", tmp_path / "07.log", said))
+    told = shown.getvalue().splitlines()
+    assert told[:3] == [
+        "delineate shard 07 failed: exit code 2; the last that it said:",
+        "python: can't open file 'x.py'",
+        "Error in rule delineate",
+    ]
+
+
+def test_a_log_of_an_earlier_attempt_is_not_the_reason(shown, tmp_path):
+    log = tmp_path / "07.log"
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    log.write_text(HOLE)
+    tell(handler, **by_executor(5, "delineate", "exit code 1", log))
+    before = shown.getvalue()
+    assert "found a hole" in before
+    # The second attempt ends before it opens its log, on a node whose clock is ahead, say.
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    tell(handler, **by_executor(5, "delineate", "exit code 137", log, said=""))
+    told = shown.getvalue().removeprefix(before).splitlines()
+    assert told[0] == "delineate shard 07 failed: exit code 137"
+    assert not any("log:" in line for line in told)
+    assert end(handler)[1] == "  exit code 137"
+
+
+def test_a_log_of_a_job_that_the_executor_sent_again_is_not_the_reason(shown, tmp_path):
+    log = tmp_path / "07.log"
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    log.write_text(HOLE)
+    tell(handler, "Job x was lost: it is sent again.", logging.WARNING, sent_again=5)
+    tell(handler, **by_executor(5, "delineate", "exit code 1", log, said=""))
+    assert "delineate shard 07 failed: exit code 1\n" in shown.getvalue()
+    assert "hole" not in shown.getvalue()
+
+
+def test_a_log_of_an_earlier_run_on_this_machine_is_not_the_reason(shown, tmp_path):
+    log = tmp_path / "07.log"
+    log.write_text(HOLE)
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", log, shard="07"))
+    tell(handler, **failed(5, "delineate", log))
+    assert "delineate shard 07 failed: no reason is known." in shown.getvalue()
+
+
+def test_the_reason_of_a_group_is_that_of_its_jobs(shown, tmp_path):
+    handler = LogHandler(settings(), None)
+    for number in (5, 6):
+        tell(handler, **job(number, "delineate", shard=f"0{number}"))
+    group = {"event": LogEvent.GROUP_ERROR, "groupid": "g", "aux_logs": []}
+    infos = [{"jobid": 5}, {"jobid": 6}]
+    told = "OOMKilled, limit 2000M (Job g-1)\n"
+    tell(handler, "Error in group g", logging.ERROR, **group, job_error_info=infos, failure=told)
+    for number in (5, 6):
+        tell(handler, **failed(number, "delineate", rule_msg=None))
+    assert end(handler)[:2] == [
+        "2 of the jobs failed: delineate shard 05, delineate shard 06.",
+        "  OOMKilled, limit 2000M",
+    ]
+
+
+def test_the_last_lines_have_each_reason_once_with_its_jobs(shown, tmp_path):
+    handler = LogHandler(settings(), None)
+    for number in range(20):
+        tell(handler, **job(number, "delineate", shard=f"{number:02}"))
+        reason = "OOMKilled, limit 18000M" if number < 11 else f"no file {max(number, 13)}"
+        tell(handler, **by_executor(number, "delineate", reason))
+    crash = tmp_path / "crash.log"
+    tell(handler, **job(20, "gather", crash))
+    frames = 'Traceback:\n  File "a.py"\nKeyError: 7\n'
+    crash.write_text(f"08:00:01 failed after 0.10 s\n{frames}")
+    tell(handler, **by_executor(20, "gather", "exit code 1", crash))
+    head, *reasons, last = end(handler)
+    assert head.startswith("21 of the jobs failed: delineate shard 00, ")
+    first = ", ".join(f"delineate shard {number:02}" for number in range(8))
+    three = ", ".join(f"delineate shard {number}" for number in (11, 12, 13))
+    assert reasons == [
+        f"  {first} and 3 more: OOMKilled, limit 18000M",
+        f"  {three}: no file 13",
+        "  delineate shard 14: no file 14",
+        "  delineate shard 15: no file 15",
+        "  delineate shard 16: no file 16",
+        "  and 4 more reasons, which are above",
+    ]
+    assert last.startswith("What does not depend on them is done.")
+
+
+def test_a_crash_is_named_by_its_exception():
+    assert in_short('Traceback:\n  File "a.py"\nKeyError: 7') == "KeyError: 7"
+    assert in_short("- x: bad.\n- y: worse.") == "- x: bad."
 
 
 def test_a_job_that_was_done_after_a_retry_has_not_failed(shown):
