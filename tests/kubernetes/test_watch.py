@@ -38,6 +38,7 @@ def kubeconfig(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.setattr(calls, "FIRST_DELAY_S", 0.05)
     monkeypatch.setattr(watch, "PAUSE_S", 0.05)
+    monkeypatch.setattr(watch, "UNSEEN_S", 0.2)
     monkeypatch.setattr(connection, "READ_S", 1)
     return path
 
@@ -418,7 +419,7 @@ def test_streams_that_end_at_once_are_given_up_and_tried_again(
     with caplog.at_level(logging.WARNING, "test"):
         until(lambda: "they end at once" in caplog.text, 10)
     name = running(1)
-    assert state(watched, name) == Running()
+    until(lambda: state(watched, name) == Running(), 10)
     fake.stream_s = 60
     until(lambda: watched._jobs._followed and watched._pods._followed, 10)
     lists = asked(fake)
@@ -493,6 +494,20 @@ def test_patience_ends_for_who_looks(kubeconfig, fake, stop):
             time.sleep(0.1)
     with pytest.raises(WorkflowError, match="did not answer"):
         watched.look()
+    watched.close()
+
+
+def test_an_outage_that_nobody_saw_harms_nobody(kubeconfig, fake, stop, running):
+    watched = Watched(Api(Connection(), "here", 0.3, stop, logging.getLogger("test")), SELECTOR)
+    watched.begin()
+    watched.look()
+    fake.faults = [Fault(503, "GET", times=1000)]
+    until(lambda: fake.faults[0].times < 1000, 5)
+    time.sleep(2)
+    fake.faults = []
+    until(lambda: watched._jobs._followed and watched._pods._followed, 10)
+    name = running(1)
+    until(lambda: state(watched, name) == Running(), 5)
     watched.close()
 
 
