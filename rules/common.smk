@@ -282,13 +282,18 @@ def claim_results():
     for warning in INPUTS.bring_back(study_inputs()):
         logger.warning(warning)
     INPUTS.begin_run()
-    if alone:
+    if alone and not jobs_may_run():
         remove_parts(RESULTS)
-    else:
+    elif not alone:
         logger.warning(
             f"The file system of {Path.cwd()} has no locks (flock): "
             f"see to it that no other run of study {STUDY['study']} is at work."
         )
+
+
+def jobs_may_run():
+    """Whether Jobs of a driver that was killed may still write: the executor takes them up later."""
+    return any(path.is_file() for path in Path(".snakemake/kubernetes-pvc").glob("*"))
 
 
 def compile_kernels():

@@ -20,7 +20,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,13 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import (
     owner_of_jobs,
     workflow_id,
 )
+from snakemake_executor_plugin_kubernetes_pvc.placement import check_rules, placement_of
 from snakemake_executor_plugin_kubernetes_pvc.queues import Expected, Queue, pod_memory_mb
-from snakemake_executor_plugin_kubernetes_pvc.settings import check, writable_folders
+from snakemake_executor_plugin_kubernetes_pvc.settings import (
+    check,
+    check_user,
+    writable_folders,
+)
 from snakemake_executor_plugin_kubernetes_pvc.spool import Task, digest
 from snakemake_executor_plugin_kubernetes_pvc.status import (
     SCALE_UP,
@@ -130,6 +135,7 @@ class Executor(RemoteExecutor):
         """Check the settings. Nothing is asked of the cluster before there is a job to send."""
         workflow = self.workflow
         check(self.executor_settings, os.getcwd())
+        check_rules(self.executor_settings, [rule.name for rule in workflow.rules])
         shared = workflow.storage_settings.shared_fs_usage
         needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}
         if not needed <= shared:
@@ -166,6 +172,8 @@ class Executor(RemoteExecutor):
         self._nodes_due = 0.0
         # How often each job was sent again because it was out of memory.
         self._memory_retries: Counter[int | str] = Counter()
+        if self.executor_settings.dry_run and workflow.dag.ready_jobs:
+            self._print_ready()
 
     def get_python_executable(self) -> str:
         """Python of the image, unless the driver's own lies on the volume."""
@@ -199,12 +207,6 @@ class Executor(RemoteExecutor):
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
         """Send a list of jobs."""
-        if self.executor_settings.dry_run:
-            if in_pod():
-                self._take_after_driver(*self._connect())
-            drafts = [self._manifest(self._facts(job)) for job in jobs]
-            sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
-            raise WorkflowError(f"Dry run: {len(drafts)} Jobs were printed, none was sent.")
         first = self._api is None
         if first:
             self._open_cluster()
@@ -304,8 +306,35 @@ class Executor(RemoteExecutor):
         received = self._api.received.total() / 1000
         self.logger.debug(f"Calls of the Kubernetes API: {calls}; {received:.0f} kB received.")
 
+    def _print_ready(self) -> None:
+        """Print the Jobs that would be sent now, and end the run.
+
+        It ends before Snakemake schedules anything: rules that run in the driver are not run, and
+        no output is marked as incomplete.
+        """
+        ready = sorted(self.workflow.dag.ready_jobs, key=lambda job: job.jobid)
+        jobs = [job for job in ready if not job.is_local]
+        if in_pod():
+            self._take_after_driver(*self._connect())
+        for job in jobs:
+            job.reset_params_and_resources()
+        chosen = jobs[: self.workflow.nodes]
+        workers = {}
+        if self.executor_settings.batch_minutes:
+            workers = {job: self._kind(job) for job in chosen if self._task(job)}
+        drafts = [self._manifest(self._facts(job)) for job in chosen if job not in workers]
+        drafts += [self._manifest(facts) for facts in dict(workers.values()).values()]
+        sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
+        of = f" of {len(jobs)} that are ready" if len(drafts) < len(jobs) else ""
+        first = len(ready) - len(jobs)
+        local = f" {first} jobs would run in the driver first." if first else ""
+        self.logger.info(f"Dry run: {len(drafts)} Jobs{of} were printed, none was sent.{local}")
+        self.shutdown()
+        raise SystemExit(0)
+
     def _open_cluster(self) -> None:
         """Connect, and end what an earlier run of this workflow may have left."""
+        self._check_user()
         connection, api = self._connect()
         if threading.current_thread() is threading.main_thread():
             # Snakemake would first let all jobs finish. Who sends SIGTERM to a driver, a cluster
@@ -343,6 +372,16 @@ class Executor(RemoteExecutor):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._terminated = True
         raise SystemExit(128 + signal.SIGTERM)
+
+    def _check_user(self) -> None:
+        """Check that driver and pods can change what the other one makes."""
+        umask = os.umask(0)
+        os.umask(umask)
+        owner = os.stat(self.tmpdir).st_uid
+        settings = self.executor_settings
+        warning = check_user(settings, os.getuid(), os.getgid(), umask, owner)
+        if warning:
+            self.logger.warning(warning)
 
     def _make_writable_folders(self) -> None:
         """Create the folders that jobs write to, or the kubelet would, for root alone."""
@@ -488,6 +527,7 @@ class Executor(RemoteExecutor):
                 resources=resources,
                 wildcards={} if job.is_group() else dict(job.wildcards_dict),
                 variables=tuple(self.envvars()),
+                rules=tuple(job.rules),
                 labels={}
                 if job.is_group()
                 else {PRODUCT: product_of(job), CONTENT: content_of(job)},
@@ -521,9 +561,10 @@ class Executor(RemoteExecutor):
         }
         if "mem_mb" in asked:
             asked["mem_mb"] = pod_memory_mb(asked["mem_mb"])
-        variables = tuple(self.envvars())
-        kind = digest(job.threads, asked, self._run.image, variables)
         settings = self.executor_settings
+        variables = tuple(self.envvars())
+        placement = asdict(placement_of(job.name, settings))
+        kind = digest(job.threads, asked, self._run.image, variables, placement)
         share_s = 60 * settings.batch_minutes
         command = [
             *("exec", self.get_python_executable(), "-m", WORKER),
@@ -544,6 +585,7 @@ class Executor(RemoteExecutor):
             variables=variables,
             environment=self._search_path(),
             labels={BATCH: kind},
+            rules=(job.name,),
         )
 
     def _search_path(self) -> dict[str, str]:

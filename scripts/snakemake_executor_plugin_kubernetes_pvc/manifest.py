@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 
+from snakemake_executor_plugin_kubernetes_pvc.placement import placement_of_all
 from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings
 
 CONTAINER = "main"
@@ -28,6 +30,8 @@ BATCH = "snakemake/batch"
 # Digests of what a Job makes, and of what that depends on.
 PRODUCT = "snakemake/product"
 CONTENT = "snakemake/content"
+# By this label Kueue knows the Jobs that it is to admit.
+QUEUE = "kueue.x-k8s.io/queue-name"
 
 # Kubernetes gives a Job's pods a label with its name, and a label has at most this many letters.
 LONGEST = 63
@@ -69,6 +73,8 @@ class JobFacts:
         More variables, with their values.
     labels
         More labels.
+    rules
+        Names of the rules in it, where that is more than one or not what it is called.
     """
 
     rule: str
@@ -82,6 +88,7 @@ class JobFacts:
     variables: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,8 +223,16 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
     -------
     dict
         A ``batch/v1`` Job. It runs one pod once (no ``backoffLimit``, no restarts): when to try
-        again is decided in one place, by the executor and Snakemake.
+        again is decided in one place, by the executor and Snakemake. With a queue, it is
+        suspended until Kueue admits it.
+
+    Raises
+    ------
+    WorkflowError
+        It asks for a variable without a secret or an unknown GPU, or its rules are to run at
+        different places.
     """
+    placement = placement_of_all(job.rules or (job.rule,), settings)
     labels = {
         **settings.labels,
         "app.kubernetes.io/managed-by": "snakemake-kubernetes-pvc",
@@ -272,27 +287,24 @@ def manifest(job: JobFacts, settings: ExecutorSettings, run: Run, number: int) -
     }
     if settings.service_account:
         pod["serviceAccountName"] = settings.service_account
-    if settings.priority_class:
-        pod["priorityClassName"] = settings.priority_class
-    if settings.tolerations:
-        pod["tolerations"] = settings.tolerations
-    if settings.node_selector:
-        pod["nodeSelector"] = settings.node_selector
+    pod |= placement.pod_fields
     if settings.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     if job.resources.get("runtime"):
         # The pod's deadline, not the Job's: the Job's deletes the pod, and its log with it.
         pod["activeDeadlineSeconds"] = int(job.resources["runtime"] * 60)
-    metadata: dict[str, Any] = {"name": job_name(job, run.run, number), "labels": labels}
+    of_pod: dict[str, Any] = {"labels": labels}
+    if placement.annotations:
+        of_pod["annotations"] = dict(placement.annotations)
+    metadata = {"name": job_name(job, run.run, number), **copy.deepcopy(of_pod)}
     if run.owner:
         metadata["ownerReferences"] = [dict(run.owner)]
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata,
-        "spec": {
-            "backoffLimit": 0,
-            "ttlSecondsAfterFinished": settings.ttl,
-            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
-        },
+    spec = {
+        "backoffLimit": 0,
+        "ttlSecondsAfterFinished": settings.ttl,
+        "template": {"metadata": of_pod, "spec": pod},
     }
+    if placement.queue:
+        metadata["labels"][QUEUE] = placement.queue
+        spec["suspend"] = True
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}

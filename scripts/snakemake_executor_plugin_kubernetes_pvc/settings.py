@@ -13,8 +13,13 @@ from typing import Any
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
+from snakemake_executor_plugin_kubernetes_pvc.placement import (
+    LABEL_KEY,
+    LABEL_VALUE,
+    QUEUE,
+    read_placement,
+)
+
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOLERATION = re.compile(
     r"(?P<key>[^=:\s]+)(=(?P<value>[^=:\s]*))?"
@@ -47,6 +52,28 @@ def parse_labels(items: list[str]) -> dict[str, str]:
                 "to 63 on each side."
             )
     return labels
+
+
+def parse_annotations(items: list[str]) -> dict[str, str]:
+    """Annotations from ``name=value``; the value can be any text."""
+    annotations = _pairs(items)
+    for name in annotations:
+        if not LABEL_KEY.fullmatch(name):
+            raise WorkflowError(
+                f"{name!r} is no name of an annotation: letters, digits, '-', '_' and '.' are "
+                "allowed, up to 63, and a domain with '/' in front of it."
+            )
+    return annotations
+
+
+def parse_queue(name: str) -> str:
+    """Name of a queue."""
+    if not QUEUE.fullmatch(name):
+        raise WorkflowError(
+            f"--kubernetes-pvc-queue {name!r} is no name of a queue: lower-case letters, digits "
+            "and '-' are allowed, up to 63."
+        )
+    return name
 
 
 def parse_environment(items: list[str]) -> dict[str, str]:
@@ -158,6 +185,31 @@ class ExecutorSettings(ExecutorSettingsBase):
             "parse_func": parse_tolerations,
             "unparse_func": format_tolerations,
         },
+    )
+    annotations: dict[str, str] = field(
+        default_factory=dict,
+        metadata=_pairs_of("Annotations of the Jobs and pods.", parse_annotations),
+    )
+    placement: dict[str, Any] | None = field(
+        default=None,
+        metadata=_word(
+            "A YAML file, from the working directory, that says where the pods of single rules "
+            "run: nodeSelector, affinity, tolerations, priorityClassName, annotations, and queue, "
+            "as in a manifest, below rules: and the rule's name, or below every-rule:.",
+            parse_func=read_placement,
+            unparse_func=lambda placement: placement["file"],
+            metavar="FILE",
+        ),
+    )
+    queue: str | None = field(
+        default=None,
+        metadata=_word(
+            "The queue of Kueue (LocalQueue) that Jobs wait in: they are sent suspended, and Kueue "
+            "admits them.",
+            parse_func=parse_queue,
+            unparse_func=str,
+            metavar="NAME",
+        ),
     )
     image_pull_secrets: list[str] = field(
         default_factory=list,
@@ -346,3 +398,53 @@ def writable_folders(settings: ExecutorSettings, working_directory: str) -> tupl
         found.add(folder.relative_to(volume))
     outermost = [one for one in found if not found.intersection(one.parents)]
     return tuple(sorted(map(str, outermost)))
+
+
+def check_user(
+    settings: ExecutorSettings, uid: int, gid: int, umask: int, owner: int
+) -> str | None:
+    """Check that driver and pods can change what the other one makes.
+
+    Snakemake in the driver marks outputs as incomplete, and Snakemake in the pod takes that back:
+    a pod that cannot write to the driver's folders fails, or leaves no mark, once it has done its
+    work.
+
+    Parameters
+    ----------
+    settings
+        What the user set.
+    uid, gid, umask
+        Of the driver.
+    owner
+        User who owns what the driver makes on the volume.
+
+    Returns
+    -------
+    str or None
+        A warning.
+
+    Raises
+    ------
+    WorkflowError
+        Pods cannot write to folders that the driver makes.
+    """
+    # With a volume that gives all files to one user, who it is in the pod does not matter.
+    if settings.user_id == uid or owner != uid:
+        return None
+    differ = f"The driver runs as user {uid}, and its pods as user {settings.user_id}"
+    if uid == 0:
+        user = settings.user_id
+        own = f"setpriv --reuid {user} --regid {settings.group_id} --clear-groups snakemake …"
+        same = f"Run it as user {user} (in a pod: runAsUser: {user}; as root: {own})"
+    else:
+        same = f"Set --kubernetes-pvc-user-id {uid} --kubernetes-pvc-group-id {gid}"
+    shared = not umask & 0o002 or (gid == settings.group_id and not umask & 0o020)
+    if not shared:
+        raise WorkflowError(
+            f"{differ}, which cannot write to the folders that user {uid} makes (umask "
+            f"{umask:03o}): jobs would fail, or interrupted ones would leave outputs that are not "
+            f"marked as incomplete. {same}, or let others write (umask 000)."
+        )
+    if uid != 0:
+        return f"{differ}: it may not be able to replace what they make. {same}."
+    return None

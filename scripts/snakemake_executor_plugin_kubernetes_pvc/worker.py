@@ -90,6 +90,8 @@ class Worker:
             )
         _prepare(task)
         self._import_of(task)
+        if task.benchmark:
+            import snakemake.benchmark  # noqa: F401 - not while the task runs
         kills = oom_kills()
         with tempfile.TemporaryFile() as output:
             status = self._in_fork(task, output.fileno())
@@ -199,6 +201,7 @@ def _run_script(task: Task, output: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
         os.chdir(task.directory)
         sys.path.extend(task.search)
         sys.argv = [task.file]

@@ -87,9 +87,10 @@ class LogHandler(LogHandlerBase):
         self._jobs: dict[int, LogRecord] = {}
         # Logs as they were when a job began, which an earlier attempt may have left.
         self._logs_before: dict[int, dict[str, tuple[int, ...] | None]] = {}
-        # What failed: name and reason.
+        # What failed: name and reason. Of runs on a cluster the reason is repeated at the end.
         self._failed: dict[int, tuple[str, str]] = {}
         self._told_of_group: dict[int, str] = {}
+        self._on_cluster = False
         self._told: set[tuple[int, str]] = set()
         self._complaints: set[str] = set()
         self._stopping = ""
@@ -206,6 +207,7 @@ class LogHandler(LogHandlerBase):
         if record.jobid in self._failed:  # Snakemake tells all errors once more at the end.
             return
         self._failed[record.jobid] = (name, reason)
+        self._on_cluster |= bool(told)
         if (record.jobid, reason) in self._told:
             return
         self._told.add((record.jobid, reason))
@@ -244,7 +246,10 @@ class LogHandler(LogHandlerBase):
 
     def _what_failed(self) -> str:
         names = sorted({name for name, _ in self._failed.values()})
-        lines = [f"{len(names)} of the jobs failed: {_listed(names)}.", *self._why()]
+        lines = [
+            f"{len(names)} of the jobs failed: {_listed(names)}.",
+            *(self._why() if self._on_cluster else []),
+        ]
         lines.append(
             "What does not depend on them is done. Mend the cause and run the same command again."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -273,7 +274,15 @@ def test_workers_may_come_later(processes):
 # ---- the scheduler ---------------------------------------------------------------------------
 
 
-def test_a_scheduler_that_is_started_again_gets_what_was_left(processes, notes, caplog):
+@pytest.fixture
+def words_of_dask(caplog, monkeypatch) -> None:
+    """What Dask logs on this side is captured, too."""
+    monkeypatch.setattr(logging.getLogger("distributed"), "propagate", True)
+
+
+def test_a_scheduler_that_is_started_again_gets_what_was_left(
+    processes, notes, caplog, words_of_dask
+):
     caplog.set_level("INFO", "snakeshed")
     for _ in range(2):
         processes.start_worker()
@@ -293,11 +302,15 @@ def test_a_scheduler_that_is_started_again_gets_what_was_left(processes, notes, 
         assert list(backend.map(sleep, tasks)) == numbers_of(tasks)
         restarter.join()
     assert "is lost; waiting for it" in caplog.text
+    assert "Traceback" not in caplog.text
     # What was done stayed done.
     assert len(starts(notes, 0)) == 1
 
 
-def test_a_scheduler_that_stays_away_is_reported(processes, notes):
+def test_a_scheduler_that_stays_away_is_reported_without_a_traceback(
+    processes, notes, caplog, words_of_dask
+):
+    caplog.set_level("INFO", "snakeshed")
     processes.start_worker()
     with connected(processes, patience_s=2) as backend:
         ender = later(lambda: (until(lambda: starts(notes, 1)), end_group(processes.scheduler)))
@@ -306,6 +319,8 @@ def test_a_scheduler_that_stays_away_is_reported(processes, notes):
         ender.join()
     assert raised.value.found == "none since 2 s, after it was lost in the midst of work"
     assert "run the same command again: what is done stays done" in str(raised.value)
+    assert "is lost; waiting for it" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_scheduler_that_never_was_is_reported_soon(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -421,6 +422,10 @@ class FakeApi:
         name = pod["metadata"]["name"]
         container = pod["spec"]["containers"][0]
         given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+        for one in container["env"]:
+            path = one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
+            if label := re.fullmatch(r"metadata\.labels\['(.+)'\]", path):
+                given[one["name"]] = pod["metadata"]["labels"][label[1]]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         log = Path(container["workingDir"], ".snakemake", f"{name}.log")
         self.logs[name] = log

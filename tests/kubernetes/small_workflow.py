@@ -60,6 +60,7 @@ class SmallWorkflow:
     mount_path: Path | None = None
     image: str = "busybox:test"
     started: list[subprocess.Popen] = field(default_factory=list)
+    umask: int = 0  # pods write there as another user
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ class SmallWorkflow:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            umask=0,  # pods write there as another user
+            umask=self.umask,
         )
         self.started.append(process)
         return process

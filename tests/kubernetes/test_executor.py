@@ -605,16 +605,46 @@ def test_a_run_that_cannot_send_can_be_stopped(fake, workflow):
     assert fake.jobs == {}
 
 
-def test_after_a_kill_the_next_run_ends_what_is_left_before_it_begins(fake, workflow):
-    workflow.does("touch at-work-$1; sleep 100")
-    run = workflow.start()
-    until(lambda: len(list(workflow.folder.glob("at-work-*"))) == 2)
+def killed_at_work(workflow, fake, *options: str) -> None:
+    """Kill a driver while its Jobs run, which go on."""
+    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; echo $1")
+    run = workflow.start(*options)
+    until(lambda: len(list(workflow.folder.glob("began-*"))) == 2)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-    left = list(fake.processes.values())
     assert len(fake.jobs) == 2
-    workflow.does("echo $1")
+
+
+def test_after_a_kill_the_next_run_waits_for_what_is_left(fake, workflow):
+    killed_at_work(workflow, fake)
+    asked = len(fake.calls)
+    process = workflow.start("--rerun-incomplete", "--nolock")
+    # It lists what there is, and then follows it.
+    until(lambda: len(fake.calls) >= asked + 4)
+    (workflow.folder / "go").touch()
+    ran = ended(process)
+    assert ran.code == 0, ran.text
+    assert "2 of its Jobs still run" in ran.text
+    assert sent(fake) == EACH_ONCE
+    assert (workflow.folder / "all.txt").read_text() == "0\n1\n"
+
+
+def test_what_ended_while_there_was_no_driver_is_not_done_again_unless_it_failed(fake, workflow):
+    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; [ $1 = 0 ]; echo $1")
+    killed_at_work(workflow, fake)
+    workflow.does("[ $1 = 1 ] && exit 1; echo $1")
+    (workflow.folder / "go").touch()
+    until(lambda: all(job["status"].get("conditions") for job in fake.jobs.values()))
     ran = workflow.run("--rerun-incomplete", "--nolock")
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+
+
+def test_what_is_left_of_another_study_is_ended_before_a_run_begins(fake, workflow):
+    killed_at_work(workflow, fake)
+    left = list(fake.processes.values())
+    workflow.does("echo $1")
+    ran = workflow.run("--rerun-incomplete", "--nolock", "--config", "another=study")
     assert ran.code == 0, ran.text
     assert "2 Jobs of an earlier run" in ran.text
     assert all(process.poll() == -signal.SIGKILL for process in left)
@@ -689,9 +719,10 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
     }
     (profile / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     ran = workflow.run("--profile", str(profile), "--cores", "1")
-    assert ran.code == 1
-    assert "2 Jobs were printed, none was sent" in ran.text
-    printed = re.search(r"^apiVersion:.*?(?=^WorkflowError)", ran.text, re.DOTALL | re.MULTILINE)
+    assert ran.code == 0, ran.text
+    assert "Dry run: 2 Jobs were printed, none was sent.\n" in ran.text
+    assert "error" not in ran.text.lower()
+    printed = re.search(r"^apiVersion:.*?(?=^Dry run)", ran.text, re.DOTALL | re.MULTILINE)
     drafts = [one for one in yaml.safe_load_all(printed.group()) if isinstance(one, dict)]
     assert len(drafts) == 2
     for draft in drafts:
@@ -704,6 +735,62 @@ def test_a_dry_run_prints_what_would_be_sent_with_the_settings_of_a_profile(fake
         assert "--cores 'all'" in pod["containers"][0]["command"][-1]
         assert pod["securityContext"]["runAsUser"] == 4321
     assert fake.calls == []
+    # Nothing is left that a run would trip over.
+    left = {path.name for path in (workflow.folder / ".snakemake/incomplete").rglob("*")}
+    assert left == set()
+    assert not list((workflow.folder / ".snakemake").glob("locks/*"))
+    assert not list((workflow.folder / ".snakemake").glob("tmp.*"))
+
+
+def test_a_dry_run_prints_no_more_than_may_be_sent_at_once_and_runs_nothing_itself(fake, workflow):
+    dry = ("--kubernetes-pvc-dry-run", "--jobs")
+    ran = workflow.run(*dry, "2", "--config", "pieces=3")
+    assert ran.code == 0, ran.text
+    assert "Dry run: 2 Jobs of 3 that are ready were printed, none was sent.\n" in ran.text
+    with (workflow.folder / "Snakefile").open("a", encoding="utf-8") as file:
+        file.write("localrules: piece\n")
+    ran = workflow.run(*dry, "2")
+    assert ran.code == 0, ran.text
+    said = "Dry run: 0 Jobs were printed, none was sent. 2 jobs would run in the driver first."
+    assert said in ran.text
+    assert not (workflow.folder / "piece").exists()
+    (workflow.folder / "all.txt").write_text("done before\n")
+    ran = workflow.run(*dry, "2", "--rerun-triggers", "mtime")
+    assert ran.code == 0, ran.text
+    assert "Nothing to be done" in ran.text
+    assert fake.calls == []
+
+
+def test_rules_go_to_their_places(fake, workflow):
+    text = "rules: {piece: {nodeSelector: {size: large}, queue: large}}"
+    (workflow.folder / "placement.yaml").write_text(text, encoding="utf-8")
+    options = ("--kubernetes-pvc-placement", "placement.yaml", "--kubernetes-pvc-queue", "small")
+    fake.fate = lambda job: at_once
+    ran = workflow.run(*options)
+    assert ran.code == 0, ran.text
+    assert sent(fake) == EACH_ONCE
+    for job in fake.created:
+        piece = task(job) != "join"
+        selector = job["spec"]["template"]["spec"].get("nodeSelector")
+        assert selector == ({"size": "large"} if piece else None)
+        queue = job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]
+        assert queue == ("large" if piece else "small")
+    (workflow.folder / "placement.yaml").write_text("rules: {peace: {}}", encoding="utf-8")
+    ran = workflow.run(*options, "--forceall")
+    assert ran.code == 1
+    said = "placement.yaml: rules: peace: the workflow has no rule of this name; do you mean piece?"
+    assert said in ran.text
+    assert len(fake.created) == 3
+
+
+@pytest.mark.skipif(os.getuid() == 4321, reason="this is the user of the pods")
+def test_a_driver_whose_folders_pods_cannot_write_to_is_stopped_at_the_start(fake, workflow):
+    workflow.umask = 0o022
+    ran = workflow.run("--kubernetes-pvc-user-id", "4321")
+    assert ran.code == 1
+    said = f"The driver runs as user {os.getuid()}, and its pods as user 4321, which cannot write"
+    assert said in ran.text
+    assert fake.created == []
 
 
 def test_folders_that_jobs_write_to_are_created_before_the_first_job(fake, workflow):

@@ -16,15 +16,15 @@ import sys, time
 from pathlib import Path
 from snakemake_executor_plugin_kubernetes_pvc.live_runs import LiveRuns
 runs = LiveRuns(Path(sys.argv[1]))
-print(runs.begin("other"), flush=True)
+print(runs.begin("other", "demo").locks, flush=True)
 time.sleep(100)
 """
 
 
 def test_a_run_lives_until_it_ends(tmp_path):
     one, other = LiveRuns(tmp_path / "runs"), LiveRuns(tmp_path / "runs")
-    assert one.begin("one")
-    assert other.begin("other")
+    assert one.begin("one", "demo").locks
+    assert other.begin("other", "demo").run == "other"
     assert other.lives("one")
     assert one.lives("other")
     one.end()
@@ -49,7 +49,7 @@ def test_a_run_dies_with_its_process(tmp_path):
 def test_the_dead_are_taken_off_when_a_run_begins(tmp_path):
     (tmp_path / "dead").touch()
     runs = LiveRuns(tmp_path)
-    assert runs.begin("one")
+    assert runs.begin("one", "demo").drivers == 1
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
     runs.end()
 
@@ -64,5 +64,51 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, number):
         raise OSError(number, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", no_lock)
-    assert not LiveRuns(tmp_path).begin("one")
+    assert not LiveRuns(tmp_path).begin("one", "demo").locks
     assert list(tmp_path.iterdir()) == []
+
+
+def killed(folder, run: str, purpose: str, owner: str = "") -> None:
+    """A run whose driver ends without a word."""
+    runs = LiveRuns(folder)
+    runs.begin(run, purpose, owner)
+    runs.leave()
+
+
+def test_a_dead_run_is_taken_up_by_a_driver_with_its_purpose(tmp_path):
+    killed(tmp_path, "one", "demo", "job-1")
+    runs = LiveRuns(tmp_path)
+    session = runs.begin("two", "demo", "job-1")
+    assert (session.run, session.drivers, session.same_owner) == ("one", 2, True)
+    # A second driver finds it alive.
+    other = LiveRuns(tmp_path)
+    assert other.begin("three", "demo").run == "three"
+    other.end()
+    runs.leave()
+    session = LiveRuns(tmp_path).begin("four", "demo", "job-2")
+    assert (session.run, session.drivers, session.same_owner) == ("one", 3, False)
+
+
+def test_a_person_is_not_the_same_owner_twice(tmp_path):
+    killed(tmp_path, "one", "demo")
+    assert not LiveRuns(tmp_path).begin("two", "demo").same_owner
+
+
+def test_a_dead_run_with_another_purpose_is_taken_off(tmp_path):
+    killed(tmp_path, "one", "another study")
+    runs = LiveRuns(tmp_path)
+    assert runs.begin("two", "demo").run == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["two"]
+
+
+def test_a_run_that_has_ended_is_not_taken_up(tmp_path):
+    runs = LiveRuns(tmp_path)
+    runs.begin("one", "demo")
+    runs.end()
+    assert LiveRuns(tmp_path).begin("two", "demo").run == "two"
+
+
+@pytest.mark.parametrize("said", ["", "{", "[]", '{"purpose": "demo"}'])
+def test_a_run_that_left_no_word_is_taken_off(tmp_path, said):
+    (tmp_path / "one").write_text(said)
+    assert LiveRuns(tmp_path).begin("two", "demo").run == "two"

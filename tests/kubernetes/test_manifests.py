@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dask.utils import parse_bytes
 from readme_blocks import fenced
 from real_cluster import leave_out
 
@@ -16,6 +18,7 @@ from snakemake_executor_plugin_kubernetes_pvc.manifest import JobFacts, Run, man
 from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings, writable_folders
 
 CHECKOUT = Path(__file__).parents[2]
+GIB = 2**30
 FOLDER = CHECKOUT / "profiles" / "nautilus"
 DASK = CHECKOUT / "profiles" / "dask"
 
@@ -173,8 +176,9 @@ def test_the_base_image_is_one_that_nobody_can_replace():
     assert re.fullmatch(
         r"docker\.io/library/debian:bookworm-\d{8}-slim@sha256:[0-9a-f]{64}", base
     ), base
-    # It is the only thing that an image is made from.
-    assert set(re.findall(r"^FROM (\S+)", image, flags=re.MULTILINE)) == {"${BASE}"}
+    # It is the only thing that an image is made from, besides stages of its own.
+    stages = set(re.findall(r"^FROM \S+ AS (\w+)$", image, flags=re.MULTILINE))
+    assert set(re.findall(r"^FROM (\S+)", image, flags=re.MULTILINE)) - stages == {"${BASE}"}
 
 
 def test_a_driver_is_small_enough_for_nautilus():
@@ -238,15 +242,63 @@ def variables_of(container: dict[str, Any]) -> dict[str, Any]:
     return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
 
 
-def test_a_dask_worker_has_one_thread_and_the_memory_of_its_container():
+def words_of(container: dict[str, Any], **variables: str) -> list[str]:
+    """Words of the command that a container runs, as its shell makes them, if it has one."""
+    command = container["command"]
+    if command[0] != "sh":
+        return command
+    script = re.sub(r"\bexec ", "printf '%s\\n' ", command[2])
+    made = subprocess.run(
+        ["sh", "-c", script], env=variables, capture_output=True, text=True, check=True
+    )
+    return made.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("cores", "memory"), [(1, 4 * GIB), (4, 16640 * 2**20), (7, 20 * GIB)])
+def test_a_pod_of_workers_has_one_of_one_thread_for_each_core_and_memory_for_all(cores, memory):
     worker = container_of("workers.yaml: Deployment")
-    words = worker["command"]
+    words = words_of(worker, WORKERS=str(cores), MEMORY=str(memory))
     assert words[:2] == ["dask", "worker"]
+    assert words[words.index("--nworkers") + 1] == str(cores)
     assert words[words.index("--nthreads") + 1] == "1"
-    assert words[words.index("--memory-limit") + 1] == "$(MEMORY)"
+    limit = int(words[words.index("--memory-limit") + 1])
+    # What all of them may take, and the process that watches over them, is what the pod has.
+    assert memory - cores < cores * limit + 256 * 2**20 <= memory
     told = variables_of(worker)
     assert told["MEMORY"] == {"resourceFieldRef": {"resource": "limits.memory"}}
-    assert told["NUMBA_NUM_THREADS"] == worker["resources"]["limits"]["cpu"] == "1"
+    assert told["WORKERS"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
+    assert told["NUMBA_NUM_THREADS"] == "1"
+
+
+def test_workers_are_there_only_while_a_run_goes_on():
+    workers = DASK_OBJECTS["workers.yaml: Deployment"]
+    assert workers["spec"]["replicas"] == 0
+    driver = pod_of(DASK_OBJECTS["driver.yaml: CronJob"])
+    script = container_of("driver.yaml: CronJob")["command"][2]
+    words = re.sub(r"\\\n", " ", script).split()
+    at = words.index("snakemake_executor_plugin_kubernetes_pvc.scaled")
+    name, pods, label = words[at + 1 : at + 4]
+    assert name == workers["metadata"]["name"]
+    # The variable that kustomization.yaml sets.
+    assert pods == '"$WORKER_PODS"'
+    first = container_of("driver.yaml: CronJob")["env"][0]
+    assert first["name"] == "WORKER_PODS"
+    patched = "/spec/jobTemplate/spec/template/spec/containers/0/env/0/value"
+    assert patched in (DASK / "kustomization.yaml").read_text(encoding="utf-8")
+    # Jobs of other runs are found by the label that Jobs of the pattern have.
+    job = DASK_OBJECTS["driver.yaml: CronJob"]["spec"]["jobTemplate"]
+    assert job["metadata"]["labels"] == {"app.kubernetes.io/name": label}
+    # It may do that, and nothing else.
+    role, binding = (DASK_OBJECTS[f"rbac.yaml: {kind}"] for kind in ("Role", "RoleBinding"))
+    scale, jobs = role["rules"]
+    assert (scale["resources"], scale["resourceNames"]) == (["deployments/scale"], [name])
+    assert (scale["verbs"], jobs["resources"], jobs["verbs"]) == (
+        ["get", "update"],
+        ["jobs"],
+        ["list"],
+    )
+    assert binding["subjects"][0]["name"] == driver["serviceAccountName"]
+    assert VALUES["worker"]["replicas"] == 0
 
 
 def test_dask_itself_takes_the_settings_and_options():
@@ -261,7 +313,8 @@ def test_dask_itself_takes_the_settings_and_options():
             for parameter in command.params
             for option in (*parameter.opts, *parameter.secondary_opts)
         }
-        assert {word for word in container["command"] if word.startswith("--")} <= known
+        words = words_of(container, WORKERS="1", MEMORY=str(GIB))
+        assert {word for word in words if word.startswith("--")} <= known
         for variable in variables_of(container):
             if variable.startswith("DASK_DISTRIBUTED__"):
                 key = variable.removeprefix("DASK_").replace("__", ".").lower()
@@ -282,7 +335,7 @@ def test_jobs_and_workers_look_for_the_scheduler_where_it_is():
     assert words[words.index("--port") + 1] == str(ports["scheduler"])
     # Where ports are forwarded from, and nobody else comes.
     assert words[words.index("--dashboard-address") + 1] == f"127.0.0.1:{ports['dashboard']}"
-    words = container_of("workers.yaml: Deployment")["command"]
+    words = words_of(container_of("workers.yaml: Deployment"), WORKERS="1", MEMORY=str(GIB))
     assert words[words.index("--dashboard-address") + 1] == "127.0.0.1:0"
 
 
@@ -322,9 +375,14 @@ def test_a_dask_driver_ends_as_that_of_nautilus_does():
         assert own[key] == other[key]
     *words, _ = container_of("driver.yaml: CronJob")["command"]
     expected = pod_of(OBJECTS["driver.yaml: CronJob"])["containers"][0]["command"][2]
-    # Workers of Dask can write bytecode.
+    # Workers of Dask can write bytecode, and are there as long as the run.
     compiling = '(python -m compileall -q scripts; exec snakemake --profile nautilus "$@")'
-    assert words[2] == expected.replace(compiling, 'snakemake --profile dask --cores 8 "$@"')
+    scaled = (
+        "python -m snakemake_executor_plugin_kubernetes_pvc.scaled \\\n"
+        '  snakeshed-dask-worker "$WORKER_PODS" snakeshed-dask-driver \\\n'
+        '  snakemake --profile dask --cores 8 "$@"'
+    )
+    assert words[2] == expected.replace(compiling, scaled)
 
 
 def test_the_chart_knows_every_value():
@@ -351,7 +409,7 @@ def test_the_chart_makes_the_pods_that_the_manifests_make(part, name):
     # Both have the variables of the other, but those that the chart gives as options.
     theirs = variables_of(container)
     given = variables_of(values)
-    assert theirs.keys() - given.keys() <= {"DASK_SCHEDULER_ADDRESS", "MEMORY"}
+    assert theirs.keys() - given.keys() <= {"DASK_SCHEDULER_ADDRESS", "MEMORY", "WORKERS"}
     assert given.keys() <= theirs.keys()
     for variable, value in given.items():
         if isinstance(value, dict):
@@ -363,9 +421,11 @@ def test_the_chart_makes_the_pods_that_the_manifests_make(part, name):
     # They follow those of the chart, which shows the dashboard to all: the last ones count.
     words = [word for one in values["extraArgs"] for word in one.split("=")]
     options = dict(zip(words[::2], words[1::2], strict=True))
-    command = container["command"]
+    cores, memory = values["resources"]["limits"]["cpu"], values["resources"]["limits"]["memory"]
+    command = words_of(container, WORKERS=str(cores), MEMORY=str(parse_bytes(f"{memory}B")))
     for option, value in options.items():
-        assert command[command.index(option) + 1] == value
+        expected = command[command.index(option) + 1]
+        assert value == expected or parse_bytes(value) == int(expected)
     assert "--dashboard-address" in options
     image = yaml_of(DASK / "kustomization.yaml")["images"][0]
     assert values["image"] == {"repository": image["newName"], "tag": image["newTag"]}
@@ -380,8 +440,12 @@ def test_the_chart_makes_the_workers_that_the_manifests_make():
     assert worker["mounts"]["volumes"] == pod["volumes"][:1]
     assert worker["mounts"]["volumeMounts"] == container["volumeMounts"][:1]
     assert VALUES["jupyter"]["enabled"] is False
-    # Its port is forwarded.
-    assert "--ip=127.0.0.1" in VALUES["jupyter"]["command"]
+    # Its port is forwarded. Another one than the token would let in whoever reaches it.
+    command = VALUES["jupyter"]["command"]
+    assert "--ip=127.0.0.1" in command
+    assert not {"password", "passwordHint"} & set(VALUES["jupyter"])
+    (opened,) = (word.partition("/lab/tree/")[2] for word in command if "default_url" in word)
+    assert (CHECKOUT / opened).is_file()
 
 
 # ---- network policies ------------------------------------------------------------------------
@@ -480,7 +544,9 @@ def test_what_may_leave_the_namespace():
     # The driver of nautilus and the access pod are not bound, nor is a notebook.
     free = {"driver.yaml: CronJob", "access.yaml: Deployment", "chart: jupyter", "another pod"}
     for name, labels in LABELS.items():
-        assert passes("egress", labels, None, 443) == (name in free), name
+        # The driver with Dask reaches the Kubernetes API, wherever it is, and nothing else.
+        assert passes("egress", labels, None, 443) == (name in free | {DRIVER}), name
+        assert passes("egress", labels, None, 80) == (name in free), name
         # Jobs have no network; all else looks names up.
         assert passes("egress", labels, None, 53) == (name != "Job of a shard"), name
         assert passes("ingress", labels, None, 443) == (name == "another pod"), name

@@ -11,6 +11,7 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 from snakemake_executor_plugin_kubernetes_pvc.settings import (
     ExecutorSettings,
     check,
+    check_user,
     format_tolerations,
     parse_environment,
     parse_labels,
@@ -112,3 +113,40 @@ def test_folders_to_write_to_lie_on_the_volume(name, said):
     with pytest.raises(WorkflowError) as raised:
         writable_folders(settings, "/data/work")
     assert said in str(raised.value)
+
+
+ROOT = (
+    "The driver runs as user 0, and its pods as user 1000, which cannot write to the folders that "
+    "user 0 makes (umask 022): jobs would fail, or interrupted ones would leave outputs that are "
+    "not marked as incomplete. Run it as user 1000 (in a pod: runAsUser: 1000; as root: setpriv "
+    "--reuid 1000 --regid 1000 --clear-groups snakemake …), or let others write (umask 000)."
+)
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "umask", "owner", "said"),
+    [
+        (0, 0, 0o022, 0, ROOT),
+        (0, 0, 0o000, 0, None),
+        (0, 1000, 0o002, 0, None),
+        # The volume gives all files to one user: NFS with root_squash or all_squash.
+        (0, 0, 0o022, 65534, None),
+        (1000, 1000, 0o077, 1000, None),
+        (1234, 99, 0o022, 1234, "marked as incomplete. Set --kubernetes-pvc-user-id 1234 "
+         "--kubernetes-pvc-group-id 99, or let others write (umask 000)."),
+    ],
+)  # fmt: skip
+def test_driver_and_pods_can_change_what_the_other_one_makes(uid, gid, umask, owner, said):
+    if said is None:
+        assert check_user(GOOD, uid, gid, umask, owner) is None
+        return
+    with pytest.raises(WorkflowError) as raised:
+        check_user(GOOD, uid, gid, umask, owner)
+    assert said in str(raised.value)
+
+
+def test_a_driver_of_another_user_is_warned_where_it_may_work():
+    assert check_user(GOOD, 1234, 1000, 0o002, 1234) == (
+        "The driver runs as user 1234, and its pods as user 1000: it may not be able to replace "
+        "what they make. Set --kubernetes-pvc-user-id 1234 --kubernetes-pvc-group-id 1000."
+    )

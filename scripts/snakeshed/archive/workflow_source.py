@@ -40,6 +40,7 @@ _FILES = (
     "envs/Dockerfile",
     *(f"envs/*.{suffix}" for suffix in ("in", "lock", "yaml")),
     *(f"profiles/{profile}/*.yaml" for profile in ("default", "dask", "nautilus")),
+    "profiles/dask/results.ipynb",
     "docs/confidence.md",
     "docs/confidence.png",
     "docs/faults.md",

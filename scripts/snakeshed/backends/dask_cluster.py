@@ -8,6 +8,7 @@ but itself, and it is simply sent again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import ssl
@@ -75,6 +76,17 @@ _HINTS = {
     "tls://": " (if it runs, it may not accept the certificate of this job)",
 }
 _HOW_TLS = 'see "On a Dask cluster" in README.md'
+
+
+class _NoTraceback(logging.Filter):
+    """Leaves out what Dask logs of a lost connection with a traceback: here it is said in words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, (*_BROKEN, TimeoutError, asyncio.CancelledError))
+
+
+logging.getLogger("distributed.client").addFilter(_NoTraceback())
 
 
 class DaskBackend(Backend):

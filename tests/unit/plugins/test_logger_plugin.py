@@ -120,7 +120,6 @@ def test_an_error_is_shown_once_with_its_job_and_log(shown, tmp_path):
         "delineate shard 07 failed: dem.tif: found a hole; expected none. Mend it.",
         f"  log: {log}",
         "1 of the jobs failed: delineate shard 07.",
-        "  dem.tif: found a hole; expected none. Mend it.",
         "What does not depend on them is done. Mend the cause and run the same command again.",
         "Snakemake's own log: logs/x.log",
     ]
@@ -168,6 +167,7 @@ def test_a_job_that_failed_by_itself_says_why_in_its_own_words(shown, tmp_path):
     log.write_text(f"08:00:00 delineating\n{HOLE}")
     tell(handler, **by_executor(5, "delineate", "exit code 1", log))
     assert "delineate shard 07 failed: dem.tif: found a hole" in shown.getvalue()
+    assert end(handler)[1] == "  dem.tif: found a hole; expected none. Mend it."
     assert "exit code" not in shown.getvalue()
 
 

@@ -106,7 +106,11 @@ def test_the_context_of_the_image_is_what_a_run_needs(checkout, workflow):
     sent = {
         name for path in files if in_context(name := path.relative_to(checkout).as_posix(), lines)
     }
-    run = {name for name in workflow if not re.search(r"^[^/]+\.\w+$|^docs/|\.md$|LICENSE", name)}
+    run = {
+        name
+        for name in workflow
+        if not re.search(r"^[^/]+\.\w+$|^docs/|\.(md|ipynb)$|LICENSE", name)
+    }
     run -= {".gitignore", ".dockerignore", "Makefile", "envs/Dockerfile"}
     assert sent == {
         name

@@ -164,7 +164,6 @@ def test_what_a_run_shows(name, stream, verbose, monkeypatch, tmp_path):
         )
 
     log = tmp_path / "card.log"
-    log.write_text("08:00:00 drawing\n08:00:01 error: \x1b[31m: found it.\n", encoding="utf-8")
     job = {
         "rule_name": "site_card",
         "rule_msg": None,
@@ -185,6 +184,7 @@ def test_what_a_run_shows(name, stream, verbose, monkeypatch, tmp_path):
     }
     tell(f"Study {name}")
     tell(**job, jobid=1, event=LogEvent.JOB_INFO)
+    log.write_text("08:00:00 drawing\n08:00:01 error: \x1b[31m: found it.\n", encoding="utf-8")
     tell(name, logging.ERROR, event=LogEvent.ERROR, exception="RuleException")
     tell(**job, jobid=1, event=LogEvent.JOB_ERROR, level=logging.ERROR)
     handler._screen.status(f"jobs of {name}") if not verbose else None

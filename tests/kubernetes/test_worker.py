@@ -1,0 +1,227 @@
+"""A warm worker runs each script as Snakemake does, and says how it went."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from small_workflow import until
+
+from snakemake_executor_plugin_kubernetes_pvc import worker as worker_module
+from snakemake_executor_plugin_kubernetes_pvc.spool import Spool, Task, state_of
+from snakemake_executor_plugin_kubernetes_pvc.worker import Worker
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def spool(tmp_path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def task(tmp_path) -> Task:
+    """A task that writes its own process id and name of its output."""
+    source = (
+        "import os\n"
+        "if __name__ == '__main__':\n"
+        "    with open(snakemake.output[0], 'w') as file:\n"
+        "        file.write(str(os.getpid()))\n"
+    )
+    given = SimpleNamespace(output=["deep/out.txt"])
+    return Task(
+        "p1",
+        "c1",
+        "piece 1",
+        source,
+        str(tmp_path / "piece.py"),
+        pickle.dumps(given, protocol=4),
+        str(tmp_path),
+        outputs=(str(tmp_path / "deep/out.txt"),),
+        logs=(str(tmp_path / "log/1.log"),),
+    )
+
+
+@pytest.fixture
+def run(spool, monkeypatch, tmp_path):
+    """Run a task in a worker of this process."""
+    monkeypatch.chdir(tmp_path)
+    return Worker(spool, "w1").run
+
+
+def does(task: Task, statements: str) -> Task:
+    return replace(task, source=task.source + "".join(f"    {s}\n" for s in statements.split("\n")))
+
+
+def test_a_script_runs_in_a_process_of_its_own(run, task, tmp_path):
+    end = run(task)
+    made = tmp_path / "deep/out.txt"
+    assert (end.reason, end.content, end.worker) == ("", "c1", "w1")
+    assert int(made.read_text()) != os.getpid()
+    assert end.files == state_of((str(made),))
+    assert (tmp_path / "log").is_dir()
+
+
+def test_old_output_is_removed_before(run, task, tmp_path):
+    Path(tmp_path / "deep").mkdir()
+    Path(tmp_path / "deep/out.txt").write_text("old")
+    looks = replace(task, source="import os, sys\nsys.exit(os.path.exists(snakemake.output[0]))\n")
+    end = run(looks)
+    assert end.reason.startswith("it ended well but did not make ")
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason", "said"),
+    [
+        ("raise SystemExit(3)", "exit code 3", ""),
+        ("raise SystemExit('no such tile')", "exit code 1", "no such tile"),
+        ("print('so far'); raise ValueError('no such tile')", "exit code 1", "no such tile"),
+        ("os.kill(os.getpid(), 15)", "killed by SIGTERM", ""),
+        ("os.remove(snakemake.output[0])", "it ended well but did not make ", ""),
+    ],
+)
+def test_a_failure_is_named_with_what_was_said(run, task, statements, reason, said):
+    end = run(does(task, statements))
+    assert end.reason.startswith(reason)
+    assert said in end.said
+    assert end.files == []
+
+
+def test_a_task_neither_sees_nor_leaves_anything(run, task, tmp_path):
+    leaves = does(
+        task, "import builtins; builtins.left = 1; os.chdir('/'); os.environ['LEFT'] = '1'"
+    )
+    sees = does(
+        task,
+        "import builtins\nassert not hasattr(builtins, 'left')\nassert 'LEFT' not in os.environ",
+    )
+    assert run(leaves).reason == ""
+    assert run(sees).reason == ""
+    assert os.getcwd() == str(tmp_path)
+
+
+def test_a_script_is_imported_once_and_not_run_for_it(run, task, tmp_path):
+    counting = f"open({str(tmp_path / 'imports')!r}, 'a').write('i')\n"
+    counted = replace(task, source=counting + task.source)
+    for _ in range(3):
+        assert run(counted).reason == ""
+    # Once by the worker, and once by each child, which runs the whole script.
+    assert (tmp_path / "imports").read_text() == "i" * 4
+    assert len(set((tmp_path / "deep/out.txt").read_text().split())) == 1
+
+
+def test_modules_beside_the_script_are_found(run, task, tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/beside_the_script.py").write_text("x = 5\n")
+    uses = does(task, "import beside_the_script\nassert beside_the_script.x == 5")
+    assert "No module named 'beside_the_script'" in run(uses).said
+    assert run(replace(uses, search=(str(tmp_path / "lib"),))).reason == ""
+    assert str(tmp_path / "lib") not in sys.path
+
+
+def test_a_benchmark_is_that_of_snakemake(run, task, tmp_path):
+    measured = replace(
+        does(task, "import time; time.sleep(0.3)"), benchmark=str(tmp_path / "b.tsv")
+    )
+    assert run(measured).reason == ""
+    header, values = (tmp_path / "b.tsv").read_text().splitlines()
+    assert header.split("\t")[:3] == ["s", "h:m:s", "max_rss"]
+    assert 0.3 <= float(values.split("\t")[0]) < 60
+
+
+def test_a_task_ends_with_its_runtime(run, task):
+    began = time.monotonic()
+    end = run(replace(does(task, "import time; time.sleep(60)"), runtime_s=0.4))
+    assert end.reason == "ran longer than its runtime of 0 s"
+    assert time.monotonic() - began < 30
+
+
+def test_missing_inputs_are_waited_for_and_named(run, task, tmp_path):
+    end = run(replace(task, inputs=(str(tmp_path / "dem.tif"),), latency_s=0.5))
+    assert end.reason == (
+        f"the input {tmp_path / 'dem.tif'} is not there, 0 s after the job was sent "
+        "(--latency-wait)"
+    )
+
+
+def test_want_of_memory_is_told_by_the_counter_of_the_container(run, task, monkeypatch, tmp_path):
+    counter, limit = tmp_path / "memory.events", tmp_path / "memory.max"
+    counter.write_text("low 0\noom 1\noom_kill 1\n")
+    limit.write_text("2200000000\n")
+    monkeypatch.setattr(worker_module, "_OOM_COUNTERS", (str(tmp_path / "none"), str(counter)))
+    monkeypatch.setattr(worker_module, "_MEMORY_LIMITS", (str(limit),))
+    killed = "os.kill(os.getpid(), 9)"
+    end = run(does(task, killed))
+    assert (end.reason, end.out_of_memory) == ("killed by SIGKILL", "")
+    counts = f"open({str(counter)!r}, 'w').write('oom_kill 2'); {killed}"
+    end = run(does(task, counts))
+    assert (end.reason, end.out_of_memory) == ("killed by SIGKILL", "2200M")
+
+
+def start(spool: Spool, *options: str, **more: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", worker_module.__name__, str(spool.folder), "--name", "w1"),
+            *options,
+        ],
+        cwd=spool.folder.parent,
+        env={**os.environ, "PYTHONPATH": f"{CHECKOUT / 'scripts'}:{spool.folder.parent}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **more,
+    )
+
+
+def test_a_worker_takes_all_tasks_and_ends_when_there_are_no_more(spool, task):
+    for each in range(5):
+        spool.put(replace(task, product=f"p{each}"))
+    worker = start(spool, "--idle", "0.5")
+    said, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 0, said
+    assert "5 tasks done" in said
+    assert "piece 1: done" in said
+    assert set(spool.look().ends) == {f"p{each}" for each in range(5)}
+
+
+def test_a_worker_begins_no_task_after_its_time(spool, task):
+    for each in range(3):
+        spool.put(replace(does(task, "import time; time.sleep(0.4)"), product=f"p{each}"))
+    said, _ = start(spool, "--seconds", "0.1").communicate(timeout=60)
+    assert "1 tasks done" in said
+    assert len(spool.look().ends) == 1
+
+
+def test_a_worker_warms_up_and_says_if_that_failed(spool, task, tmp_path):
+    (tmp_path / "ovens.py").write_text("def heat():\n    print('warm')\n")
+    said, _ = start(spool, "--idle", "0", "--warm-up", "ovens:heat").communicate(timeout=60)
+    assert "warm\n" in said
+    assert "warm after" in said
+    spool.put(task)
+    said, _ = start(spool, "--idle", "0.2", "--warm-up", "ovens:burn").communicate(timeout=60)
+    assert "ovens:burn failed: tasks start cold" in said
+    assert "1 tasks done" in said
+
+
+def test_a_worker_that_is_asked_to_end_takes_its_task_with_it(spool, task, tmp_path):
+    spool.put(does(task, "import time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"))
+    worker = start(spool)
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 30)
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=30)
+    assert worker.returncode == 143
+    child = int((tmp_path / "pid").read_text())
+    # Nobody may be there to wait for it: then it is a zombie.
+    status = Path(f"/proc/{child}/status")
+    until(lambda: not status.exists() or "(zombie)" in status.read_text(), 10)
+    # The driver sees a claim without an end.
+    stand = spool.look()
+    assert (stand.claims, stand.ends) == ({"p1": "w1"}, {})
