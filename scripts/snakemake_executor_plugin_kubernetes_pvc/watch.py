@@ -38,6 +38,8 @@ SILENCE_S = 75.0
 SHORT_S = 5.0
 USELESS = 3
 PAUSE_S = 1.0
+# After a failure that nobody waits for.
+UNSEEN_S = 5.0
 # After this time without streams they are tried again.
 WITHOUT_S = 600.0
 GONE_KEPT = 1000
@@ -131,6 +133,8 @@ class _Mirror:
         self._without = False
         self._heard_at = 0.0
         self._useless = 0
+        # How many who look wait at this moment, and what has ended that.
+        self._waiting = 0
         self._error: Exception | None = None
 
     def bring_up_to_date(self) -> None:
@@ -147,7 +151,9 @@ class _Mirror:
                     raise Stopped
                 if self._followed or self._without or self._error:
                     break
+                self._waiting += 1
                 self.changed.wait(0.5)
+                self._waiting -= 1
             if self._error:
                 raise self._error
             silent = time.monotonic() - self._heard_at > 2 * SILENCE_S
@@ -183,13 +189,20 @@ class _Mirror:
 
     def _run(self) -> None:
         try:
-            self.list_all()
             while not self._closed.is_set():
-                self._follow()
+                try:
+                    if not self._round:
+                        self.list_all()
+                    self._follow()
+                except (Refused, WorkflowError) as error:
+                    with self.changed:
+                        if self._waiting:
+                            self._error = error
+                            return
+                    # A run that has nothing in the cluster at this moment goes on.
+                    self._closed.wait(UNSEEN_S)
         except Stopped:
             pass
-        except (Refused, WorkflowError) as error:
-            self._error = error
         finally:
             # Whatever it was: who looks is not to wait for this thread.
             with self.changed:
@@ -216,7 +229,7 @@ class _Mirror:
         else:
             with self.changed:
                 if self._round == follows and not self._closed.is_set():
-                    self._stream, self._followed = stream, True
+                    self._stream, self._followed, self._without = stream, True, False
                     self._heard_at = time.monotonic()
                     self.changed.notify_all()
                 else:
@@ -268,12 +281,8 @@ class _Mirror:
         with self.changed:
             self._without = True
             self.changed.notify_all()
-        if self._closed.wait(WITHOUT_S):
-            return
-        self.list_all()
+        self._closed.wait(WITHOUT_S)
         self._useless = 0
-        with self.changed:
-            self._without = False
 
     def _take(self, event: Thing, follows: int) -> bool:
         """Take an event in, and return False if it says that the stream has lost its place."""

@@ -243,6 +243,17 @@ def test_a_missing_right_is_named(cluster, workflow, another):
         assert "Traceback" not in ran.text
 
 
+def test_without_the_right_to_watch_all_is_listed(cluster, workflow, another):
+    rights = {**rights_without("jobs", "watch"), "pods": ["list"]}
+    cluster.account("no-watch", rights)
+    one = another("no-watch", "no-watch")
+    ran = one.run()
+    assert whole(one, ran)
+    text = " ".join(ran.text.split())
+    assert text.count("does not let the driver watch its Jobs and pods") == 1
+    assert re.search(r'cannot watch resource "(jobs|pods)" in API group', text)
+
+
 def test_without_the_right_to_logs_less_is_told(cluster, workflow, another):
     cluster.account("no-logs", rights_without("pods/log", "get"))
     one = another("no-logs", "no-logs")

@@ -255,6 +255,7 @@ class FakeApi:
     ) -> None:
         """Send a stream until it ends, breaks, or the client is gone."""
         handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Connection", "close")
         handler.end_headers()
         handler.close_connection = True
         breaks = self.breaks

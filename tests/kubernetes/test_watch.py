@@ -38,6 +38,7 @@ def kubeconfig(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.setattr(calls, "FIRST_DELAY_S", 0.05)
     monkeypatch.setattr(watch, "PAUSE_S", 0.05)
+    monkeypatch.setattr(watch, "UNSEEN_S", 0.2)
     monkeypatch.setattr(connection, "READ_S", 1)
     return path
 
@@ -377,10 +378,10 @@ def test_a_silent_stream_is_not_trusted(fake, watched, running, monkeypatch):
 
 
 def test_bookmarks_keep_a_quiet_stream_and_its_place(fake, watched, running, monkeypatch):
-    monkeypatch.setattr(watch, "SILENCE_S", 1)
+    monkeypatch.setattr(watch, "SILENCE_S", 1.5)
     fake.bookmark_s = 0.3
     watched.look()
-    time.sleep(2)
+    time.sleep(2.5)
     assert asked(fake) == asked(fake, watch=True) == 1
     # Others' changes make the version grow, and the bookmarks tell it.
     fake.jobs["other"] = {"metadata": {"name": "other", "labels": {}}, "status": {}}
@@ -418,7 +419,7 @@ def test_streams_that_end_at_once_are_given_up_and_tried_again(
     with caplog.at_level(logging.WARNING, "test"):
         until(lambda: "they end at once" in caplog.text, 10)
     name = running(1)
-    assert state(watched, name) == Running()
+    until(lambda: state(watched, name) == Running(), 10)
     fake.stream_s = 60
     until(lambda: watched._jobs._followed and watched._pods._followed, 10)
     lists = asked(fake)
@@ -477,7 +478,7 @@ def test_while_the_api_is_away_nobody_sees_what_was(fake, api, watched, running)
     end(fake, name)
     # The look waits until the API answers.
     watched.look()
-    until(lambda: state(watched, name) == Succeeded(), 1)
+    until(lambda: state(watched, name) == Succeeded(), 5)
     assert not fake.faults[0].times
 
 
@@ -493,6 +494,20 @@ def test_patience_ends_for_who_looks(kubeconfig, fake, stop):
             time.sleep(0.1)
     with pytest.raises(WorkflowError, match="did not answer"):
         watched.look()
+    watched.close()
+
+
+def test_an_outage_that_nobody_saw_harms_nobody(kubeconfig, fake, stop, running):
+    watched = Watched(Api(Connection(), "here", 0.3, stop, logging.getLogger("test")), SELECTOR)
+    watched.begin()
+    watched.look()
+    fake.faults = [Fault(503, "GET", times=1000)]
+    until(lambda: fake.faults[0].times < 1000, 5)
+    time.sleep(2)
+    fake.faults = []
+    until(lambda: watched._jobs._followed and watched._pods._followed, 10)
+    name = running(1)
+    until(lambda: state(watched, name) == Running(), 5)
     watched.close()
 
 
@@ -548,7 +563,7 @@ def test_the_end_closes_open_streams_at_once(fake, watched):
     watched.look()
     begin = time.monotonic()
     watched.close()
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 1
     assert threads() == []
     with pytest.raises(Stopped):
         watched.look()
