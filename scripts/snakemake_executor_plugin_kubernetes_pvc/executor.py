@@ -227,7 +227,12 @@ class Executor(RemoteExecutor):
         submission = Submission(self._facts(job))
         left, content = self._left.pop(submission.facts.labels.get(PRODUCT), ("", ""))
         refusal = ""
-        if left and content == submission.facts.labels[CONTENT]:
+        there = all(map(os.path.exists, map(str, job.output)))
+        if (
+            content
+            and content == submission.facts.labels[CONTENT]
+            and (there or left in self._open)
+        ):
             submission.name, submission.sent = left, True
         else:
             if left:
