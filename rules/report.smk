@@ -8,7 +8,7 @@ rule report:
         rejected=f"{RESULTS}/rejected.csv",
         summary=f"{RESULTS}/summary.json",
         terrain=f"{RESULTS}/terrain.json",
-        shard_terrains=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
+        shard_terrains=of_all_shards("terrain.json"),
         tiles=tiles_under_sites,
     output:
         report=report(
@@ -25,7 +25,7 @@ rule report:
         "../envs/environment.yaml"
     params:
         study=STUDY,
-        logs=logs_of_run(),
+        logs=lambda wildcards: logs_of_run(),
         page=page_digest("report"),
         inputs=token_of(tiles_under_sites),
         inputs_of_run=INPUTS.of_run,
