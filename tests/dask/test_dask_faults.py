@@ -307,9 +307,7 @@ def test_a_scheduler_that_is_started_again_gets_what_was_left(
     assert len(starts(notes, 0)) == 1
 
 
-def test_a_scheduler_that_stays_away_is_reported_without_a_traceback(
-    processes, notes, caplog, words_of_dask
-):
+def test_a_scheduler_that_stays_away_is_reported(processes, notes, caplog, words_of_dask):
     caplog.set_level("INFO", "snakeshed")
     processes.start_worker()
     with connected(processes, patience_s=2) as backend:
