@@ -38,7 +38,8 @@ rule all:
     input:
         RESULT_FILES,
         # While one is missing, Snakemake does not see what else has changed for what follows.
-        SPLIT_FILES,
+        LOST_FILES,
+        SHARD_INDEX,
 
 
 onstart:

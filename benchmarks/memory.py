@@ -61,7 +61,7 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     """Delineate, and extract features in another process; say what was expected and found."""
     from snakeshed.backends.local import Backend
     from snakeshed.delineation.delineate import delineate
-    from snakeshed.delineation.memory_request import ShardMemory, features_bytes
+    from snakeshed.delineation.memory_request import CatchmentSizes, ShardMemory
     from snakeshed.delineation.pyramid import Patch, PatchPyramid
     from snakeshed.delineation.site import DelineationRule, Site
     from snakeshed.delineation.table import write_catchments
@@ -96,7 +96,7 @@ def run_job(dem: str, side: int, sites: int, folder: str) -> None:
     }
     command = [sys.executable, __file__, "features", dem, str(side), folder]
     peak = int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    print(json.dumps(found | {"features": [features_bytes(catchments), peak]}))
+    print(json.dumps(found | {"features": [CatchmentSizes.of(catchments).features_bytes(), peak]}))
 
 
 def run_features(dem: str, folder: str) -> None:

@@ -4,7 +4,7 @@
 rule archive:
     input:
         results=[*RESULT_FILES, f"{RESULTS}/sites.parquet"],
-        split=SPLIT_FILES,
+        split=[*LOST_FILES, SHARD_INDEX],
         sites=site_files,
         terrain=terrain_files,
         layers=layer_files,
@@ -17,7 +17,7 @@ rule archive:
     params:
         study=WHOLE_STUDY,
         results=lambda wildcards, input: str(Path(input.results[0]).parent),
-        jobs=[name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
+        jobs=lambda wildcards: [name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
         inputs=token_of(site_files, terrain_files, layer_files),
         inputs_of_run=INPUTS.of_run,
         workflow=workflow.basedir,

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,8 +18,10 @@ sys.path.insert(0, SCRIPTS)
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")])))
 
 from snakeshed.delineation.bounds import min_areas_km2
-from snakeshed.delineation.memory_request import ShardMemory, asked_mb, features_bytes
+from snakeshed.delineation.expected_time import delineation_s, features_s
+from snakeshed.delineation.memory_request import CatchmentSizes, asked_mb
 from snakeshed.delineation.pyramid import shard_name
+from snakeshed.delineation.shard_index import read_shard_index
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.bucket import bucket_of, forget_secret
@@ -31,7 +34,7 @@ from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
-from snakeshed.result_files import check_result, read_if_there, read_result, record_of
+from snakeshed.result_files import check_result, read_result, record_of
 from snakeshed.sites.file_names import find_site, sites_in_shards
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.compared import check_compared
@@ -98,12 +101,28 @@ RESULT_FILES = [
     )
 ]
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
-# What the checkpoint makes.
-SPLIT_FILES = [
-    f"{RESULTS}/shards/{shard}/{name}"
-    for shard in SHARDS
-    for name in ("sites.parquet", "terrain.json")
-]
+# What the checkpoint makes last, after two files of every shard that are not declared as outputs:
+# Snakemake compares each file that a job needs with each output of a rule, and with ten thousand
+# shards that takes hours.
+SHARD_INDEX = f"{RESULTS}/shards/index.json"
+
+
+def lost_files():
+    """Files of shards that are not there although the checkpoint has run: they are made again."""
+    files = (
+        f"{RESULTS}/shards/{shard}/{name}"
+        for shard in SHARDS
+        for name in ("sites.parquet", "terrain.json")
+    )
+    if BUCKET:
+        # Only files that are declared get into it.
+        return list(files)
+    if not workflow.is_main_process or not os.path.isfile(SHARD_INDEX):
+        return []
+    return [file for file in files if not os.path.isfile(file)]
+
+
+LOST_FILES = lost_files()
 
 
 wildcard_constraints:
@@ -147,8 +166,16 @@ def here(paths):
 
 
 def library_of(script):
-    """Digest of the library code that a rule's script imports; only computed for rules in use."""
-    return lambda wildcards: script_digest(Path(workflow.basedir, f"scripts/{script}.py"))
+    """Digest of the library code that a rule's script imports; only computed for rules in use.
+
+    Once, as it was when this process began. One that runs a job of another records nothing.
+    """
+
+    @cache
+    def digest():
+        return script_digest(Path(workflow.basedir, f"scripts/{script}.py"))
+
+    return lambda wildcards: digest() if workflow.is_main_process else ""
 
 
 def made_files():
@@ -164,44 +191,90 @@ def terrain_files(wildcards):
     return files_of(files_of_dem(path))
 
 
-def tiles_of(shards):
-    """The DEM's files under the patches of some shards, at every level that sites may reach."""
-    checkpoints.split_shards.get()
-    indices = expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=shards)
-    texts = (user_error(read_if_there, path) for path in here(indices))
-    files = {tile["path"] for text in texts for tile in json.loads(text)["tiles"]}
-    return files_of(files)
+def await_split():
+    """Have the jobs of an input function wait for the checkpoint.
+
+    A process that runs a job of its own was started after it.
+    """
+    if workflow.is_main_process:
+        checkpoints.split_shards.get()
+
+
+def of_shard(name):
+    """A file of a shard that the checkpoint makes."""
+
+    def path(wildcards):
+        await_split()
+        return f"{RESULTS}/shards/{wildcards.shard}/{name}"
+
+    return path
+
+
+def of_all_shards(name):
+    """Such a file of every shard."""
+
+    def paths(wildcards):
+        await_split()
+        return expand(f"{RESULTS}/shards/{{shard}}/{name}", shard=SHARDS)
+
+    return paths
+
+
+def shard_index():
+    """What is known of the shards."""
+    here([SHARD_INDEX])
+    return user_error(read_shard_index, SHARD_INDEX)
 
 
 def tiles_under_shard(wildcards):
-    """The DEM's files that a shard may read."""
-    return tiles_of([wildcards.shard])
+    """The DEM's files under the patches of a shard, at every level that its sites may reach."""
+    await_split()
+    return files_of(shard_index().tiles_of(wildcards.shard))
 
 
 def tiles_under_sites(wildcards):
     """The DEM's files that any shard may read."""
-    return tiles_of(SHARDS)
+    await_split()
+    return files_of(shard_index().tiles)
 
 
 def tiles_under_site(wildcards):
     """The DEM's files that the shard of a site may read."""
-    return tiles_of([site_of(wildcards)[1]])
+    shard = site_of(wildcards)[1]
+    return files_of(shard_index().tiles_of(shard))
 
 
 def delineation_mb(wildcards, attempt, threads):
     """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
-    shard = Path(RESULTS, "shards", wildcards.shard)
-    here([shard / "sites.parquet", shard / "terrain.json"])
-    expected = user_error(
-        ShardMemory.of, shard / "sites.parquet", shard / "terrain.json", STUDY["patches"]
-    )
+    expected = shard_index()[wildcards.shard].memory
     return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
+
+
+def delineation_estimate(wildcards):
+    """Seconds that delineating a shard is expected to take."""
+    facts = shard_index()[wildcards.shard]
+    return delineation_s(facts.sites, facts.patch_cells)
 
 
 def features_mb(wildcards, input, attempt):
     """MB for extracting a shard's features; not known before its catchments are there."""
+    if not workflow.is_main_process:
+        return asked_mb(0, attempt)  # It has what was asked for.
+    return asked_mb(catchment_sizes(input).features_bytes(), attempt)
+
+
+def features_estimate(wildcards, input):
+    """Seconds that extracting a shard's features is expected to take."""
+    if not workflow.is_main_process:
+        return 1
+    sizes = catchment_sizes(input)
+    return features_s(sizes.sites, sizes.total, len(STUDY["layers"]))
+
+
+def catchment_sizes(input):
+    """How large the catchments are whose features a job extracts."""
     here([input.catchments])
-    return asked_mb(user_error(features_bytes, input.catchments), attempt)
+    return user_error(CatchmentSizes.of, str(input.catchments))
 
 
 def logs_of_run():
@@ -239,6 +312,8 @@ def token_of(*functions):
     """What changes with the content of the files that input functions give, for a rule's params."""
 
     def token(wildcards):
+        if not workflow.is_main_process:
+            return ""  # It records nothing.
         files = [file for function in functions for file in function(wildcards)]
         return INPUTS.token(files, made=made_files())
 
@@ -258,7 +333,7 @@ def look_at_inputs():
     if BUCKET:
         # Of each tile by itself, for the shards.
         files_of(inputs)
-        BUCKET.drop_old([*RESULT_FILES, *SPLIT_FILES])
+        BUCKET.drop_old(times_of(RESULTS))
         if sent := BUCKET.send_inputs(inputs):
             logger.info(f"{len(sent)} of {len(inputs)} inputs were sent to the bucket.")
 
@@ -274,7 +349,7 @@ def look_at_results():
                 problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
-    missing = [file for file in SPLIT_FILES if not os.path.isfile(file)]
+    missing = LOST_FILES or [file for file in [SHARD_INDEX] if not os.path.isfile(file)]
     if missing and not BUCKET and os.path.isfile(f"{RESULTS}/features.parquet"):
         logger.warning(
             f"{missing[0]} is missing, so tables in {RESULTS} may be older than the configuration. "
@@ -284,7 +359,7 @@ def look_at_results():
 
 def site_of(wildcards):
     """Identifier and shard of the site that a file is named after."""
-    tables = checkpoints.split_shards.get().output.sites
+    tables = of_all_shards("sites.parquet")(wildcards)
     sites = user_error(sites_in_shards, here(tables))
     return user_error(find_site, wildcards.site, sites, f"a target in {RESULTS}")
 
@@ -305,15 +380,14 @@ def gathered_shards(wildcards):
     Known without the checkpoint, but waiting for it: a job that is planned before is run even if
     no shard turns out to have changed.
     """
-    checkpoints.split_shards.get()
-    return expand(f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet", shard=SHARDS)
+    return of_all_shards(f"{wildcards.gathered}.parquet")(wildcards)
 
 
 def gathered(table):
     """A gathered table; it waits for the checkpoint as `gathered_shards` does."""
 
     def path(wildcards):
-        checkpoints.split_shards.get()
+        await_split()
         return f"{RESULTS}/{table}.parquet"
 
     return path
@@ -374,7 +448,7 @@ def bring_results():
     if BUCKET:
         asked = [file for file in workflow.dag_settings.targets if file.startswith(f"{RESULTS}/")]
         files = {*RESULT_FILES, *map(os.path.normpath, asked)}
-        BUCKET.drop_old(files)
+        BUCKET.drop_old(times_of(RESULTS))
         BUCKET.bring(files, required=False)
 
 

@@ -1,7 +1,7 @@
 rule delineate:
     input:
-        sites=f"{RESULTS}/shards/{{shard}}/sites.parquet",
-        terrain=f"{RESULTS}/shards/{{shard}}/terrain.json",
+        sites=of_shard("sites.parquet"),
+        terrain=of_shard("terrain.json"),
         tiles=tiles_under_shard,
     output:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
@@ -15,6 +15,7 @@ rule delineate:
     resources:
         backend="auto",
         mem_mb=delineation_mb,
+        estimated_s=delineation_estimate,
     params:
         patches=STUDY["patches"],
         rule={

@@ -22,7 +22,7 @@ rule index_layers:
 rule extract_features:
     input:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
-        terrain=f"{RESULTS}/shards/{{shard}}/terrain.json",
+        terrain=of_shard("terrain.json"),
         tiles=tiles_under_shard,
         layers=layer_files,
     output:
@@ -35,6 +35,7 @@ rule extract_features:
         "../envs/environment.yaml"
     resources:
         mem_mb=features_mb,
+        estimated_s=features_estimate,
     params:
         features=STUDY["features"],
         layers=STUDY["layers"],

@@ -45,7 +45,7 @@ rule summarise:
 rule export_csv:
     input:
         table=f"{RESULTS}/{{table}}.parquet",
-        split=SPLIT_FILES,  # As in rule all.
+        split=[*LOST_FILES, SHARD_INDEX],  # As in rule all.
     output:
         csv=f"{RESULTS}/{{table}}.csv",
     log:
@@ -63,7 +63,7 @@ rule export_csv:
 rule export_geopackage:
     input:
         catchments=f"{RESULTS}/catchments.parquet",
-        split=SPLIT_FILES,  # As in rule all.
+        split=[*LOST_FILES, SHARD_INDEX],  # As in rule all.
     output:
         geopackage=f"{RESULTS}/catchments.gpkg",
     log:

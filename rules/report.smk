@@ -8,7 +8,7 @@ rule report:
         rejected=f"{RESULTS}/rejected.csv",
         summary=f"{RESULTS}/summary.json",
         terrain=f"{RESULTS}/terrain.json",
-        shard_terrains=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
+        shard_terrains=of_all_shards("terrain.json"),
         tiles=tiles_under_sites,
     output:
         report=report(

@@ -32,8 +32,9 @@ checkpoint split_shards:
         # ancient() input, which would hide from Snakemake what else has changed downstream.
         layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
     output:
-        sites=expand(f"{RESULTS}/shards/{{shard}}/sites.parquet", shard=SHARDS),
-        terrain=expand(f"{RESULTS}/shards/{{shard}}/terrain.json", shard=SHARDS),
+        # The first one is what those wait for that follow.
+        lost=LOST_FILES,
+        index=SHARD_INDEX,
     log:
         f"{RESULTS}/logs/split_shards.log",
     benchmark:
@@ -44,7 +45,6 @@ checkpoint split_shards:
         patches=STUDY["patches"],
         radius_m=STUDY["snap"]["radius_m"],
         min_areas_km2=min_areas_km2(STUDY),
-        # With fewer shards all outputs are there already, of another split.
         shards=STUDY["shards"],
         library=library_of("split_shards"),
     script:

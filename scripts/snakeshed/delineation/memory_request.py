@@ -7,13 +7,15 @@ Every process of Snakemake imports this module: Arrow is imported where it is ne
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.result_files import check_result, read_if_there
+from snakeshed.result_files import check_result
 from snakeshed.terrain.index import TerrainIndex
 
 BASE_BYTES = 320_000_000
@@ -48,27 +50,6 @@ class ShardMemory:
     larger: tuple[int, ...]
 
     @classmethod
-    def of(cls, sites: str | Path, terrain: str | Path, patches: dict) -> ShardMemory:
-        """Look at a shard's table and index; the DEM is not read.
-
-        Parameters
-        ----------
-        sites : str or Path
-            ``shards/<shard>/sites.parquet``.
-        terrain : str or Path
-            ``shards/<shard>/terrain.json``.
-        patches : dict
-            Settings of the patch pyramid.
-        """
-        import pyarrow.parquet as pq
-
-        check_result(sites)
-        index = TerrainIndex.from_json(read_if_there(terrain))
-        pyramid = PatchPyramid(index.lattice, **patches)
-        names = pq.read_table(sites, columns=["patch"])["patch"].unique().to_pylist()
-        return cls.of_patches([Patch.from_id(name) for name in names if name], pyramid, index)
-
-    @classmethod
     def of_patches(
         cls, patches: Iterable[Patch], pyramid: PatchPyramid, index: TerrainIndex
     ) -> ShardMemory:
@@ -81,15 +62,10 @@ class ShardMemory:
         index : TerrainIndex
             Of the shard.
         """
-
-        def cells(patch: Patch) -> int:
-            _, _, height, width = index.part_with_tiles(*pyramid.window(patch))
-            return height * width
-
         most = []
         there = set(patches)
         while there:
-            most.append(max(map(cells, there)))
+            most.append(max(covered_cells(patch, pyramid, index) for patch in there))
             there = {pyramid.parent(each) for each in there if each.level + 1 < pyramid.levels}
         if not most:
             return cls(0, ())
@@ -109,25 +85,55 @@ class ShardMemory:
         return whole_patch_bytes(cells_there)
 
 
+def covered_cells(patch: Patch, pyramid: PatchPyramid, index: TerrainIndex) -> int:
+    """Count the cells of a patch, with its buffer, in the box around the tiles of a DEM."""
+    _, _, height, width = index.part_with_tiles(*pyramid.window(patch))
+    return height * width
+
+
 def whole_patch_bytes(cells: int) -> int:
     """Estimate the peak of a process that routes a patch of so many cells as a whole."""
     return BASE_BYTES + cells * PATCH_BYTES
 
 
-def features_bytes(catchments: str | Path) -> int:
-    """Estimate the peak of a job that extracts features, in bytes.
+@dataclass(frozen=True)
+class CatchmentSizes:
+    """How many catchments a table has, and how many cells: the largest, and all together."""
 
-    Parameters
-    ----------
-    catchments : str or Path
-        ``shards/<shard>/catchments.parquet``.
-    """
+    sites: int
+    largest: int
+    total: int
+
+    @classmethod
+    def of(cls, catchments: str | Path) -> CatchmentSizes:
+        """Read a table; again only when the file has changed.
+
+        Parameters
+        ----------
+        catchments : str or Path
+            ``shards/<shard>/catchments.parquet``.
+
+        Raises
+        ------
+        ResultError, FileNotFoundError
+            As for `check_result`.
+        """
+        stat = os.stat(catchments)
+        return _sizes(str(catchments), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+    def features_bytes(self) -> int:
+        """Estimate the peak of a job that extracts their features, in bytes."""
+        return BASE_BYTES + self.largest * CATCHMENT_BYTES
+
+
+@cache
+def _sizes(catchments: str, *_: int) -> CatchmentSizes:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     check_result(catchments)
-    cells = pc.max(pq.read_table(catchments, columns=["cells"])["cells"]).as_py()
-    return BASE_BYTES + (cells or 0) * CATCHMENT_BYTES
+    cells = pq.read_table(catchments, columns=["cells"])["cells"]
+    return CatchmentSizes(len(cells), pc.max(cells).as_py() or 0, pc.sum(cells).as_py() or 0)
 
 
 def asked_mb(needed_bytes: int, attempt: int) -> int:

@@ -201,19 +201,21 @@ class Bucket:
         return missing
 
     def drop_old(self, files: Iterable[str]) -> None:
-        """Remove copies of results that are not what the bucket has.
+        """Remove copies of results of which the bucket has another version, with their records.
+
+        Snakemake takes the checksum of a copy for that of the object.
 
         Parameters
         ----------
         files : iterable of str
-            Results that this process would read.
+            Hidden ones are left to those that they belong to.
         """
-        here = [file for file in files if os.path.exists(file)]
+        here = [file for file in files if not os.path.basename(file).startswith(".")]
         with self._told():
             there = self._objects(here)
         for file in here:
             stat = os.stat(file)
-            if there.get(file) != (stat.st_size, int(stat.st_mtime)):
+            if file in there and there[file] != (stat.st_size, int(stat.st_mtime)):
                 os.unlink(file)
                 record_of(file).unlink(missing_ok=True)
 

@@ -301,9 +301,10 @@ def settle(times: Mapping[str, int]) -> int:
     """
     now = time.time_ns()
     future = sorted({changed for changed in times.values() if changed > now})
+    places = {changed: place for place, changed in enumerate(future)}
     for file, changed in times.items():
         if changed > now:
-            settled = now - 1000 * (len(future) - future.index(changed))
+            settled = now - 1000 * (len(future) - places[changed])
             with suppress(OSError):
                 os.utime(file, ns=(settled, settled))
     return min(now, max(times.values(), default=0))

@@ -14,7 +14,13 @@ from rasters import write_raster
 from snakeshed.backends import given_memory
 from snakeshed.backends.given_memory import given_bytes
 from snakeshed.delineation import memory_request
-from snakeshed.delineation.memory_request import ShardMemory, asked_mb, largest_patch, tile_edge
+from snakeshed.delineation.memory_request import (
+    CatchmentSizes,
+    ShardMemory,
+    asked_mb,
+    largest_patch,
+    tile_edge,
+)
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.raster.crs import crs_facts
 from snakeshed.raster.lattice import Lattice
@@ -128,7 +134,9 @@ def test_features_take_memory_for_the_largest_catchment(tmp_path, cells, most):
     with result_file(tmp_path / "catchments.parquet") as part:
         table.to_parquet(part)
     expected = memory_request.BASE_BYTES + 160 * most
-    assert memory_request.features_bytes(tmp_path / "catchments.parquet") == expected
+    sizes = CatchmentSizes.of(tmp_path / "catchments.parquet")
+    assert sizes.features_bytes() == expected
+    assert (sizes.sites, sizes.total) == (len(cells), sum(filter(None, cells)))
 
 
 def test_a_shard_without_sites_needs_a_process():

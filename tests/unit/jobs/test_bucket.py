@@ -254,8 +254,9 @@ def test_copies_of_results_are_kept_as_long_as_the_bucket_has_the_same(client):
     write(files[1], '"b"')
     with result_file("results/tiny/local.json") as part:
         part.write_text("of an earlier run on this machine")
-    driver.drop_old([*files, "results/tiny/local.json"])
-    assert sorted(os.listdir("results/tiny")) == [".a.json.sha256", "a.json"]
+    driver.drop_old([*files, "results/tiny/.a.json.sha256", "results/tiny/local.json"])
+    kept = [".a.json.sha256", ".local.json.sha256", "a.json", "local.json"]
+    assert sorted(os.listdir("results/tiny")) == kept
 
 
 def test_objects_have_their_copies_at_plain_paths_and_keep_them(client, folder):

@@ -1,0 +1,78 @@
+"""The index of all shards is read back as it was written, and only when it has changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from snakeshed.delineation import shard_index
+from snakeshed.delineation.memory_request import ShardMemory
+from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.delineation.shard_index import (
+    ShardFacts,
+    ShardIndex,
+    read_shard_index,
+    shard_index_text,
+)
+from snakeshed.errors import ResultError
+from snakeshed.raster.crs import crs_facts
+from snakeshed.raster.lattice import Lattice
+from snakeshed.result_files import result_file
+from snakeshed.terrain.index import DemTile, TerrainIndex
+
+SHARDS = {
+    "00": ShardFacts(3, 500, ShardMemory(300, (400, 500)), ("b.tif", "ä.tif")),
+    "01": ShardFacts(0, 0, ShardMemory(0, ()), ()),
+    "02": ShardFacts(1, 9, ShardMemory(9, ()), ("a.tif", "b.tif")),
+}
+
+
+def write(path, shards):
+    with result_file(path) as part:
+        part.write_text(shard_index_text(shards), encoding="utf-8")
+
+
+def test_shards_are_read_as_they_were_written():
+    index = ShardIndex(shard_index_text(SHARDS))
+    assert {name: index[name] for name in SHARDS} == SHARDS
+    assert index.tiles == ("a.tif", "b.tif", "ä.tif")
+    assert index.tiles_of("02") == ("a.tif", "b.tif")
+
+
+def test_the_facts_of_a_shard_count_each_patch_once():
+    lattice = Lattice.through(crs_facts("EPSG:32611"), 0.0, 0.0, 10.0, 10.0)
+    place = {"row": -9000, "column": -9000, "height": 18000, "width": 18000}
+    kind = {"dtype": "float32", "nodata": None, "scale": 1.0, "offset": 0.0}
+    tiles = tuple(DemTile(name, **place, **kind, vertical_unit_m=1.0) for name in ("z", "a"))
+    terrain = TerrainIndex(lattice, lattice, tiles)
+    pyramid = PatchPyramid(lattice, 500.0, 500.0, 3, 1.0)
+    facts = ShardFacts.of(7, [Patch(0, 0, 0), Patch(0, 0, 0), Patch(1, 5, 5)], pyramid, terrain)
+    # A core of 50 cells (50 from the buffer on each side), and one level up twice that.
+    assert facts.patch_cells == 150**2 + 300**2
+    assert facts.memory == ShardMemory(300**2, (600**2, 600**2))
+    assert (facts.sites, facts.tiles) == (7, ("a", "z"))
+
+
+def test_ten_thousand_questions_read_the_file_once(tmp_path, monkeypatch):
+    path = tmp_path / "index.json"
+    write(path, SHARDS)
+    reads = []
+    read = shard_index.read_if_there
+    monkeypatch.setattr(shard_index, "read_if_there", lambda file: reads.append(file) or read(file))
+    for _ in range(10_000):
+        assert read_shard_index(path).tiles_of("01") == ()
+    assert len(reads) == 1
+    write(path, SHARDS | {"01": SHARDS["00"]})
+    assert read_shard_index(path)["01"] == SHARDS["00"]
+    assert len(reads) == 2
+
+
+def test_a_damaged_or_missing_index_is_named(tmp_path):
+    path = tmp_path / "index.json"
+    with pytest.raises(FileNotFoundError) as error:
+        read_shard_index(str(path))
+    # By this name Snakemake knows that it is still to be made.
+    assert error.value.filename == str(path)
+    write(path, SHARDS)
+    path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    with pytest.raises(ResultError, match=r"index\.json: found a damaged or modified file"):
+        read_shard_index(path)
