@@ -47,7 +47,7 @@ def bucket_of(workflow: Any, study: str) -> Bucket | None:
     Raises
     ------
     ConfigurationError
-        The storage is no S3 bucket, or none is named.
+        The storage is no S3 bucket, or none is named, or an archive is asked for.
     MachineError
         Git does not know the checkout. Snakemake sends pods what Git knows.
     """
@@ -72,6 +72,7 @@ def bucket_of(workflow: Any, study: str) -> Bucket | None:
         )
     if workflow.is_main_process:
         _check_checkout()
+        _check_targets(getattr(workflow.dag_settings, "targets", ()))
     provider = workflow.storage_registry.default_storage_provider
     return Bucket(provider, prefix, study, driver=workflow.is_main_process)
 
@@ -312,6 +313,17 @@ def _check_checkout() -> None:
             "a checkout that Git knows: its files are what Snakemake sends to pods",
             "Run from a clone of the repository, or call git init and git add . here.",
         )
+
+
+def _check_targets(targets: Iterable[str]) -> None:
+    for target in targets:
+        if target == "archive" or target.endswith(".zip"):
+            raise ConfigurationError(
+                target,
+                "a run that keeps its files in a bucket",
+                "one with all logs, inputs and results at hand, which an archive is made of",
+                "Run the study without --profile cloud: its tables will be the same.",
+            )
 
 
 def _is_sent(file: str, there: dict[str, tuple[int, int]], sent: dict[str, list[int]]) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -293,7 +293,9 @@ def test_jobs_do_not_get_the_packages_of_the_plugin(driver):
     assert driver.for_jobs(path) == os.pathsep.join(["/workdir/scripts", "/else"])
 
 
-def workflow(provider: str | None, prefix: str | None, main: bool = True) -> SimpleNamespace:
+def workflow(
+    provider: str | None, prefix: str | None, main: bool = True, targets: Iterable[str] = ()
+) -> SimpleNamespace:
     """As far as Snakemake's own matters here."""
     return SimpleNamespace(
         storage_settings=SimpleNamespace(
@@ -301,6 +303,7 @@ def workflow(provider: str | None, prefix: str | None, main: bool = True) -> Sim
         ),
         storage_registry=SimpleNamespace(default_storage_provider=FakeProvider(FakeClient())),
         is_main_process=main,
+        dag_settings=SimpleNamespace(targets=set(targets)),
     )
 
 
@@ -330,6 +333,13 @@ def test_a_bucket_has_to_be_named(prefix, found):
     )
 
 
+def clone() -> None:
+    """Let Git know what Snakemake looks for."""
+    write("config/schema/study.schema.yaml", "")
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["git", "add", "."], check=True)
+
+
 def test_a_checkout_that_git_does_not_know_is_told_before_pods_miss_its_files(folder):
     with pytest.raises(MachineError) as error:
         bucket_of(workflow("s3", "s3://pail"), "tiny")
@@ -340,10 +350,20 @@ def test_a_checkout_that_git_does_not_know_is_told_before_pods_miss_its_files(fo
     # A pod has what was sent.
     assert not bucket_of(workflow("s3", "s3://pail", main=False), "tiny").driver
 
-    write("config/schema/study.schema.yaml", "")
-    subprocess.run(["git", "init", "--quiet"], check=True)
-    subprocess.run(["git", "add", "."], check=True)
+    clone()
     assert bucket_of(workflow("s3", "s3://pail"), "tiny").driver
+
+
+@pytest.mark.parametrize("target", ["archive", "results/tiny/archive/tiny.zip"])
+def test_an_archive_is_not_made_of_a_bucket(target):
+    clone()
+    with pytest.raises(ConfigurationError) as error:
+        bucket_of(workflow("s3", "s3://pail", targets=[target]), "tiny")
+    assert str(error.value) == (
+        f"{target}: found a run that keeps its files in a bucket; expected one with all logs, "
+        "inputs and results at hand, which an archive is made of. Run the study without "
+        "--profile cloud: its tables will be the same."
+    )
 
 
 def test_a_machine_without_git_is_told(monkeypatch):
