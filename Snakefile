@@ -21,7 +21,9 @@ include: "rules/report.smk"
 include: "rules/archive.smk"
 
 
-user_error(check_inputs, STUDY, rules.make_demo.output)
+# A pod has no inputs before its job gets them.
+if not IN_POD:
+    user_error(check_inputs, STUDY, made_files())
 
 
 if workflow.is_main_process:
@@ -48,6 +50,7 @@ onstart:
 
 onsuccess:
     user_error(INPUTS.end_run)
+    user_error(bring_results)
     logger.info(last_words())
 
 

@@ -1,3 +1,4 @@
+import atexit
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import read_shard_index
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
+from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.endings import interrupt_once
@@ -78,6 +80,13 @@ STUDY = without_publication(WHOLE_STUDY)
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
 RESULTS = f"results/{STUDY['study']}"
+# With --profile cloud, where driver and jobs share no files but those in a bucket. Of these, results
+# that are read while planning have to be brought here first.
+BUCKET = user_error(bucket_of, workflow, STUDY["study"])
+IN_POD = BUCKET is not None and not BUCKET.driver
+if BUCKET:
+    atexit.register(forget_secret, workflow)
+    os.environ.update(PYTHONPATH=BUCKET.for_jobs(os.environ["PYTHONPATH"]))
 INPUTS = InputRecord(f".snakemake/snakeshed/{STUDY['study']}.inputs.json")
 RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"])
 # What a run makes if nothing else is asked for.
@@ -101,13 +110,16 @@ SHARD_INDEX = f"{RESULTS}/shards/index.json"
 
 def lost_files():
     """Files of shards that are not there although the checkpoint has run: they are made again."""
-    if not workflow.is_main_process or not os.path.isfile(SHARD_INDEX):
-        return []
     files = (
         f"{RESULTS}/shards/{shard}/{name}"
         for shard in SHARDS
         for name in ("sites.parquet", "terrain.json")
     )
+    if BUCKET:
+        # Only files that are declared get into it.
+        return list(files)
+    if not workflow.is_main_process or not os.path.isfile(SHARD_INDEX):
+        return []
     return [file for file in files if not os.path.isfile(file)]
 
 
@@ -118,6 +130,40 @@ wildcard_constraints:
     shard=r"\d+",
     site="[^/]+",
     table="catchments|features|sites|observations",
+
+
+def listed(function):
+    """A function that finds files; a job in a pod without the inputs finds what the driver found."""
+    return BUCKET.listed(function.__name__, function) if BUCKET else function
+
+
+@listed
+def files_of_dem(path):
+    return user_error(dem_files, path)
+
+
+@listed
+def files_of_raster(raster):
+    return user_error(input_files, [raster])
+
+
+@listed
+def files_of_table(path):
+    return table_files(path)
+
+
+def files_of(rasters):
+    """The local files that rasters are read from."""
+    if not BUCKET:
+        return user_error(input_files, rasters)
+    return sorted({file for raster in rasters for file in files_of_raster(raster)})
+
+
+def here(paths):
+    """Paths of results whose content is read while planning."""
+    if BUCKET:
+        user_error(BUCKET.bring, paths)
+    return paths
 
 
 def library_of(script):
@@ -133,12 +179,17 @@ def library_of(script):
     return lambda wildcards: digest() if workflow.is_main_process else ""
 
 
+def made_files():
+    """The inputs that a job makes, by the paths in the configuration."""
+    return {os.path.relpath(file) for file in rules.make_demo.output}
+
+
 def terrain_files(wildcards):
     """The DEM's files with what VRTs are made of, and with their sidecar files."""
     path = STUDY["dem"]["path"]
-    if path in rules.make_demo.output:
+    if path in made_files():
         return [path]  # perhaps made in this run
-    return user_error(input_files, user_error(dem_files, path))
+    return files_of(files_of_dem(path))
 
 
 def await_split():
@@ -172,25 +223,26 @@ def of_all_shards(name):
 
 def shard_index():
     """What is known of the shards."""
+    here([SHARD_INDEX])
     return user_error(read_shard_index, SHARD_INDEX)
 
 
 def tiles_under_shard(wildcards):
     """The DEM's files under the patches of a shard, at every level that its sites may reach."""
     await_split()
-    return user_error(input_files, shard_index().tiles_of(wildcards.shard))
+    return files_of(shard_index().tiles_of(wildcards.shard))
 
 
 def tiles_under_sites(wildcards):
     """The DEM's files that any shard may read."""
     await_split()
-    return user_error(input_files, shard_index().tiles)
+    return files_of(shard_index().tiles)
 
 
 def tiles_under_site(wildcards):
     """The DEM's files that the shard of a site may read."""
     shard = site_of(wildcards)[1]
-    return user_error(input_files, shard_index().tiles_of(shard))
+    return files_of(shard_index().tiles_of(shard))
 
 
 def delineation_mb(wildcards, attempt, threads):
@@ -222,6 +274,7 @@ def features_estimate(wildcards, input):
 
 def catchment_sizes(input):
     """How large the catchments are whose features a job extracts."""
+    here([input.catchments])
     return user_error(CatchmentSizes.of, str(input.catchments))
 
 
@@ -240,6 +293,16 @@ def logs_of_run():
     return {rule: [f"{RESULTS}/logs/{name}.log" for name in names] for rule, names in logs.items()}
 
 
+def logs_for_report(wildcards):
+    """The logs of all jobs; in a pod they are brought, as far as there are any."""
+    logs = logs_of_run()
+    if IN_POD:
+        names = [name for of_rule in logs.values() for name in of_rule]
+        both = [*names, *(f"{name[:-4]}.tsv" for name in names)]
+        user_error(lambda: BUCKET.bring(both, required=False))
+    return logs
+
+
 def logs_of_jobs():
     """Those logs that this study's jobs write."""
     absent = set() if STUDY["layers"] else {"index_layers"}
@@ -253,7 +316,7 @@ def token_of(*functions):
         if not workflow.is_main_process:
             return ""  # It records nothing.
         files = [file for function in functions for file in function(wildcards)]
-        return INPUTS.token(files, made=rules.make_demo.output)
+        return INPUTS.token(files, made=made_files())
 
     return token
 
@@ -261,12 +324,19 @@ def token_of(*functions):
 def study_inputs():
     """All files that the study is made from, but for what jobs make."""
     files = {*site_files(None), *terrain_files(None), *layer_files(None)}
-    return sorted(files - set(rules.make_demo.output))
+    return sorted(files - made_files())
 
 
 def look_at_inputs():
     """Find inputs that were replaced, and results that would seem newer than any input."""
-    INPUTS.update(study_inputs(), settle(times_of(RESULTS)))
+    inputs = study_inputs()
+    INPUTS.update(inputs, settle(times_of(RESULTS)))
+    if BUCKET:
+        # Of each tile by itself, for the shards.
+        files_of(inputs)
+        BUCKET.drop_old(times_of(RESULTS))
+        if sent := BUCKET.send_inputs(inputs):
+            logger.info(f"{len(sent)} of {len(inputs)} inputs were sent to the bucket.")
 
 
 def look_at_results():
@@ -281,7 +351,7 @@ def look_at_results():
     if problems:
         raise SeveralProblems(problems)
     missing = LOST_FILES or [file for file in [SHARD_INDEX] if not os.path.isfile(file)]
-    if missing and os.path.isfile(f"{RESULTS}/features.parquet"):
+    if missing and not BUCKET and os.path.isfile(f"{RESULTS}/features.parquet"):
         logger.warning(
             f"{missing[0]} is missing, so tables in {RESULTS} may be older than the configuration. "
             "A run without targets brings all of them up to date."
@@ -290,7 +360,8 @@ def look_at_results():
 
 def site_of(wildcards):
     """Identifier and shard of the site that a file is named after."""
-    sites = user_error(sites_in_shards, of_all_shards("sites.parquet")(wildcards))
+    tables = of_all_shards("sites.parquet")(wildcards)
+    sites = user_error(sites_in_shards, here(tables))
     return user_error(find_site, wildcards.site, sites, f"a target in {RESULTS}")
 
 
@@ -325,13 +396,13 @@ def gathered(table):
 
 def site_files(wildcards):
     """The site table and, of a shapefile, the other files that it is made of."""
-    return table_files(STUDY["sites"]["path"])
+    return files_of_table(STUDY["sites"]["path"])
 
 
 def layer_files(wildcards):
     """The files that declared layers are read from, with sidecar files and tables."""
     paths = [layer["path"] for layer in STUDY["layers"] if layer["path"] is not None]
-    files = user_error(input_files, paths)
+    files = files_of(paths)
     return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
 
 
@@ -373,9 +444,18 @@ def compile_kernels():
     Nothing of it is a file of the workflow: whether it is there depends on the machine. Where the
     variable is not set, the environment has been compiled when it was made.
     """
-    if (folder := os.environ.get("NUMBA_CACHE_DIR")) and not is_filled(folder):
+    if (folder := os.environ.get("NUMBA_CACHE_DIR")) and not BUCKET and not is_filled(folder):
         logger.info(f"Compiled kernels are kept in {folder}.")
         subprocess.run([sys.executable, "-m", "snakeshed.cli", "compile"], check=True)
+
+
+def bring_results():
+    """Have the results here, too, and what else was asked for."""
+    if BUCKET:
+        asked = [file for file in workflow.dag_settings.targets if file.startswith(f"{RESULTS}/")]
+        files = {*RESULT_FILES, *map(os.path.normpath, asked)}
+        BUCKET.drop_old(times_of(RESULTS))
+        BUCKET.bring(files, required=False)
 
 
 def last_words():

@@ -25,7 +25,7 @@ rule report:
         "../envs/environment.yaml"
     params:
         study=STUDY,
-        logs=lambda wildcards: logs_of_run(),
+        logs=logs_for_report,
         page=page_digest("report"),
         inputs=token_of(tiles_under_sites),
         inputs_of_run=INPUTS.of_run,

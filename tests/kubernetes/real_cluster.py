@@ -167,7 +167,11 @@ class Cluster:
         self.make(f"{self.home}/serviceaccounts", "ServiceAccount", name)
         rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
         rules = [
-            {"apiGroups": ["batch" if what == "jobs" else ""], "resources": [what], "verbs": verbs}
+            {
+                "apiGroups": ["batch" if what.startswith("jobs") else ""],
+                "resources": [what],
+                "verbs": verbs,
+            }
             for what, verbs in rights.items()
             if verbs
         ]

@@ -21,6 +21,7 @@ CHECKOUT = Path(__file__).parents[2]
 GIB = 2**30
 FOLDER = CHECKOUT / "profiles" / "nautilus"
 DASK = CHECKOUT / "profiles" / "dask"
+CLOUD = CHECKOUT / "profiles" / "cloud"
 
 
 def yaml_of(path: Path) -> Any:
@@ -198,11 +199,30 @@ def test_a_driver_may_do_what_the_executor_says_it_needs():
     assert {resource: rule["verbs"] for rule in given for resource in rule["resources"]} == told
 
 
-@pytest.mark.parametrize("folder", [FOLDER, DASK], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [FOLDER, DASK, CLOUD], ids=lambda folder: folder.name)
 def test_a_profile_sets_no_key_of_the_default_one(folder):
     # profiles/default is Snakemake's workflow profile, which wins key by key.
     default = yaml_of(CHECKOUT / "profiles/default/config.yaml")
     assert not set(default) & set(yaml_of(folder / "config.yaml"))
+
+
+def test_the_pods_of_the_profile_cloud_look_where_the_image_has_it():
+    profile = yaml_of(CLOUD / "config.yaml")
+    dockerfile = (CHECKOUT / "envs/Dockerfile").read_text(encoding="utf-8")
+    command = profile["precommand"]
+    # It defines a function, so that what the executor calls is not pip.
+    assert command.startswith("pip() { :; } && ")
+    for path in ("/opt/snakeshed/kernels", "/opt/snakeshed/cloud"):
+        assert path in command
+        assert path in dockerfile
+    # Kernels are kept by the path of their source.
+    assert "PYTHONPATH=/workdir/scripts:" in command
+    assert "cd /workdir" in dockerfile
+    # As in the pods of the profile nautilus.
+    for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        values = re.findall(rf"{name}=(\S*)", dockerfile)
+        assert len(values) == 2
+        assert len(set(values)) == 1
 
 
 @pytest.mark.parametrize("folder", [FOLDER, DASK], ids=lambda folder: folder.name)

@@ -300,7 +300,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     bag.unpack(tmp_path)
     workflow = tmp_path / "data/workflow"
     assert prepare(tmp_path / "data", "demo.zip", None, tmp_path / "archived").study == "demo"
-    for link in ("nautilus", "dask"):
+    for link in ("cloud", "nautilus", "dask"):
         assert (workflow / link / "config.yaml").samefile(
             workflow / "profiles" / link / "config.yaml"
         )

@@ -39,7 +39,7 @@ _FILES = (
     "config/schema/study.schema.yaml",
     "envs/Dockerfile",
     *(f"envs/*.{suffix}" for suffix in ("in", "lock", "yaml")),
-    *(f"profiles/{profile}/*.yaml" for profile in ("default", "dask", "nautilus")),
+    *(f"profiles/{profile}/*.yaml" for profile in ("default", "cloud", "dask", "nautilus")),
     "profiles/dask/results.ipynb",
     "docs/confidence.md",
     "docs/confidence.png",

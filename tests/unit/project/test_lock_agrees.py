@@ -68,8 +68,25 @@ def test_lock_satisfies_what_is_asked_for():
         assert requirement.specifier.contains(versions[name]), name
 
 
+def test_the_extra_kubernetes_pins_what_its_lock_does():
+    text = (CHECKOUT / "envs/kubernetes.lock").read_text(encoding="utf-8")
+    versions = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+    asked = asked_for("kubernetes.in")
+    assert versions.keys() == asked.keys()
+    for name, requirement in asked.items():
+        assert requirement.specifier.contains(versions[name]), name
+    extra = map(Requirement, PROJECT["optional-dependencies"]["kubernetes"])
+    pins = {each.name: str(each.specifier) for each in extra}
+    assert pins == {name: f"=={versions[name]}" for name in asked if name.startswith("snakemake-")}
+
+
 def test_package_asks_for_what_the_lock_is_made_from():
-    extras = itertools.chain.from_iterable(PROJECT["optional-dependencies"].values())
+    # The extra kubernetes has a lock file of its own.
+    extras = itertools.chain.from_iterable(
+        packages
+        for extra, packages in PROJECT["optional-dependencies"].items()
+        if extra != "kubernetes"
+    )
     declared = [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
     wanted = asked_for()
     wanted.pop("hatchling")
