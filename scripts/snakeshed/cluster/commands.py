@@ -10,13 +10,15 @@ import yaml
 
 from snakeshed.cluster import driver, status
 from snakeshed.cluster.access import CLAIM, apply, ensure_access, has_access, wait_for_access
+from snakeshed.cluster.inputs import SCHEMA
 from snakeshed.cluster.kubectl import Kubectl
 from snakeshed.cluster.manifests import FOLDER, read_manifests
 from snakeshed.cluster.pull import RESULTS, There, listed, pull
 from snakeshed.cluster.push import push
 from snakeshed.cluster.selection import Selection, configuration_name, select
 from snakeshed.cluster.volume import Volume
-from snakeshed.errors import KubernetesError, printable
+from snakeshed.errors import KubernetesError
+from snakeshed.study.configuration import complete
 from snakeshed.study.yaml_file import read_study
 
 Say = Callable[[str], None]
@@ -36,7 +38,7 @@ def run(configuration: Path, say: Say) -> int:
     kubectl = _kubectl(say)
     if going := driver.running(kubectl, name):
         job = going[-1]["metadata"]["name"]
-        study = str(read_study(name)["study"])
+        study = _study(name)
         say(f"{job} runs {name} already. What has changed here since it began is not copied.")
     else:
         selection = select(name)
@@ -122,7 +124,7 @@ def logs(wanted: str, configuration: Path | None, say: Say) -> int:
     for file in meant:
         say(f"== {file.path}")
         text = volume.insist(lambda file=file: volume.run("cat", file.path))
-        say(printable(text.rstrip("\n"), keep="\n"))
+        say(text.rstrip("\n"))
     return 0
 
 
@@ -189,9 +191,9 @@ def _stop(kubectl: Kubectl, jobs: list) -> bool:
     return gone
 
 
-def _study(configuration: Path) -> str:
+def _study(configuration: Path | str) -> str:
     """Return the name of the study in a configuration."""
-    return str((read_study(configuration) or {}).get("study"))
+    return complete(read_study(configuration), SCHEMA, str(configuration))["study"]
 
 
 def _is_log(file: There) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_kubectl import MINE, NAME, job, pod, said
+from readme_blocks import fenced
 
 from snakeshed.cluster import commands, driver
 from snakeshed.errors import KubernetesError
@@ -236,3 +237,28 @@ def test_a_run_is_stopped_with_its_jobs(fake, checkout):
     assert time.monotonic() - began < 60
     (call,) = fake.calls("delete")
     assert call[call.index("delete") :][:3] == ["delete", "job", NAME]
+
+
+@pytest.mark.parametrize("title", ["On a Kubernetes cluster", "On a Dask cluster"])
+def test_the_plain_command_follows_until_the_run_has_ended(fake, title):
+    """Not until a pod has ended, whose successor goes on; and it needs no other program."""
+    (command,) = [line for line in fenced(title) if line.startswith("until ")]
+    ended = "SuccessCriteriaMet Complete"
+    fake.answers(
+        said("get job ", "", times=1),
+        said("logs --follow", "Stopped. Run the same command again for the rest.\n", times=1),
+        said("get job ", "", times=1),
+        {"words": "logs --follow", "stderr": "container is waiting to start\n", "times": 1},
+        {"words": "get job ", "stderr": "connection refused\n", "times": 1},
+        said("logs --follow", "the rest\n", times=1),
+        said("get job ", ended),
+    )
+    shell = command.replace("sleep 5", "sleep 0")
+    assert shell != command
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        "Stopped. Run the same command again for the rest.",
+        "the rest",
+        ended,
+    ]
+    assert done.returncode == 0
