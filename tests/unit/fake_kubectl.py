@@ -18,6 +18,12 @@ from snakeshed.cluster.kubectl import Kubectl
 NAME = "snakeshed-mine-1"
 MINE = ("--configfile", "config/mine.yaml")
 
+# What was copied is imported from where it comes from, compiled already.
+INSTEAD = {
+    "PYTHONPATH=scripts": f"PYTHONPATH={Path(__file__).parents[2] / 'scripts'}",
+    "PYTHONPYCACHEPREFIX=/tmp/pycache": "PYTHONDONTWRITEBYTECODE=",
+}
+
 PROGRAM = """#!{python}
 import json, pathlib, re, subprocess, sys, time
 home = pathlib.Path({home!r})
@@ -49,8 +55,7 @@ for answer in script:
         break
 if "exec" in words:
     done = subprocess.run(
-        [re.sub("^(PYTHONPYCACHEPREFIX)=.*", f"\\\\1={{home}}/pycache", word)
-         for word in words[words.index("--") + 1 :]],
+        [{instead!r}.get(word, word) for word in words[words.index("--") + 1 :]],
         cwd=home / "volume", input=given[:cut], capture_output=True
     )
     if cut is not None:
@@ -92,7 +97,9 @@ class FakeKubectl:
         self.bin = self.home / "bin"
         self.bin.mkdir()
         program = self.bin / "kubectl"
-        program.write_text(PROGRAM.format(python=sys.executable, home=str(self.home)))
+        program.write_text(
+            PROGRAM.format(python=sys.executable, home=str(self.home), instead=INSTEAD)
+        )
         program.chmod(0o755)
         python = self.bin / "python"
         python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

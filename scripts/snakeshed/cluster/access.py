@@ -122,6 +122,18 @@ def pod_reason(pod: dict[str, Any]) -> tuple[str, bool]:
     return "", False
 
 
+def last_event(kubectl: Kubectl, kind: str, name: str) -> dict[str, Any]:
+    """Return the last event of an object; empty if there is none, or none may be seen."""
+    chosen = f"involvedObject.name={name},involvedObject.kind={kind}"
+    return newest(kubectl.allowed_items("events", "--field-selector", chosen)) or {}
+
+
+def why_no_pod(kubectl: Kubectl, job: str) -> str:
+    """Return why a Job has no pod, such as a quota; empty where no event tells."""
+    event = last_event(kubectl, "Job", job)
+    return event.get("message", "") if event.get("type") == "Warning" else ""
+
+
 def newest(objects: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the object that was made last, or None."""
     return max(objects, key=lambda one: one["metadata"]["creationTimestamp"], default=None)
@@ -152,14 +164,8 @@ def _why_not(kubectl: Kubectl, deployment: dict[str, Any]) -> tuple[str, bool, s
         return "", False, ""
     reason, hopeless = pod_reason(pod)
     if "PersistentVolumeClaim" in reason or "persistentvolumeclaim" in reason:
-        event = newest(
-            kubectl.allowed_items(
-                "events",
-                "--field-selector",
-                f"involvedObject.name={CLAIM},involvedObject.kind=PersistentVolumeClaim",
-            )
-        )
-        if event is not None:
+        event = last_event(kubectl, "PersistentVolumeClaim", CLAIM)
+        if event:
             reason = f"the volume: {event.get('reason')}: {event.get('message')}"
             hopeless = event.get("reason") == "ProvisioningFailed"
         return reason, hopeless, f"{FILE}: patches[0] (storage class)"

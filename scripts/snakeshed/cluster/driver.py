@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from snakeshed.cluster.access import newest, pod_reason
+from snakeshed.cluster.access import newest, pod_reason, why_no_pod
 from snakeshed.cluster.inputs import DEMO
 from snakeshed.cluster.kubectl import Kubectl, NotAnswered, NotThere, Refused, lines_of
 from snakeshed.errors import KubernetesError
@@ -156,7 +156,13 @@ def follow(kubectl: Kubectl, name: str, joined: bool = False) -> Ended:
         except NotThere:
             return Ended(False, "its Job was deleted", deleted=True)
         ended, missing = end_of(job), False
-        for pod in _by_age(kubectl.items("pods", f"batch.kubernetes.io/job-name={name}")):
+        pods = _by_age(kubectl.items("pods", f"job-name={name}"))
+        if not pods and not logs and ended is None:
+            reason = why_no_pod(kubectl, name)
+            if reason and reason != shown:
+                kubectl.say(f"The driver has no pod yet: {reason}")
+                shown = reason
+        for pod in pods:
             uid = pod["metadata"]["uid"]
             if uid not in logs:
                 logs[uid] = _Log(kubectl, pod["metadata"]["name"], _TAIL if joined else None)
@@ -200,7 +206,7 @@ def stop(kubectl: Kubectl, job: dict[str, Any]) -> bool:
         return True
     given_up = time.monotonic() + _STOP_S
     while time.monotonic() < given_up:
-        pods = kubectl.items("pods", f"batch.kubernetes.io/job-name={name}")
+        pods = kubectl.items("pods", f"job-name={name}")
         owned = [
             one
             for one in kubectl.items("jobs")
@@ -307,7 +313,7 @@ def _moment(when: str) -> str:
 
 
 def _is_last(pod: dict[str, Any], kubectl: Kubectl, job: str) -> bool:
-    last = newest(kubectl.items("pods", f"batch.kubernetes.io/job-name={job}"))
+    last = newest(kubectl.items("pods", f"job-name={job}"))
     return last is None or last["metadata"]["uid"] == pod["metadata"]["uid"]
 
 

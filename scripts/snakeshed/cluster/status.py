@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import Any
 
-from snakeshed.cluster.access import newest, pod_reason
+from snakeshed.cluster.access import newest, pod_reason, why_no_pod
 from snakeshed.cluster.driver import configuration_of, drivers, end_of
 from snakeshed.cluster.kubectl import Kubectl, NotAnswered, NotThere
 from snakeshed.cluster.pull import RESULTS, There
@@ -35,9 +35,9 @@ def driver_lines(kubectl: Kubectl) -> list[str]:
     for job in (going + [job for job in reversed(jobs) if job not in going])[:_MOST_DRIVERS]:
         lines.append(_driver_line(job))
         if job in going:
-            pods = kubectl.items("pods", f"batch.kubernetes.io/job-name={_name(job)}")
+            pods = kubectl.items("pods", f"job-name={_name(job)}")
             pod = newest(pods)
-            reason = pod_reason(pod)[0] if pod else "no pod yet" + _event_of(kubectl, _name(job))
+            reason = pod_reason(pod)[0] if pod else _without_pod(kubectl, _name(job))
             if reason:
                 lines.append(f"  waits: {_shortened(reason)}")
             elif pod["status"].get("phase") == "Running":
@@ -70,7 +70,7 @@ def job_lines(kubectl: Kubectl) -> list[str]:
             elif reason:
                 reasons[reason] += 1
     if without_pod:
-        reasons["no pod yet" + _event_of(kubectl, without_pod[0])] += len(without_pod)
+        reasons[_without_pod(kubectl, without_pod[0])] += len(without_pod)
     width = max(map(len, counts))
     lines = [f"Jobs  {'':{width}}" + "".join(f"{state:>9}" for state in _STATES)]
     for kind, states in sorted(counts.items()):
@@ -137,13 +137,9 @@ def _last_words(kubectl: Kubectl, pod: dict[str, Any]) -> str:
     return _shortened(said) or "nothing yet"
 
 
-def _event_of(kubectl: Kubectl, job: str) -> str:
-    """Return why a Job has no pod, such as a quota, if an event says so."""
-    events = kubectl.allowed_items(
-        "events", "--field-selector", f"involvedObject.kind=Job,involvedObject.name={job}"
-    )
-    event = newest([one for one in events if one.get("type") == "Warning"])
-    return f" ({event.get('message', '')})" if event else ""
+def _without_pod(kubectl: Kubectl, job: str) -> str:
+    why = why_no_pod(kubectl, job)
+    return f"no pod yet ({why})" if why else "no pod yet"
 
 
 def _age(since: str) -> str:

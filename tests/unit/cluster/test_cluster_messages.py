@@ -266,7 +266,7 @@ def test_the_status_is_one_screen(fake, volume_with_logs, capsys):
         said("get jobs -l app", [job(*MINE), job(name="old", ended="Failed")]),
         said("get jobs -l snakemake/workflow", jobs),
         said("get pods -l snakemake/workflow", pods),
-        said("get pods -l batch", [pod("driver", "Running", 1)]),
+        said("get pods -l job-name", [pod("driver", "Running", 1)]),
         said("logs --tail=1", "jobs of shards: 1 of 4\n"),
         said("involvedObject.name=f", [event("FailedCreate", "exceeded quota: cpu")]),
     )

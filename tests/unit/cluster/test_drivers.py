@@ -90,6 +90,17 @@ def test_a_run_is_followed_from_pod_to_pod(fake):
     ]
 
 
+def test_a_driver_without_a_pod_says_why(fake):
+    event = {"type": "Warning", "message": "exceeded quota: pods=1"}
+    fake.answers(
+        said(f"get job {NAME}", job(), times=2),
+        said(f"get job {NAME}", job(ended="Failed")),
+        said("get events", [{"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, **event}]),
+    )
+    assert not driver.follow(fake.kubectl(), NAME).well
+    assert fake.said == ["The driver has no pod yet: exceeded quota: pods=1"]
+
+
 def test_a_line_is_shown_once_where_the_connection_is_cut(fake):
     cut = {"stderr": "error: unexpected EOF\n"}
     fake.answers(
