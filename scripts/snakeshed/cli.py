@@ -66,6 +66,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
     _add_verify(commands)
+    _add_cluster(commands)
     chosen = parser.parse_args(arguments)
     try:
         status = chosen.run(chosen)
@@ -152,6 +153,82 @@ def _verify(chosen: argparse.Namespace) -> int:
             agreed,
         )
     return verify(chosen.archive, request, say, complain)
+
+
+def _add_cluster(commands: argparse._SubParsersAction) -> None:
+    statuses = {
+        0: "all is well",
+        1: "the run has failed, or the configuration is wrong",
+        2: "wrong arguments, or clean without a terminal and without --yes",
+        3: "the cluster does not do what is asked of it",
+        130: "interrupted; a run that has been started goes on",
+    }
+    told = "; ".join(f"{status} {meaning}" for status, meaning in statuses.items())
+    cluster = commands.add_parser(
+        "cluster",
+        help="run a study on a Kubernetes cluster, from this checkout",
+        description="Run a study on a Kubernetes cluster, from this checkout, by kubectl. "
+        "profiles/nautilus/kustomization.yaml says where.",
+        epilog=f"Exit status: {told}.",
+    )
+    words = cluster.add_subparsers(required=True, metavar="command", dest="word")
+    helps = {
+        "run": "copy a study to the cluster, run it, follow it, and fetch its results",
+        "status": "what runs, what waits and for what, and how far the studies are",
+        "logs": "the logs of a shard's jobs, or of a rule's",
+        "push": "copy code, configuration, and inputs of a study; only what has changed",
+        "pull": "fetch results; only what has changed",
+        "stop": "stop runs, with all their Jobs",
+        "clean": "remove all of snakeshed from the cluster, the volume too",
+    }
+    adds = {
+        word: words.add_parser(word, help=told, description=told) for word, told in helps.items()
+    }
+    adds["logs"].add_argument("wanted", metavar="SHARD", help="such as 07, or a rule: delineate")
+    for word in ("run", "push"):
+        adds[word].add_argument("config", type=Path, help="such as config/mine.yaml")
+    for word in ("logs", "pull", "stop"):
+        adds[word].add_argument("config", type=Path, nargs="?", help="of one study only")
+    adds["clean"].add_argument("--keep-volume", action="store_true", help="and what is on it")
+    adds["clean"].add_argument("--yes", action="store_true", help="without a question")
+    cluster.set_defaults(run=_cluster)
+
+
+def _cluster(chosen: argparse.Namespace) -> int:
+    from snakeshed.cluster import commands
+    from snakeshed.errors import KubernetesError, SnakeshedError
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    def agreed(question: str) -> bool:
+        return chosen.yes or _says_yes(question)
+
+    if chosen.word == "clean" and not chosen.yes and not (sys.stdin and sys.stdin.isatty()):
+        print(
+            "snakeshed cluster clean: it removes the volume, and there is no terminal to ask on; "
+            "add --yes if you mean it",
+            file=sys.stderr,
+        )
+        return 2
+    does = {
+        "run": lambda: commands.run(chosen.config, say),
+        "status": lambda: commands.show(say),
+        "logs": lambda: commands.logs(chosen.wanted, chosen.config, say),
+        "push": lambda: commands.send(chosen.config, say),
+        "pull": lambda: commands.fetch(chosen.config, say),
+        "stop": lambda: commands.halt(chosen.config, say),
+        "clean": lambda: commands.clean(chosen.keep_volume, agreed, say),
+    }
+    try:
+        return does[chosen.word]()
+    except SeveralProblems as several:
+        for problem in several.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except SnakeshedError as problem:
+        print(problem, file=sys.stderr)
+        return 3 if isinstance(problem, KubernetesError) else 1
 
 
 def _says_yes(question: str) -> bool:

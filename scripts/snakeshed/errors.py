@@ -93,6 +93,10 @@ class ClusterError(SnakeshedError):
     """A Dask cluster does not do the work that it is given."""
 
 
+class KubernetesError(SnakeshedError):
+    """A Kubernetes cluster, its volume, or kubectl does not do what is asked of it."""
+
+
 class RunningError(SnakeshedError):
     """Another run is at work on the same study."""
 

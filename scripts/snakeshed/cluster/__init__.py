@@ -1,0 +1,1 @@
+"""Runs on a Kubernetes cluster from a laptop, by kubectl: what `snakeshed cluster` does."""

@@ -1,0 +1,49 @@
+"""The inputs of a study, as the workflow finds them in its working directory.
+
+Called here and on the volume of a cluster: a file that only one of the two has, such as a tile that
+a pattern takes in, would change results.
+"""
+
+from __future__ import annotations
+
+from snakeshed.raster.input_files import input_files
+from snakeshed.sites.table_files import table_files
+from snakeshed.study.configuration import complete
+from snakeshed.study.yaml_file import read_study
+from snakeshed.terrain.dem import dem_files
+
+DEMO = "config/config.yaml"
+SCHEMA = "config/schema/study.schema.yaml"
+# What rule make_demo makes, wherever the run is; a test compares it with the rule.
+MADE = tuple(
+    f"resources/demo/{name}" for name in ("dem.tif", "sites.csv", "roughness.tif", "fuel.tif")
+)
+
+
+def study_inputs(study: dict) -> list[str]:
+    """List the files of a study that no job makes, as the workflow finds them.
+
+    Parameters
+    ----------
+    study : dict
+        The completed configuration.
+
+    Returns
+    -------
+    list of str
+        The site table, the files of DEM and layers with what VRTs name and with sidecar files, and
+        fuel tables.
+    """
+    dem = study["dem"]["path"]
+    files = {*table_files(study["sites"]["path"])}
+    if dem not in MADE:
+        files.update(input_files(dem_files(dem)))
+    layers = [layer["path"] for layer in study["layers"] if layer["path"] is not None]
+    files.update(input_files(layer for layer in layers if layer not in MADE))
+    files.update(layer["table"] for layer in study["layers"] if layer["type"] == "fbfm40")
+    return sorted(files - set(MADE))
+
+
+def inputs_of(configuration: str) -> list[str]:
+    """List the inputs of the study in a configuration file, as `study_inputs` does."""
+    return study_inputs(complete(read_study(configuration), SCHEMA, configuration))
