@@ -133,10 +133,10 @@ class Batches:
         return left.queue.spool.look().claims.get(task.product, "")
 
     def drop_left(self) -> None:
-        """Take back tasks of an earlier driver that this one has no use for."""
-        for product, left in self._left.items():
-            if left.queue is not None and left.end is None:
-                left.queue.spool.withdraw(product)
+        """Take back tasks of an earlier driver that this one has no use for yet."""
+        for product, left in list(self._left.items()):
+            if left.queue is not None and left.end is None and left.queue.spool.withdraw(product):
+                del self._left[product]
 
     def changed(self) -> bool:
         """Tell whether workers have taken or ended tasks since the last look."""

@@ -268,6 +268,9 @@ def test_what_nobody_needs_any_more_is_taken_back(tmp_path):
     later.take_up(same_arguments=False)
     later.drop_left()
     assert later.queue("kind").spool.claim("w1", set()) is None
+    # One that is needed after all is left anew.
+    later.add(TASK, "kind")
+    assert later.queue("kind").spool.claim("w1", set()) == TASK
 
 
 @pytest.mark.parametrize("same_arguments", [True, False])
