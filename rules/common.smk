@@ -270,13 +270,17 @@ def look_at_inputs():
 
 def look_at_results():
     """Find damaged results that no job would read any more, and results without their split."""
+    files = [file for file in RESULT_FILES if os.path.isfile(file) and record_of(file).is_file()]
+    if os.path.isfile(SHARD_INDEX):
+        # Jobs are planned from the index of all shards, which was made of these.
+        terrains = (f"{RESULTS}/shards/{shard}/terrain.json" for shard in SHARDS)
+        files += [SHARD_INDEX, *filter(os.path.isfile, terrains)]
     problems = []
-    for file in filter(os.path.isfile, RESULT_FILES):
-        if record_of(file).is_file():
-            try:
-                check_result(file)
-            except SnakeshedError as problem:
-                problems.append(problem)
+    for file in files:
+        try:
+            check_result(file)
+        except SnakeshedError as problem:
+            problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
     missing = LOST_FILES or [file for file in [SHARD_INDEX] if not os.path.isfile(file)]
