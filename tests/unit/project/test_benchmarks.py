@@ -238,7 +238,7 @@ def test_what_planning_takes_is_that_of_snakemake_alone(tmp_path):
 
 def test_the_slope_of_planning_is_one_if_it_is_linear():
     def row(shards, cpu_s):
-        kinds = dict.fromkeys(("dry_run", "start", "pod"), {"cpu_s": cpu_s, "peak_mb": 7})
+        kinds = {key: {"cpu_s": cpu_s, "peak_mb": 7} for key in ("dry_run", "start", "pod")}
         return {"shards": shards} | kinds
 
     assert planning.slope(row(10, 3.0), row(1000, 300.0), "pod") == pytest.approx(1)
