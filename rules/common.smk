@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -174,6 +175,15 @@ def shard_index():
     return user_error(read_shard_index, SHARD_INDEX)
 
 
+def shard_facts(shard):
+    """What is known of a shard; Snakemake takes one of a split that is still to come as not known."""
+    index = shard_index()
+    if shard not in index:
+        awaited = (LOST_FILES or [SHARD_INDEX])[0]
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), awaited)
+    return index[shard]
+
+
 def tiles_under_shard(wildcards):
     """The DEM's files under the patches of a shard, at every level that its sites may reach."""
     await_split()
@@ -194,13 +204,13 @@ def tiles_under_site(wildcards):
 
 def delineation_mb(wildcards, attempt, threads):
     """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
-    expected = shard_index()[wildcards.shard].memory
+    expected = shard_facts(wildcards.shard).memory
     return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
 
 
 def delineation_estimate(wildcards):
     """Seconds that delineating a shard is expected to take."""
-    facts = shard_index()[wildcards.shard]
+    facts = shard_facts(wildcards.shard)
     return delineation_s(facts.sites, facts.patch_cells)
 
 
