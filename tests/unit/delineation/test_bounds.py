@@ -204,8 +204,8 @@ def test_a_run_stops_before_any_shard(tmp_path, changes, key):
             sites=str(tmp_path / "sites.parquet"),
             terrain=str(tmp_path / "terrain.json"),
             **settings,
-            shard_sites=[str(tmp_path / f"s{k}") for k in range(shards)],
-            shard_terrains=[str(tmp_path / f"t{k}") for k in range(shards)],
+            shards=shards,
+            output=str(tmp_path / "shards/index.json"),
             log=str(tmp_path / "log"),
         )
     assert f"{key}: found " in (tmp_path / "log").read_text()

@@ -214,7 +214,6 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
     with result_file(tmp_path / "terrain.json") as part:
         part.write_text(index.to_json(), encoding="utf-8")
     patches = {"core_m": 50.0, "buffer_m": 40.0, "levels": 2, "radius_factor": 0.5}
-    shards, terrains = ([str(tmp_path / f"{name}{k}") for k in range(2)] for name in ("s", "t"))
     with pytest.raises(SystemExit) as stopped:
         split_shards.main(
             sites=str(tmp_path / "sites.parquet"),
@@ -222,8 +221,8 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
             patches=patches,
             radius_m=100.0,
             min_areas_km2={"snap.min_area_km2": 0.1},
-            shard_sites=shards,
-            shard_terrains=terrains,
+            shards=2,
+            output=str(tmp_path / "shards/index.json"),
             log=str(tmp_path / "log"),
         )
     told = "sites.path and dem.path: found the only site not within 100 m of the DEM"
