@@ -154,6 +154,8 @@ class Executor(RemoteExecutor):
         self._live_runs = LiveRuns(Path(".snakemake/kubernetes-pvc"))
         self._spools = Path(".snakemake/kubernetes-pvc/spool")
         self._batches: Batches
+        # Snakemake's thread leaves tasks while that of this class looks at them.
+        self._one_thread = threading.RLock()
         self._expected = Expected()
         self._terminated = False
         # Jobs of an earlier driver of this run, with their content, by what they make.
@@ -212,15 +214,17 @@ class Executor(RemoteExecutor):
             self._open_cluster()
         super().run_jobs(jobs)
         if first:
-            self._batches.drop_left()
+            with self._one_thread:
+                self._batches.drop_left()
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Send one job, or leave it to the workers."""
         if self.executor_settings.batch_minutes and (task := self._task(job)):
-            if worker := self._batches.in_the_way(task):
-                self._end_jobs([worker])
             kind, facts = self._kind(job)
-            placed = self._place(task, kind, facts)
+            with self._one_thread:
+                if worker := self._batches.in_the_way(task):
+                    self._end_jobs([worker])
+                placed = self._place(task, kind, facts)
             info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
             self.report_job_submission(info)
             return
@@ -254,9 +258,10 @@ class Executor(RemoteExecutor):
         try:
             async with self.status_rate_limiter:
                 view = self._look()
-            self._look_at_workers(view)
-            going_on = [info for info in active_jobs if self._goes_on(info, view)]
-            self._send_workers()
+            with self._one_thread:
+                self._look_at_workers(view)
+                going_on = [info for info in active_jobs if self._goes_on(info, view)]
+                self._send_workers()
             self._tell(view)
             if view.unexplained:
                 self._read_warnings()
@@ -278,8 +283,10 @@ class Executor(RemoteExecutor):
         while (left_s := end - time.monotonic()) > 0:
             if self._stop.wait(min(left_s, SPOOL_EVERY_S)):
                 return
-            if self._api is not None and self._batches.changed():
-                return
+            if self._api is not None:
+                with self._one_thread:
+                    if self._batches.changed():
+                        return
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Leave it to `shutdown`, which follows: it deletes all Jobs of the run by their label.
