@@ -1,4 +1,5 @@
 import atexit
+import errno
 import json
 import logging
 import os
@@ -226,6 +227,15 @@ def shard_index():
     return user_error(read_shard_index, SHARD_INDEX)
 
 
+def shard_facts(shard):
+    """What is known of a shard; Snakemake takes one of a split that is still to come as not known."""
+    index = shard_index()
+    if shard not in index:
+        awaited = (LOST_FILES or [SHARD_INDEX])[0]
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), awaited)
+    return index[shard]
+
+
 def tiles_under_shard(wildcards):
     """The DEM's files under the patches of a shard, at every level that its sites may reach."""
     await_split()
@@ -246,13 +256,13 @@ def tiles_under_site(wildcards):
 
 def delineation_mb(wildcards, attempt, threads):
     """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
-    expected = shard_index()[wildcards.shard].memory
+    expected = shard_facts(wildcards.shard).memory
     return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
 
 
 def delineation_estimate(wildcards):
     """Seconds that delineating a shard is expected to take."""
-    facts = shard_index()[wildcards.shard]
+    facts = shard_facts(wildcards.shard)
     return delineation_s(facts.sites, facts.patch_cells)
 
 
@@ -340,13 +350,17 @@ def look_at_inputs():
 
 def look_at_results():
     """Find damaged results that no job would read any more, and results without their split."""
+    files = [file for file in RESULT_FILES if os.path.isfile(file) and record_of(file).is_file()]
+    if os.path.isfile(SHARD_INDEX):
+        # Jobs are planned from the index of all shards, which was made of these.
+        terrains = (f"{RESULTS}/shards/{shard}/terrain.json" for shard in SHARDS)
+        files += [SHARD_INDEX, *filter(os.path.isfile, terrains)]
     problems = []
-    for file in filter(os.path.isfile, RESULT_FILES):
-        if record_of(file).is_file():
-            try:
-                check_result(file)
-            except SnakeshedError as problem:
-                problems.append(problem)
+    for file in files:
+        try:
+            check_result(file)
+        except SnakeshedError as problem:
+            problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
     missing = LOST_FILES or [file for file in [SHARD_INDEX] if not os.path.isfile(file)]

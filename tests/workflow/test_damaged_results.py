@@ -57,11 +57,39 @@ def test_a_damaged_table_of_a_shard_is_not_gathered(study):
     assert not (study.results / "features.parquet").exists()
 
 
-def test_a_damaged_index_stops_the_run_while_it_is_planned(study):
+def test_a_damaged_terrain_index_of_a_shard_stops_the_run_while_it_is_planned(study):
     shard = study.shard_of("a")
     flip_a_bit(study.results / f"shards/{shard}/terrain.json")
     (study.results / f"shards/{shard}/catchments.parquet").unlink()
     refuses(study, f"shards/{shard}/terrain.json")
+
+
+def test_a_damaged_index_of_all_shards_stops_the_run_while_it_is_planned(study):
+    before = study.contents()
+    flip_a_bit(study.results / "shards/index.json")
+    refuses(study, "shards/index.json")
+    (study.results / "shards/index.json").unlink()
+    run = study.run()
+    assert run.code == 0, run.text
+    # The shards are split again, into the same.
+    assert run.jobs == {"split_shards": 1}
+    assert {name: each[0] for name, each in study.contents().items()} == {
+        name: each[0] for name, each in before.items()
+    }
+
+
+def test_a_split_that_is_missing_is_made_again_for_a_target_of_another_shard(study):
+    lost, other = study.shard_of("a"), study.shard_of("d")
+    assert lost != other
+    file = study.results / f"shards/{lost}/sites.parquet"
+    content = file.read_bytes()
+    file.unlink()
+    (study.results / f"shards/{other}/features.parquet").unlink()
+    run = study.run(f"results/tiny/shards/{other}/features.parquet")
+    assert run.code == 0, run.text
+    assert run.jobs == {"split_shards": 1, "extract_features": 1}
+    assert file.read_bytes() == content
+    assert study.plan()["delineate"] == 0
 
 
 @pytest.mark.parametrize("targets", [(), ("results/tiny/features.csv",)])

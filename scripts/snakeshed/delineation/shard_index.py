@@ -101,6 +101,10 @@ class ShardIndex:
         self._paths: list[str] = read["tiles"]
         self._shards: dict[str, dict] = read["shards"]
 
+    def __contains__(self, shard: str) -> bool:
+        """Tell whether there is a shard of this name."""
+        return shard in self._shards
+
     def __getitem__(self, shard: str) -> ShardFacts:
         """Return the facts of a shard by its name."""
         facts = self._shards[shard]

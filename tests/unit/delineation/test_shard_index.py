@@ -34,6 +34,8 @@ def write(path, shards):
 def test_shards_are_read_as_they_were_written():
     index = ShardIndex(shard_index_text(SHARDS))
     assert {name: index[name] for name in SHARDS} == SHARDS
+    assert "02" in index
+    assert "03" not in index
     assert index.tiles == ("a.tif", "b.tif", "ä.tif")
     assert index.tiles_of("02") == ("a.tif", "b.tif")
 

@@ -9,6 +9,7 @@ import kernels
 import numpy as np
 import passes
 import peers
+import planning
 import pytest
 import scaling
 import side
@@ -220,3 +221,29 @@ def test_a_mosaic_is_mirrored_and_loses_no_water(tmp_path):
         found = tiled.by_tiles(source, 40, workers, tmp_path)
     assert (found["cells"], found["tiles"], found["left"]) == (150**2, 16, 150**2)
     assert len(found["peaks_mb"]) == 1
+
+
+def test_what_planning_takes_is_that_of_snakemake_alone(tmp_path):
+    parent = "import subprocess, sys; subprocess.run([sys.executable, sys.argv[1]])"
+    script = tmp_path / "delineate.py"
+    script.write_text("while True: pass", encoding="utf-8")
+    found = planning.until_script(
+        [sys.executable, "-c", parent + "  # made", str(script)], tmp_path, f"{script}"
+    )
+    assert found["cpu_s"] < 1
+    assert found["peak_mb"] > 1
+    with pytest.raises(SystemExit, match="ran no other.py"):
+        planning.until_script([sys.executable, "-c", "pass"], tmp_path, "other.py")
+
+
+def test_the_slope_of_planning_is_one_if_it_is_linear():
+    def row(shards, cpu_s):
+        kinds = {key: {"cpu_s": cpu_s, "peak_mb": 7} for key in ("dry_run", "start", "pod")}
+        return {"shards": shards} | kinds
+
+    assert planning.slope(row(10, 3.0), row(1000, 300.0), "pod") == pytest.approx(1)
+    assert planning.slope(row(10, 3.0), row(100, 300.0), "start") == pytest.approx(2)
+    made = {"machine": "m", "versions": "v", "date": "d", "rows": [row(10, 3.0), row(1000, 300.0)]}
+    lines = planning.table_of(made).splitlines()
+    assert "| 1,000 | 300.0 | 7 | 300.0 | 7 | 300.0 | 7 |" in lines
+    assert "to the power of 1.00" in lines[-1]

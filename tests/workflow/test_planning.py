@@ -1,0 +1,69 @@
+"""Planning is linear: twice as many shards take twice the calls, of every function."""
+
+from __future__ import annotations
+
+import pstats
+import re
+import subprocess
+import sys
+
+import pytest
+
+# Functions are compared that are called more often than this for the shards that were added.
+MANY = 2000
+# The end of what the executor gives a job; see benchmarks/planning.py.
+OF_A_JOB = ["--cores", "all", "--force", "--nolock", "--ignore-incomplete", "--mode", "remote"]
+
+
+def calls(study, arguments: list[str]) -> tuple[dict[str, int], str]:
+    """How often each function is called by a Snakemake that ends well, by place; what it says."""
+    profile = study.folder / "profile"
+    done = subprocess.run(
+        [sys.executable, "-m", "cProfile", "-o", str(profile), "-m", "snakemake", *arguments],
+        cwd=study.folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    stats = pstats.Stats(str(profile)).stats
+    found = {":".join(map(str, place)): entry[1] for place, entry in stats.items()}
+    return found, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def planned(finished, tmp_path_factory):
+    """Studies whose split is done, and the calls of a dry run, by the number of shards."""
+    found = {}
+    for shards in (25, 50, 100):
+        study = finished.copy(tmp_path_factory.mktemp("planning") / "study")
+        study.config["shards"] = shards
+        study.write()
+        study.split()
+        made, text = calls(study, study.command("--dry-run")[3:])
+        # Some of the shards that were there may have the sites that they had.
+        assert int(re.search(r"^delineate +(\d+)$", text, re.MULTILINE)[1]) >= shards - 4
+        found[shards] = study, made
+    return found
+
+
+def test_no_function_is_called_more_often_than_in_proportion_to_the_shards(planned):
+    few, some, many = (planned[shards][1] for shards in (25, 50, 100))
+    grown = {
+        place: (many[place] - some[place], some[place] - few.get(place, 0))
+        for place in many
+        if place in some and many[place] - some[place] > MANY
+    }
+    assert len(grown) > 20
+    # Linear is 2, quadratic is 4.
+    assert not {place: more for place, more in grown.items() if more[0] > 2.5 * more[1]}
+    assert sum(many.values()) - sum(some.values()) < 2.2 * (sum(some.values()) - sum(few.values()))
+
+
+def test_the_process_of_a_job_plans_that_job_alone(planned):
+    study, _ = planned[100]
+    snakefile = ["--snakefile", str(study.workflow / "Snakefile"), "--configfile", "study.yaml"]
+    target = ["--target-jobs", "delineate:shard=07", "--allowed-rules", "delineate"]
+    found, _ = calls(study, [*snakefile, *target, *OF_A_JOB, "--dry-run"])
+    (made,) = [number for place, number in found.items() if place.endswith(":expand_input")]
+    assert made == 1
+    assert not [place for place in found if place.endswith(":script_digest")]
