@@ -87,7 +87,7 @@ BUCKET = user_error(bucket_of, workflow, STUDY["study"])
 IN_POD = BUCKET is not None and not BUCKET.driver
 if BUCKET:
     atexit.register(forget_secret, workflow)
-    os.environ.update(PYTHONPATH=BUCKET.for_jobs(os.environ["PYTHONPATH"]))
+    os.environ.update(PYTHONPATH=BUCKET.for_jobs(os.environ.get("PYTHONPATH", "")))
 INPUTS = InputRecord(f".snakemake/snakeshed/{STUDY['study']}.inputs.json")
 RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"])
 # What a run makes if nothing else is asked for.
