@@ -23,6 +23,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -150,8 +152,8 @@ def in_one_process(folder: Path, results: Path, shards: int) -> float:
         "network": study["network"],
         "dem": {key: study["dem"][key] for key in keys},
     }
-    names = sorted(path.name for path in (results / "shards").iterdir())
-    with tempfile.TemporaryDirectory(dir=results) as made:
+    names = sorted(path.name for path in (results / "shards").iterdir() if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=results) as made, _told_by(Path(made, "log")):
         for number, name in enumerate([names[0], *names]):
             if number == 1:  # the first one has loaded everything
                 began = time.perf_counter()
@@ -183,6 +185,15 @@ def in_one_process(folder: Path, results: Path, shards: int) -> float:
     return time.perf_counter() - began
 
 
+@contextmanager
+def _told_by(log: Path) -> Iterator[None]:
+    """Show why a script has ended this process."""
+    try:
+        yield
+    except SystemExit as end:
+        raise RuntimeError(log.read_text(encoding="utf-8")) from end
+
+
 def _script(name: str):
     spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"scripts/{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -202,7 +213,7 @@ def measure(shards: int) -> dict:
         project.start("run-1")  # the demo: kernels are compiled
         project.finish("run-1", limit_s=1200)
         run = on_cluster(project, shards)
-        shutil.copytree(project.volume / "data", folder / "data")
+        print(json.dumps(run))
         results = project.volume / f"results/{STUDY}"
         os.chdir(project.volume)
         run["one_process_s"] = in_one_process(project.folder, results, shards)

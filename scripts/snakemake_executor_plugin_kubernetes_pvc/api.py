@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -245,9 +246,13 @@ class Api:
 
     def delete_job(self, name: str) -> None:
         """Delete a Job and, soon after, its pods; that there is none is fine."""
+        if not name:
+            # Without a name the path is that of all Jobs.
+            raise ValueError("a Job without a name cannot be deleted")
         query = {"propagationPolicy": "Background"}
         try:
-            self._call("delete job", "DELETE", f"{self._path('jobs')}/{name}", query)
+            path = f"{self._path('jobs')}/{quote(name, safe='')}"
+            self._call("delete job", "DELETE", path, query)
         except Refused as refusal:
             if refusal.status != NOT_FOUND:
                 raise

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snakemake_executor_plugin_kubernetes_pvc.queues import Queue
-from snakemake_executor_plugin_kubernetes_pvc.spool import End, Spool, Task, spools_in, state_of
+from snakemake_executor_plugin_kubernetes_pvc.spool import (
+    NOT_OURS,
+    End,
+    Spool,
+    Task,
+    spools_in,
+    state_of,
+)
 from snakemake_executor_plugin_kubernetes_pvc.status import Succeeded, Verdict
 
 # Ends that were reported, for a later driver that is given the same arguments.
@@ -58,13 +66,23 @@ class Batches:
     keeps_ends
         True if a later driver may be given the same arguments: what was reported to Snakemake is
         kept for it.
+    accepts_ends
+        False if what an earlier driver has seen to its end is to be done again.
     """
 
-    def __init__(self, folder: Path, max_losses: int, patience_s: float, keeps_ends: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_losses: int,
+        patience_s: float,
+        keeps_ends: bool,
+        accepts_ends: bool = True,
+    ) -> None:
         self._folder = folder
         self._max_losses = max_losses
         self._patience_s = patience_s
         self._keeps_ends = keeps_ends
+        self._accepts_ends = accepts_ends
         self.queues: dict[str, Queue] = {}
         self._left: dict[str, _Left] = {}
 
@@ -85,11 +103,7 @@ class Batches:
         """
         reported = self._folder / _REPORTED
         if same_arguments:
-            with suppress(FileNotFoundError):
-                for line in reported.read_text(encoding="utf-8").splitlines():
-                    with suppress(ValueError):  # half a line of a driver that was killed
-                        product, end = json.loads(line)
-                        self._left[product] = _Left(end["content"], None, End(**end))
+            self._left.update(_reported_in(reported))
         else:
             reported.unlink(missing_ok=True)
         for spool in spools_in(self._folder):
@@ -101,12 +115,26 @@ class Batches:
                     self._left[product] = _Left(task.content, queue, end)
         return len(self._left)
 
+    @property
+    def has_left(self) -> bool:
+        """Whether an earlier driver has left anything that is not matched."""
+        return bool(self._left)
+
+    def holders(self, kind: str) -> set[str]:
+        """Workers of a kind that have a task, as far as that was seen."""
+        return set(self.queue(kind).spool.look().claims.values())
+
     def add(self, task: Task, kind: str) -> InBatch:
         """Take a task in, or find it where an earlier driver has left it."""
         queue = self.queue(kind)
         left = self._left.pop(task.product, None)
         if left is not None and left.content == task.content:
-            if left.end is not None and not left.end.reason and _as_it_was(left.end, task):
+            if (
+                self._accepts_ends
+                and left.end is not None
+                and not left.end.reason
+                and _as_it_was(left.end, task)
+            ):
                 if left.queue is not None:
                     left.queue.add(task, sent=True)
                 return InBatch(task, left.queue)
@@ -126,11 +154,26 @@ class Batches:
         It has to be ended before `add`. A task that no worker has is taken back.
         """
         left = self._left.get(task.product)
-        if left is None or left.queue is None or left.end or left.content == task.content:
+        if left is None or left.content == task.content:
             return ""
-        if left.queue.spool.withdraw(task.product):
+        return self.worker_on(task.product)
+
+    def worker_on(self, product: str) -> str:
+        """Worker that makes some files for an earlier driver; a task that waits is taken back."""
+        left = self._left.get(product)
+        if left is None or left.queue is None or left.end:
             return ""
-        return left.queue.spool.look().claims.get(task.product, "")
+        if left.queue.spool.withdraw(product):
+            return ""
+        name = left.queue.spool.look().claims.get(product, "")
+        # Jobs can write claims: only a worker is ended for one.
+        return name if name in {worker.name for worker in left.queue.workers} else ""
+
+    def forget_left(self, product: str) -> None:
+        """Forget what an earlier driver has left for some files."""
+        left = self._left.pop(product, None)
+        if left is not None and left.queue is not None:
+            left.queue.spool.forget(product)
 
     def drop_left(self) -> None:
         """Take back tasks of an earlier driver that this one has no use for yet."""
@@ -148,13 +191,28 @@ class Batches:
             return
         end = job.queue.end_of(job.task.product)
         if self._keeps_ends and end is not None and not end.reason:
-            with open(self._folder / _REPORTED, "a", encoding="utf-8") as file:
-                file.write(json.dumps([job.task.product, asdict(end)]) + "\n")
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            line = json.dumps([job.task.product, asdict(end)]) + "\n"
+            with open(
+                os.open(self._folder / _REPORTED, flags, 0o644), "a", encoding="utf-8"
+            ) as file:
+                file.write(line)
         job.queue.collect(job.task.product)
 
     def remove(self) -> None:
         """Remove all files, at the end of a run."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _reported_in(path: Path) -> dict[str, _Left]:
+    """Ends that an earlier driver has reported, by product."""
+    found = {}
+    with suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(*NOT_OURS):  # such as half a line of a driver that was killed
+                product, end = json.loads(line)
+                found[product] = _Left(end["content"], None, End(**end))
+    return found
 
 
 def _as_it_was(end: End, task: Task) -> bool:

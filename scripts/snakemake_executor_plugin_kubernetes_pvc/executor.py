@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ from snakemake_executor_plugin_kubernetes_pvc.status import (
     verdict,
 )
 from snakemake_executor_plugin_kubernetes_pvc.submission import Submission
-from snakemake_executor_plugin_kubernetes_pvc.tasks import content_of, product_of, task_of
+from snakemake_executor_plugin_kubernetes_pvc.tasks import Contents, product_of, task_of
 from snakemake_executor_plugin_kubernetes_pvc.watch import Watched
 
 WORKER = f"{__package__}.worker"
@@ -158,6 +159,10 @@ class Executor(RemoteExecutor):
         self._one_thread = threading.RLock()
         self._expected = Expected()
         self._terminated = False
+        self._contents = Contents(workflow)
+        self._tasks: dict[JobExecutorInterface, Task] = {}
+        # Whether what an earlier driver has seen to its end is not done again.
+        self._accepts_ends = True
         # Jobs of an earlier driver of this run, with their content, by what they make.
         self._left: dict[str, tuple[str, str]] = {}
         self._api: Api | None = None
@@ -208,10 +213,15 @@ class Executor(RemoteExecutor):
         return folder
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
-        """Send a list of jobs."""
+        """Send a list of jobs, or leave them to the workers."""
         first = self._api is None
         if first:
             self._open_cluster()
+        self._tasks = {}
+        if self.executor_settings.batch_minutes:
+            self._tasks = {job: task for job in jobs if (task := self._task(job))}
+        with self._one_thread:
+            self._make_way(jobs)
         super().run_jobs(jobs)
         if first:
             with self._one_thread:
@@ -219,34 +229,54 @@ class Executor(RemoteExecutor):
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Send one job, or leave it to the workers."""
-        if self.executor_settings.batch_minutes and (task := self._task(job)):
+        if task := self._tasks.pop(job, None):
             kind, facts = self._kind(job)
             with self._one_thread:
-                if worker := self._batches.in_the_way(task):
-                    self._end_jobs([worker])
                 placed = self._place(task, kind, facts)
             info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
             self.report_job_submission(info)
             return
         submission = Submission(self._facts(job))
-        left, content = self._left.pop(submission.facts.labels.get(PRODUCT), ("", ""))
+        left, _ = self._left.pop(submission.facts.labels.get(PRODUCT), ("", ""))
         refusal = ""
-        there = all(map(os.path.exists, map(str, job.output)))
-        if (
-            content
-            and content == submission.facts.labels[CONTENT]
-            and (there or left in self._open)
-        ):
+        if left:
             submission.name, submission.sent = left, True
         else:
-            if left:
-                self._end_jobs([left])
             refusal = self._send(submission)
         info = SubmittedJobInfo(job, external_jobid=submission.name, aux={"submission": submission})
         if refusal:
             self._report(info, f"The cluster refuses the Job: {refusal}\n")
         else:
             self.report_job_submission(info)
+
+    def _make_way(self, jobs: list[JobExecutorInterface]) -> None:
+        """End what an earlier driver has begun for the outputs of jobs, where it differs."""
+        if not (self._left or self._batches.has_left):
+            return
+        ended: list[str] = []
+        for job in jobs:
+            if job.is_group():
+                continue
+            product, task = product_of(job), self._tasks.get(job)
+            name, content = self._left.get(product, ("", ""))
+            if name and (task or not self._is_same(job, name, content)):
+                del self._left[product]
+                ended.append(name)
+            if task is None:
+                ended.append(self._batches.worker_on(product))
+            else:
+                ended.append(self._batches.in_the_way(task))
+        self._end_jobs([name for name in ended if name])
+        for job in jobs:
+            if job not in self._tasks and not job.is_group():
+                self._batches.forget_left(product_of(job))
+
+    def _is_same(self, job: JobExecutorInterface, name: str, content: str) -> bool:
+        """Tell whether a Job of an earlier driver does what a job is to do, or has done it."""
+        if content != self._contents.of(job):
+            return False
+        there = all(map(os.path.exists, map(str, job.output)))
+        return name in self._open or (there and self._accepts_ends)
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
@@ -354,7 +384,9 @@ class Executor(RemoteExecutor):
         self._take_after_driver(connection, api)
         self._make_writable_folders()
         owner = self._run.owner["uid"] if self._owned_by_job else ""
-        session = self._live_runs.begin(self._run.run, self._purpose(), owner)
+        session = self._begin_session(owner)
+        forced = self.workflow.dag_settings.forceall or self.workflow.dag_settings.forcerun
+        self._accepts_ends = session.same_owner or not forced
         self._run = replace(self._run, run=session.run)
         self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
         self._numbers = itertools.count((session.drivers - 1) * NUMBERS + 1)
@@ -363,6 +395,7 @@ class Executor(RemoteExecutor):
             self.executor_settings.infrastructure_retries,
             self.workflow.execution_settings.latency_wait,
             keeps_ends=self._owned_by_job,
+            accepts_ends=self._accepts_ends,
         )
         try:
             self._end_earlier_runs(api, session.locks)
@@ -429,6 +462,26 @@ class Executor(RemoteExecutor):
         if given.container_image == type(given).container_image:  # Snakemake's default
             self._run = replace(self._run, image=driver["spec"]["containers"][0]["image"])
 
+    def _begin_session(self, owner: str) -> Session:
+        """Begin a run, or take up one; that of a driver on a lost node once its lock is free."""
+        begin = time.monotonic()
+        told = False
+        while self._live_runs.held_by_another(owner):
+            if not told:
+                self.logger.warning(
+                    "The driver before this one still has its lock, as on a node that was lost: "
+                    "waiting for the file system to free it."
+                )
+                told = True
+            if time.monotonic() - begin > self.executor_settings.node_deadline:
+                raise WorkflowError(
+                    "Another driver of the same Job still runs, or the file system does not free "
+                    "its lock (.snakemake/kubernetes-pvc)."
+                )
+            if self._stop.wait(2):
+                break
+        return self._live_runs.begin(self._run.run, self._purpose(), owner)
+
     @property
     def _owned_by_job(self) -> bool:
         """Whether this driver is the pod of a Job, which starts another one if this is lost."""
@@ -442,19 +495,23 @@ class Executor(RemoteExecutor):
 
     def _take_up(self, api: Api, session: Session) -> None:
         """Find the Jobs and tasks that earlier drivers of this run have left."""
-        jobs = api.jobs(self._selector)
         foreign, going_on = [], 0
-        for job in jobs:
+        holders: dict[str, set[str]] = {}
+        # Those that run come last: a Job that has ended does not hide one that makes the same.
+        for job in sorted(api.jobs(self._selector), key=lambda job: not finished(job)):
             name, labels = job["metadata"]["name"], job["metadata"]["labels"]
             if BATCH in labels:
-                if not finished(job):
-                    left = Submission(None, name, sent=True)
-                    self._batches.queue(labels[BATCH]).workers.append(left)
+                kind = labels[BATCH]
+                # One that was lost matters as long as it has a task: its pod may not have ended.
+                if finished(job) and name not in holders.setdefault(
+                    kind, self._batches.holders(kind)
+                ):
+                    continue
+                self._batches.queue(kind).workers.append(Submission(None, name, sent=True))
             elif PRODUCT in labels and (succeeded(job) or not finished(job)):
                 self._left[labels[PRODUCT]] = name, labels[CONTENT]
             elif not finished(job):
                 foreign.append(name)
-                continue
             if not finished(job):
                 self._open.add(name)
                 going_on += 1
@@ -479,6 +536,7 @@ class Executor(RemoteExecutor):
                 raise WorkflowError(f"Pods of an earlier driver do not end: {', '.join(names)}.")
             if self._stop.wait(1):
                 return
+        self._open.difference_update(names)
 
     def _end_earlier_runs(self, api: Api, told_apart: bool) -> None:
         """Delete Jobs of drivers that were killed in this folder, and wait until none runs.
@@ -541,7 +599,7 @@ class Executor(RemoteExecutor):
                 rules=tuple(job.rules),
                 labels={}
                 if job.is_group()
-                else {PRODUCT: product_of(job), CONTENT: content_of(job)},
+                else {PRODUCT: product_of(job), CONTENT: self._contents.of(job)},
             )
 
     @contextmanager
@@ -559,23 +617,25 @@ class Executor(RemoteExecutor):
     def _task(self, job: JobExecutorInterface) -> Task | None:
         """Make the task of a job, or None for one that has to have a pod of its own."""
         with self._counting_memory(job):
-            return task_of(job, self.workflow, self._expected.seconds(job.name))
+            seconds = self._expected.seconds(job.name)
+            return task_of(job, self.workflow, self._contents, seconds)
 
     def _kind(self, job: JobExecutorInterface) -> tuple[str, JobFacts]:
         """Choose the kind of pods for a job: its name, and what a worker there has to know."""
         with self._counting_memory(job):
-            given = dict(job.resources.items())
+            resources = dict(job.resources.items())
         asked = {
-            name: given[name]
+            name: resources[name]
             for name in ("mem_mb", "disk_mb", "gpu", "gpu_manufacturer")
-            if name in given
+            if name in resources
         }
         if "mem_mb" in asked:
             asked["mem_mb"] = pod_memory_mb(asked["mem_mb"])
         settings = self.executor_settings
         variables = tuple(self.envvars())
         placement = asdict(placement_of(job.name, settings))
-        kind = digest(job.threads, asked, self._run.image, variables, placement)
+        given = [settings.environment, settings.env_secret, settings.warm_up, self._code_on_path]
+        kind = digest(job.threads, asked, self._run.image, variables, placement, given)
         share_s = 60 * settings.batch_minutes
         command = [
             *("exec", self.get_python_executable(), "-m", WORKER),
@@ -609,6 +669,17 @@ class Executor(RemoteExecutor):
             command = facts.command.replace(kind, other)
             placed.queue.facts = replace(facts, command=command, labels={BATCH: other})
         return placed
+
+    @cached_property
+    def _code_on_path(self) -> str:
+        """Digest of sizes and times of the Python files that workers may have imported."""
+        stamps = []
+        for folder in filter(None, self._search_path().get("PYTHONPATH", "").split(os.pathsep)):
+            for path in sorted(Path(folder).rglob("*.py")):
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    stamps.append([str(path), stat.st_size, stat.st_mtime_ns])
+        return digest(stamps)
 
     def _search_path(self) -> dict[str, str]:
         """What of this process's PYTHONPATH is on the volume."""
@@ -662,8 +733,6 @@ class Executor(RemoteExecutor):
         """Act upon what has become of workers, and read what they have done."""
         for queue in self._batches.queues.values():
             for each in list(queue.workers):
-                if not each.sent and each.facts is None:
-                    continue
                 now = self._now(each, view)
                 if isinstance(now, Waiting):
                     now = self._wait(each, now, view)
@@ -676,13 +745,14 @@ class Executor(RemoteExecutor):
     def _worker_ended(self, queue: Queue, ended: Submission, now: Succeeded | Failed) -> None:
         """Take note of the end of a worker."""
         queue.workers.remove(ended)
-        self._open.discard(ended.name)
-        self._watched.forget(ended.name)
-        self._done.append(ended.name)
-        queue.worker_ended(ended.name, now)
+        if ended.name:
+            self._open.discard(ended.name)
+            self._watched.forget(ended.name)
+            self._done.append(ended.name)
+            queue.worker_ended(ended.name, now)
         if isinstance(now, Failed):
             hopeless = ended.fate or (now if not ended.sent else None)
-            if hopeless and not hopeless.infrastructure:
+            if hopeless and not hopeless.infrastructure and not queue.works:
                 queue.give_up(hopeless)
             else:
                 self.logger.warning(f"Worker {ended.name} was lost: {now.reason}")
@@ -691,6 +761,8 @@ class Executor(RemoteExecutor):
         """Send as many workers as the tasks need that wait."""
         for queue in self._batches.queues.values():
             wanted = queue.workers_wanted(60 * self.executor_settings.batch_minutes)
+            if not wanted:
+                queue.workers = [each for each in queue.workers if each.sent]
             while queue.facts is not None and len(queue.workers) < wanted:
                 another = Submission(queue.facts)
                 refusal = self._send(another)
@@ -748,7 +820,7 @@ class Executor(RemoteExecutor):
             self.report_job_success(info)
             return False
         info.external_jobid = end.worker if end else placed.task.title
-        message = f"{now.reason} ({info.external_jobid})\n"
+        message = f"{now.reason} (Job {end.worker})\n" if end else f"{now.reason}\n"
         if end and end.said:
             message += f"Last lines of its output:\n{textwrap.indent(end.said, '    ')}\n"
         elif now.pod:
@@ -759,17 +831,21 @@ class Executor(RemoteExecutor):
     def _task_with_more_memory(self, info: SubmittedJobInfo, killed: Failed) -> Verdict:
         """Leave a task to larger workers that was out of memory, if it asks for more then."""
         job, placed = info.job, info.aux["task"]
-        if self._memory_retries[job.jobid] >= self.executor_settings.memory_retries:
-            return killed
+        settled = self._memory_retries[job.jobid]
         had, _ = self._memory_of(job)
-        self._memory_retries[job.jobid] += 1
-        has, (task, kind, facts) = self._memory_of(job)
-        if not has > had:
-            self._memory_retries[job.jobid] -= 1
+        while self._memory_retries[job.jobid] < self.executor_settings.memory_retries:
+            self._memory_retries[job.jobid] += 1
+            # Sizes of pods have steps: until it gets a larger one.
+            has, (task, kind, facts) = self._memory_of(job)
+            if has > had:
+                break
+        else:
+            if self._memory_retries[job.jobid] == settled:
+                return killed
             return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
         self.logger.warning(
-            f"{task.title} was out of memory (limit {killed.out_of_memory}): sent again with "
-            f"{has}M.",
+            f"{task.title} was out of memory (limit {killed.out_of_memory}): sent again to a pod "
+            f"with {has}M.",
             extra={"sent_again": job.jobid},
         )
         self._batches.collect(placed)
@@ -777,12 +853,11 @@ class Executor(RemoteExecutor):
         return Waiting("sent again with more memory")
 
     def _memory_of(self, job: JobExecutorInterface) -> tuple[int, tuple[Task, str, JobFacts]]:
-        """Return what a job asks for now (MB), its task, and the pods for it."""
+        """Return the memory of a pod for a job now (MB), the job's task, and that kind of pod."""
 
         def ask() -> tuple[int, tuple[Task, str, JobFacts]]:
-            with self._counting_memory(job):
-                asked = job.resources.get("mem_mb", 0)
-            return asked, (self._task(job), *self._kind(job))
+            kind, facts = self._kind(job)
+            return facts.resources.get("mem_mb", 0), (self._task(job), kind, facts)
 
         # In a thread without an event loop, as functions for resources may need one of their own.
         with ThreadPoolExecutor(1) as thread:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -98,6 +99,20 @@ class LiveRuns:
             self.lives(other.name)  # takes it off if it is dead
         return session
 
+    def held_by_another(self, owner: str) -> bool:
+        """Tell whether a living run has an owner; no owner has any."""
+        if not owner or not self._folder.exists():
+            return False
+        for other in self._others():
+            file = self._lock_of_dead(other.name)
+            if file is not None:
+                file.close()
+                continue
+            with suppress(OSError), open(other, encoding="utf-8") as file:
+                if _said_in(file).get("owner") == owner:
+                    return True
+        return False
+
     def end(self) -> None:
         """Take the own run off."""
         if self._own is not None:
@@ -143,8 +158,8 @@ class LiveRuns:
         """Lock the file of a run, unless it lives or is gone."""
         path = self._folder / run
         try:
-            file = open(path, "r+", encoding="utf-8")  # noqa: SIM115
-        except FileNotFoundError:
+            file = open(path, "r+", encoding="utf-8", opener=_no_link)  # noqa: SIM115
+        except OSError:
             return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,10 +202,19 @@ class LiveRuns:
         return Path(self._own.name).with_suffix("")
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, but no link: jobs can write here, too."""
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
 def _said_in(file: TextIO) -> dict:
     """What the last driver of a run wrote down; nothing if it was killed before that."""
     try:
         said = json.load(file)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) and {"purpose", "owner", "drivers"} <= set(said) else {}
+    kinds = {"purpose": str, "owner": str, "drivers": int}
+    ours = isinstance(said, dict) and all(
+        isinstance(said.get(key), kind) for key, kind in kinds.items()
+    )
+    return said if ours else {}

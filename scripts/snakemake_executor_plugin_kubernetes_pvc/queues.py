@@ -138,6 +138,11 @@ class Queue:
         del self.entries[product]
         self.spool.forget(product)
 
+    @property
+    def works(self) -> bool:
+        """Whether a worker has a task."""
+        return any(isinstance(entry.verdict, Running) for entry in self.entries.values())
+
     def worker_ended(self, name: str, how: Succeeded | Failed) -> None:
         """Take note that no pod of a worker is left. Call `look` next."""
         self._gone.setdefault(name, (how, self._clock()))

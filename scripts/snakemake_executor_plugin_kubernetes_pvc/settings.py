@@ -290,7 +290,7 @@ class ExecutorSettings(ExecutorSettingsBase):
     batch_minutes: int = field(
         default=0,
         metadata={
-            "help": "Run jobs with Python scripts in warm pods, each with work for about so many "
+            "help": "Run jobs with Python scripts in warm pods, each with work for about this many "
             "minutes, one job after the other in a process of its own. How long a job is expected "
             "to take is its resource 'estimated_s' or the mean of its rule. 0: each job has a pod "
             "of its own."

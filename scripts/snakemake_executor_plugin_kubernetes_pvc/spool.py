@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 TASK, CLAIM, END = ".task", ".claim", ".end"
+# What a file raises that no driver or worker has written: jobs can write here, too.
+NOT_OURS = (ValueError, TypeError, KeyError, AttributeError)
 # Claims of the driver itself, for tasks that no worker may take any more.
 WITHDRAWN = "withdrawn"
 
@@ -91,7 +93,7 @@ class End:
     seconds
         How long it took.
     files
-        Size and time of change (ns) of each output.
+        Size and inode of each output. Snakemake sets the times of change anew.
     said
         The last lines of its standard output and error.
     """
@@ -137,14 +139,14 @@ def digest(*parts: object) -> str:
 
 
 def state_of(files: tuple[str, ...]) -> list[list[int]]:
-    """Return size and time of change (ns) of files.
+    """Return size and inode of files.
 
     Raises
     ------
     FileNotFoundError
         If one is missing.
     """
-    return [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, files)]
+    return [[stat.st_size, stat.st_ino] for stat in map(os.stat, files)]
 
 
 class Spool:
@@ -161,6 +163,9 @@ class Spool:
         self._claims: dict[str, str] = {}
         self._ends: dict[str, End] = {}
         self._seen = 0
+        # What a worker has listed and not tried yet, and when there was nothing.
+        self._listed: list[str] = []
+        self._empty_at = -1
 
     def put(self, task: Task) -> None:
         """Leave a task for the workers, in place of an earlier one for the same files."""
@@ -177,10 +182,10 @@ class Spool:
         """
         try:
             values = json.loads((self.folder / (product + TASK)).read_bytes())
-        except FileNotFoundError:
+            lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+            return Task(**values | lists | {"snakemake": base64.b64decode(values["snakemake"])})
+        except (FileNotFoundError, *NOT_OURS):
             return None
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        return Task(**values | lists | {"snakemake": base64.b64decode(values["snakemake"])})
 
     def look(self) -> Stand:
         """Read what has become of all tasks."""
@@ -219,28 +224,30 @@ class Spool:
         for suffix in (TASK, END, CLAIM):
             self._unlink(product + suffix)
 
-    def claim(self, worker: str, seen: set[str]) -> Task | None:
-        """Take a task for a worker, or return None if there is none to take.
-
-        Parameters
-        ----------
-        worker
-            Its name.
-        seen
-            Tasks that were left to others; the worker's own memory, from call to call.
-        """
-        names = self._names()
-        open_ones = [name.removesuffix(TASK) for name in names if name.endswith(TASK)]
-        free = {each for each in open_ones if each + CLAIM not in names and each + END not in names}
-        # Workers start at different ones, so that they seldom meet.
-        for product in sorted(free - seen, key=lambda product: digest(worker, product)):
+    def claim(self, worker: str) -> Task | None:
+        """Take a task for a worker, or return None if there is none to take."""
+        if not self._listed:
+            changed_at = self._changed_at()
+            if changed_at == self._empty_at:
+                return None
+            names = self._names()
+            products = [name.removesuffix(TASK) for name in names if name.endswith(TASK)]
+            self._listed = [
+                each for each in products if each + CLAIM not in names and each + END not in names
+            ]
+            # Workers start at different ones, so that they seldom meet.
+            self._listed.sort(key=lambda product: digest(worker, product))
+            if not self._listed:
+                self._empty_at = changed_at
+        while self._listed:
+            product = self._listed.pop()
             if not self._create_claim(product, worker):
-                seen.add(product)
                 continue
-            if task := self.task(product):
+            task = self.task(product)
+            # Another task for the same files may have come meanwhile, whose claim is not ours.
+            if task is not None and self._read_claim(product) == worker:
                 return task
             self._unlink(product + CLAIM)  # withdrawn at this moment
-        seen.clear()
         return None
 
     def end(self, product: str, end: End) -> None:
@@ -262,13 +269,17 @@ class Spool:
     def _claim_of(self, product: str) -> str:
         """Name of the worker that has a task; empty if nobody has it any more."""
         if product not in self._claims:
-            with suppress(FileNotFoundError):
-                return (self.folder / (product + CLAIM)).read_text(encoding="utf-8")
-        return self._claims.get(product, "")
+            return self._read_claim(product)
+        return self._claims[product]
+
+    def _read_claim(self, product: str) -> str:
+        with suppress(FileNotFoundError):
+            return (self.folder / (product + CLAIM)).read_text(encoding="utf-8", errors="replace")
+        return ""
 
     def _end_of(self, product: str) -> End | None:
         if product not in self._ends:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, *NOT_OURS):
                 return End(**json.loads((self.folder / (product + END)).read_bytes()))
         return self._ends.get(product)
 

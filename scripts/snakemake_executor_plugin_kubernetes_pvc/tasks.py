@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from snakemake_executor_plugin_kubernetes_pvc.spool import Task, digest
 
 # A job is expected to take this resource's number of seconds.
 EXPECTED = "estimated_s"
+# Marks of outputs that Snakemake sees to before or after a job.
+_OF_SNAKEMAKE = ("directory", "update", "touch", "protected", "pipe", "service")
 
 
 def product_of(job: JobExecutorInterface) -> str:
@@ -22,43 +25,78 @@ def product_of(job: JobExecutorInterface) -> str:
     return digest(sorted(map(str, job.output)))
 
 
-def content_of(job: JobExecutorInterface) -> str:
-    """Digest of what a job's outputs depend on: rule, wildcards, code, parameters, inputs.
+class Contents:
+    """Digests of what jobs' outputs depend on, by which a later driver knows a job again.
 
-    Of inputs it is name, size and time of change. Parameters that are no plain values count by
-    their representation: one that differs from process to process makes a job that no other driver
-    takes up, and never one that is taken for another.
+    These are the rule with its code, the workflow's configuration, wildcards, parameters, and
+    inputs: of one that another job makes the content of that job, of any other one name, size,
+    and time of change. (The times of what jobs make say nothing: Snakemake sets them anew.)
+    Parameters that are no plain values count by their representation. One that differs from process
+    to process makes a job that no other driver takes up, and never one that is taken for another.
+
+    Parameters
+    ----------
+    workflow
+        The workflow of the jobs.
     """
-    inputs = []
-    for file in map(str, job.input):
+
+    def __init__(self, workflow: WorkflowExecutorInterface) -> None:
+        self._workflow = workflow
+        self._config = digest(_plain(workflow.config))
+        self._known: dict[Any, str] = {}
+
+    def of(self, job: JobExecutorInterface) -> str:
+        """Digest of a job that is no group."""
+        # First those that it depends on, in the order of the work: no recursion is deep then.
+        dependencies = job.dag.dependencies
+        waiting = [job]
+        while waiting:
+            last = waiting[-1]
+            unknown = [each for each in dependencies.get(last, {}) if each not in self._known]
+            if unknown:
+                waiting += unknown
+                continue
+            waiting.pop()
+            # The inputs of the job itself may have changed since it was sent the last time.
+            if last is job or last not in self._known:
+                self._known[last] = self._alone(last)
+        return self._known[job]
+
+    def _alone(self, job: JobExecutorInterface) -> str:
+        makers = job.dag.dependencies.get(job, {})
+        made = {str(file): maker for maker, files in makers.items() for file in files}
+        inputs: list[list] = []
+        for file in map(str, job.input):
+            if file in made:
+                inputs.append([file, self._known.get(made[file], "")])
+                continue
+            try:
+                stat = os.stat(file)
+            except FileNotFoundError:
+                inputs.append([file])
+            else:
+                inputs.append([file, stat.st_size, stat.st_mtime_ns])
+        rule = job.rule
         try:
-            stat = os.stat(file)
-        except FileNotFoundError:
-            inputs.append([file])
-        else:
-            inputs.append([file, stat.st_size, stat.st_mtime_ns])
-    rule = job.rule
-    code = [repr(getattr(rule, kind, None)) for kind in ("shellcmd", "script", "wrapper")]
-    params = [[name, _plain(value)] for name, value in job.params._allitems()]
-    wildcards = dict(job.wildcards_dict)
-    return digest(rule.name, wildcards, code, params, inputs, sorted(map(str, job.output)))
+            params = [[name, _plain(value)] for name, value in job.params._allitems()]
+        except Exception:  # noqa: BLE001 - a function of the workflow; nothing is the same then
+            params = [secrets.token_hex(8)]
+        wildcards = {name: str(value) for name, value in job.wildcards_dict.items()}
+        outputs = sorted(map(str, job.output))
+        return digest(rule.name, wildcards, self._code(job), self._config, params, inputs, outputs)
+
+    def _code(self, job: JobExecutorInterface) -> list[str | None]:
+        rule = job.rule
+        parts = [rule.shellcmd, rule.run_func_src, rule.wrapper and str(rule.wrapper)]
+        if rule.is_script:
+            parts.append(script_of(job, self._workflow)[1])
+        return [None if part is None else str(part) for part in parts]
 
 
-def task_of(
-    job: JobExecutorInterface, workflow: WorkflowExecutorInterface, seconds: float
-) -> Task | None:
-    """Make the task of a job, or return None for a job that needs a pod of its own.
-
-    That is one whose rule has no Python script, or asks for something that only Snakemake itself
-    can give it (a shadow folder, pipes, conda, a container, repeated benchmarks, a cache).
-    """
-    if job.is_group() or not job.rule.is_script or job.is_shadow or job.is_pipe:
-        return None
-    if workflow.deployment_settings.deployment_method or workflow.workflow_settings.cache:
-        return None
-    if (job.benchmark_repeats or 1) > 1 or workflow.execution_settings.debug:
-        return None
-    from snakemake.iocontainers import Snakemake
+def script_of(
+    job: JobExecutorInterface, workflow: WorkflowExecutorInterface
+) -> tuple[Any, str, str, bool]:
+    """Return where a job's script is, its text, its language, and whether it is a local file."""
     from snakemake.script import get_source
     from snakemake.sourcecache import SourceCache
 
@@ -70,6 +108,33 @@ def task_of(
         job.wildcards,
         job.params,
     )
+    return path, source, language, is_local
+
+
+def task_of(
+    job: JobExecutorInterface,
+    workflow: WorkflowExecutorInterface,
+    contents: Contents,
+    seconds: float,
+) -> Task | None:
+    """Make the task of a job, or return None for a job that needs a pod of its own.
+
+    That is one whose rule has no Python script, or asks for something that only Snakemake itself
+    can give it (a shadow folder, pipes, conda, a container, repeated benchmarks, a cache, outputs
+    that are folders, or are updated, touched or protected).
+    """
+    if job.is_group() or not job.rule.is_script or job.is_shadow or job.is_pipe:
+        return None
+    if workflow.deployment_settings.deployment_method or workflow.workflow_settings.cache:
+        return None
+    if (job.benchmark_repeats or 1) > 1 or workflow.execution_settings.debug:
+        return None
+    from snakemake.io import is_flagged
+    from snakemake.iocontainers import Snakemake
+
+    if any(is_flagged(file, flag) for file in job.output for flag in _OF_SNAKEMAKE):
+        return None
+    path, source, language, is_local = script_of(job, workflow)
     if language != "python" or not is_local:
         return None
     folder = path.get_basedir().get_path_or_uri(secret_free=True)
@@ -89,7 +154,7 @@ def task_of(
     runtime = job.resources.get("runtime")
     return Task(
         product=product_of(job),
-        content=digest(content_of(job), source),
+        content=contents.of(job),
         title=" ".join([job.rule.name, *map(str, job.wildcards_dict.values())]),
         source=source,
         file=os.path.realpath(path.get_path_or_uri(secret_free=True)),

@@ -9,6 +9,7 @@ survive a fork.
 from __future__ import annotations
 
 import argparse
+import ast
 import atexit
 import importlib
 import os
@@ -62,9 +63,8 @@ class Worker:
         signal.signal(signal.SIGTERM, self._terminate)
         began = idle_since = time.monotonic()
         done = 0
-        seen: set[str] = set()
         while time.monotonic() - began < seconds:
-            task = self._spool.claim(self._name, seen)
+            task = self._spool.claim(self._name)
             if task is None:
                 if time.monotonic() - idle_since >= idle_s:
                     break
@@ -88,13 +88,16 @@ class Worker:
                 f"the input {missing} is not there, {task.latency_s:.0f} s after the job was sent "
                 "(--latency-wait)",
             )
-        _prepare(task)
+        try:
+            _prepare(task)
+        except OSError as error:
+            return End(task.content, self._name, f"{error.strerror}: {error.filename}")
         self._import_of(task)
         if task.benchmark:
             import snakemake.benchmark  # noqa: F401 - not while the task runs
         kills = oom_kills()
-        with tempfile.TemporaryFile() as output:
-            status = self._in_fork(task, output.fileno())
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
+            status = self._in_fork(task, output.fileno(), folder)
             seconds = time.monotonic() - began
             said = _last_lines(output)
         reason = _reason(status, task)
@@ -108,25 +111,27 @@ class Worker:
         return End(task.content, self._name, reason, out_of_memory, seconds, files, said)
 
     def _import_of(self, task: Task) -> None:
-        """Import what a script imports, once: what is under its main guard does not run.
+        """Import what a script imports at its top, once, and run nothing else of it.
 
         An error is left to the task, which meets it again and has a log for it.
         """
         if task.source in self._imported:
             return
         self._imported.add(task.source)
-        module = types.ModuleType("imported_by_worker")
-        module.__file__ = task.file
         with _search_path(task), suppress(Exception, SystemExit):
-            exec(compile(task.source, task.file, "exec"), module.__dict__)
+            for node in ast.parse(task.source).body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    alone = ast.Module([node], [])
+                    with suppress(Exception, SystemExit):
+                        exec(compile(alone, task.file, "exec"), {"__name__": "imported"})
 
-    def _in_fork(self, task: Task, output: int) -> int:
+    def _in_fork(self, task: Task, output: int, folder: str) -> int:
         """Run a task in a child, and return the status that `os.waitpid` gives; -1: too late."""
         sys.stdout.flush()
         sys.stderr.flush()
         self._child = os.fork()
         if self._child == 0:
-            _run_script(task, output)
+            _run_script(task, output, folder)
         with _benchmark(task, self._child):
             return self._wait(task.runtime_s)
 
@@ -134,11 +139,14 @@ class Worker:
         """Wait for the child, or kill it when its time is over."""
         try:
             if runtime_s is None:
-                return os.waitpid(self._child, 0)[1]
+                status = os.waitpid(self._child, 0)[1]
+                self._kill_child()  # what it has left of processes of its own
+                return status
             end = time.monotonic() + runtime_s
             while time.monotonic() < end:
                 pid, status = os.waitpid(self._child, os.WNOHANG)
                 if pid:
+                    self._kill_child()
                     return status
                 time.sleep(min(0.05, runtime_s))
             self._kill_child()
@@ -193,7 +201,7 @@ def _search_path(task: Task) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _run_script(task: Task, output: int) -> None:
+def _run_script(task: Task, output: int, folder: str) -> None:
     """Run a script as Snakemake does, in a child that ends here."""
     code = 1
     try:
@@ -202,12 +210,18 @@ def _run_script(task: Task, output: int) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        if random := sys.modules.get("numpy.random"):
+            random.seed()
         os.chdir(task.directory)
         sys.path.extend(task.search)
         sys.argv = [task.file]
         main = types.ModuleType("__main__")
-        main.__file__ = task.file
+        main.__file__ = main.__real_file__ = task.file
         sys.modules["__main__"] = main
+        from snakemake.logging import logger
+
+        main.logger = logger
         main.snakemake = pickle.loads(task.snakemake)
         exec(compile(task.source, task.file, "exec"), main.__dict__)
         code = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -51,7 +52,7 @@ def seen(queue: Queue, product: str = "p1"):
 def test_a_task_waits_runs_and_ends(queue):
     queue.add(TASK)
     assert isinstance(seen(queue), Waiting)
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     assert seen(queue) == Running()
     queue.spool.end("p1", End("c1", "w1"))
     assert seen(queue) == Succeeded()
@@ -62,8 +63,8 @@ def test_a_task_waits_runs_and_ends(queue):
 def test_a_failure_is_that_of_the_task_alone(queue):
     queue.add(TASK)
     queue.add(replace(TASK, product="p2"))
-    queue.spool.claim("w1", set())
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
+    queue.spool.claim("w1")
     queue.spool.end("p1", End("c1", "w1", "exit code 3"))
     assert seen(queue) == Failed("exit code 3", infrastructure=False)
     assert seen(queue, "p2") == Running()
@@ -71,7 +72,7 @@ def test_a_failure_is_that_of_the_task_alone(queue):
 
 def test_a_task_without_memory_says_its_limit(queue):
     queue.add(TASK)
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.spool.end("p1", End("c1", "w1", "killed by SIGKILL", "2200M"))
     assert seen(queue) == Failed("OOMKilled, limit 2200M", False, None, "2200M")
 
@@ -79,11 +80,11 @@ def test_a_task_without_memory_says_its_limit(queue):
 def test_a_task_whose_worker_was_lost_is_left_to_another_a_few_times(queue):
     queue.add(TASK)
     for name in ("w1", "w2"):
-        queue.spool.claim(name, set())
+        queue.spool.claim(name)
         assert seen(queue) == Running()
         gone(queue, name, EVICTED)
         assert isinstance(queue.verdict("p1"), Waiting)
-    queue.spool.claim("w3", set())
+    queue.spool.claim("w3")
     queue.look()
     gone(queue, "w3", EVICTED)
     assert queue.verdict("p1") == Failed("lost 3 times: EvictionByEvictionAPI", False)
@@ -91,7 +92,7 @@ def test_a_task_whose_worker_was_lost_is_left_to_another_a_few_times(queue):
 
 def test_a_worker_that_ends_by_itself_fails_the_task_that_it_has_and_no_other(queue):
     queue.add(TASK)
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.add(replace(TASK, product="p2"))
     queue.look()
     killed = Failed("OOMKilled, limit 2200M", False, "pod", "2200M")
@@ -102,7 +103,7 @@ def test_a_worker_that_ends_by_itself_fails_the_task_that_it_has_and_no_other(qu
 
 def test_an_end_may_be_seen_after_that_of_its_worker(queue, clock):
     queue.add(TASK)
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.look()
     gone(queue, "w1", Succeeded())
     clock.now = 9
@@ -113,24 +114,24 @@ def test_an_end_may_be_seen_after_that_of_its_worker(queue, clock):
 
 def test_an_end_that_never_comes_is_a_loss(queue, clock):
     queue.add(TASK)
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.look()
     gone(queue, "w1", Succeeded())
     clock.now = 11
     assert isinstance(seen(queue), Waiting)
-    assert queue.spool.claim("w2", set()) == TASK
+    assert queue.spool.claim("w2") == TASK
 
 
 def test_a_claim_of_a_worker_that_nobody_knows_is_a_loss(queue):
     queue.add(TASK)
-    queue.spool.claim("of the driver before", set())
+    queue.spool.claim("of the driver before")
     assert isinstance(seen(queue), Waiting)
-    assert queue.spool.claim("w1", set()) == TASK
+    assert queue.spool.claim("w1") == TASK
 
 
 def test_an_end_with_another_content_is_none(queue):
     queue.add(replace(TASK, content="c2"))
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.spool.end("p1", End("c1", "w9"))
     assert seen(queue) == Running()
 
@@ -144,7 +145,7 @@ def test_workers_that_do_nothing_but_end_fail_the_tasks_with_their_reason(queue)
     gone(queue, "w3", crash)
     assert queue.verdict("p1") == crash
     assert seen(queue) == crash
-    assert queue.spool.claim("w4", set()) is None
+    assert queue.spool.claim("w4") is None
 
 
 def test_there_are_as_many_workers_as_there_is_work(queue, clock):
@@ -154,7 +155,7 @@ def test_there_are_as_many_workers_as_there_is_work(queue, clock):
     queue.look()
     assert queue.workers_wanted(300) == 1
     assert queue.workers_wanted(50) == 4
-    queue.spool.claim("w1", set())
+    queue.spool.claim("w1")
     queue.look()
     assert queue.workers_wanted(300) == 1
     # What runs takes longer than expected: those behind it get another worker.
@@ -202,7 +203,7 @@ def end_before(tmp_path, task, end, keeps_ends: bool = False, reported: bool = F
     earlier = batches(tmp_path, keeps_ends)
     placed = earlier.add(task, "kind")
     placed.queue.workers = [Submission(None, "w1", sent=True)]
-    placed.queue.spool.claim("w1", set())
+    placed.queue.spool.claim("w1")
     if end is not None:
         placed.queue.spool.end(task.product, end)
     placed.queue.look()
@@ -257,8 +258,48 @@ def test_a_running_task_with_another_content_is_in_the_way(tmp_path, made):
     task, _ = made
     end_before(tmp_path, task, None)
     later = batches(tmp_path)
+    later.queue("kind").workers = [Submission(None, "w1", sent=True)]
     later.take_up(same_arguments=False)
     assert later.in_the_way(replace(task, content="c2")) == "w1"
+    assert later.worker_on(task.product) == "w1"
+
+
+def test_only_a_worker_is_ended_for_a_claim(tmp_path, made):
+    task, _ = made
+    end_before(tmp_path, task, None)
+    (tmp_path / "run/kind/p1.claim").write_text("?labelSelector=")
+    later = batches(tmp_path)
+    later.take_up(same_arguments=False)
+    assert later.in_the_way(replace(task, content="c2")) == ""
+
+
+def test_a_driver_that_is_to_do_all_again_accepts_no_end(tmp_path, made):
+    task, end = made
+    end_before(tmp_path, task, end)
+    later = Batches(tmp_path / "run", 2, 0, keeps_ends=False, accepts_ends=False)
+    later.take_up(same_arguments=False)
+    placed = later.add(task, "kind")
+    placed.queue.look()
+    assert isinstance(placed.verdict, Waiting)
+
+
+def test_files_that_snakemake_has_touched_are_those_that_were_made(tmp_path, made):
+    task, end = made
+    end_before(tmp_path, task, end, keeps_ends=True, reported=True)
+    os.utime(task.outputs[0], ns=(1, 1))
+    later = batches(tmp_path, keeps_ends=True)
+    later.take_up(same_arguments=True)
+    assert later.add(task, "kind").verdict == Succeeded()
+
+
+def test_ends_are_not_written_through_a_link(tmp_path, made):
+    task, end = made
+    (tmp_path / "run").mkdir()
+    (tmp_path / "victim").touch()
+    (tmp_path / "run/.reported.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"):
+        end_before(tmp_path, task, end, keeps_ends=True, reported=True)
+    assert (tmp_path / "victim").read_text() == ""
 
 
 def test_what_nobody_needs_any_more_is_taken_back(tmp_path):
@@ -267,10 +308,10 @@ def test_what_nobody_needs_any_more_is_taken_back(tmp_path):
     later = batches(tmp_path)
     later.take_up(same_arguments=False)
     later.drop_left()
-    assert later.queue("kind").spool.claim("w1", set()) is None
+    assert later.queue("kind").spool.claim("w1") is None
     # One that is needed after all is left anew.
     later.add(TASK, "kind")
-    assert later.queue("kind").spool.claim("w1", set()) == TASK
+    assert later.queue("kind").spool.claim("w1") == TASK
 
 
 @pytest.mark.parametrize("same_arguments", [True, False])
@@ -291,6 +332,7 @@ def test_a_worker_that_is_in_the_way_is_named_until_its_task_is_forgotten(tmp_pa
     task, _ = made
     end_before(tmp_path, task, None)
     later = batches(tmp_path)
+    later.queue("kind").workers = [Submission(None, "w1", sent=True)]
     later.take_up(same_arguments=False)
     other = replace(task, content="c2")
     assert later.in_the_way(other) == "w1"
@@ -308,4 +350,4 @@ def test_a_task_that_nobody_has_makes_way_for_one_with_another_content(tmp_path)
     other = replace(TASK, content="c2")
     assert later.in_the_way(other) == ""
     later.add(other, "kind")
-    assert later.queue("kind").spool.claim("w1", set()) == other
+    assert later.queue("kind").spool.claim("w1") == other

@@ -108,14 +108,50 @@ def test_a_task_neither_sees_nor_leaves_anything(run, task, tmp_path):
     assert os.getcwd() == str(tmp_path)
 
 
-def test_a_script_is_imported_once_and_not_run_for_it(run, task, tmp_path):
-    counting = f"open({str(tmp_path / 'imports')!r}, 'a').write('i')\n"
-    counted = replace(task, source=counting + task.source)
+def test_imports_of_a_script_are_done_once_and_nothing_else_of_it(run, task, tmp_path):
+    (tmp_path / "lib").mkdir()
+    counting = "with open({!r}, 'a') as file:\n    file.write({!r})\n"
+    counter = str(tmp_path / "count")
+    (tmp_path / "lib/counts_imports.py").write_text(counting.format(counter, "i"))
+    source = "import counts_imports\n" + counting.format(counter, "s") + task.source
+    counted = replace(task, source=source, search=(str(tmp_path / "lib"),))
     for _ in range(3):
         assert run(counted).reason == ""
-    # Once by the worker, and once by each child, which runs the whole script.
-    assert (tmp_path / "imports").read_text() == "i" * 4
-    assert len(set((tmp_path / "deep/out.txt").read_text().split())) == 1
+    # The script itself needs no main guard.
+    assert (tmp_path / "count").read_text() == "isss"
+
+
+def test_processes_that_a_task_leaves_end_with_it(run, task, tmp_path):
+    leaves = (
+        "import subprocess\n"
+        "left = subprocess.Popen(['sleep', '100'])\n"
+        "open('left', 'w').write(str(left.pid))\n"
+        "os._exit(3)"
+    )
+    assert run(does(task, leaves)).reason == "exit code 3"
+    status = Path(f"/proc/{(tmp_path / 'left').read_text()}/status")
+    until(lambda: not status.exists() or "(zombie)" in status.read_text(), 10)
+
+
+def test_a_task_has_a_folder_for_temporary_files_of_its_own(run, task, tmp_path):
+    leaves = "import tempfile; open('where', 'w').write(tempfile.mkdtemp())"
+    assert run(does(task, leaves)).reason == ""
+    where = Path((tmp_path / "where").read_text())
+    assert not where.exists()
+    assert where.parent != Path("/tmp")
+
+
+def test_random_numbers_differ_between_tasks(run, task, tmp_path):
+    draws = "open('drawn', 'a').write(f'{numpy.random.random()}\\n')"
+    drawing = replace(does(task, draws), source="import numpy.random\n" + does(task, draws).source)
+    for _ in range(3):
+        assert run(drawing).reason == ""
+    assert len(set((tmp_path / "drawn").read_text().split())) == 3
+
+
+def test_a_folder_in_the_place_of_an_output_is_named(run, task, tmp_path):
+    (tmp_path / "deep/out.txt").mkdir(parents=True)
+    assert str(tmp_path / "deep/out.txt") in run(task).reason
 
 
 def test_modules_beside_the_script_are_found(run, task, tmp_path):
