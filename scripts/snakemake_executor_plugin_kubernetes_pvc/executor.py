@@ -333,9 +333,6 @@ class Executor(RemoteExecutor):
         if self._api is None:
             return
         if self._terminated and self._owned_by_job:
-            self.logger.info(
-                f"{len(self._open)} Jobs go on: the next pod of this driver takes them up."
-            )
             self._live_runs.leave()
         else:
             self._end_idle_workers()
@@ -415,6 +412,11 @@ class Executor(RemoteExecutor):
         """End the run as Ctrl-C does, once."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._terminated = True
+        if self._owned_by_job:
+            self.logger.info(
+                f"{len(self._open)} Jobs go on: the next pod of this driver takes them up.",
+                extra={"goes_on": True},
+            )
         raise SystemExit(128 + signal.SIGTERM)
 
     def _check_user(self) -> None:

@@ -94,6 +94,7 @@ class LogHandler(LogHandlerBase):
         self._told: set[tuple[int, str]] = set()
         self._complaints: set[str] = set()
         self._stopping = ""
+        self._goes_on = False
         self._exceptions: list[str] = []
         self._log_file = ""
         self._snakemake = None
@@ -221,12 +222,13 @@ class LogHandler(LogHandlerBase):
 
     def _message(self, record: LogRecord) -> None:
         text = record.getMessage()
+        self._goes_on |= getattr(record, "goes_on", False)
         if text in {"", "None"}:
             return
         stopping = next((said for start, said in _STOPPING.items() if text.startswith(start)), "")
         if stopping:
             # Said again for each job that ends.
-            if stopping != self._stopping:
+            if stopping != self._stopping and not self._goes_on:
                 self._screen.line(stopping)
             self._stopping = stopping
         elif text.startswith(_LOG_FILE):
@@ -235,6 +237,8 @@ class LogHandler(LogHandlerBase):
             # How far the run came goes above its last word.
             self._screen.close()
             stopped = "Stopped. Run the same command again for the rest."
+            if self._goes_on:
+                stopped = "This pod ends. The next pod of its Job continues the run."
             self._screen.line(self._what_failed() if self._failed else stopped)
         elif text.startswith(_NOTHING):
             self._screen.line("Nothing to be done: all files are up to date.")

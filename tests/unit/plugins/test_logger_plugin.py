@@ -370,6 +370,19 @@ def test_a_run_that_is_stopped_by_hand_has_not_failed(shown, said, shown_first):
     ]
 
 
+def test_a_driver_whose_jobs_go_on_does_not_ask_for_another_run(shown):
+    handler = LogHandler(settings(), None)
+    tell(handler, **job(5, "delineate", shard="07"))
+    tell(handler, "1 Jobs go on: the next pod of this driver takes them up.", goes_on=True)
+    tell(handler, "Terminating processes on user request, this might take some time.")
+    final = "WorkflowError:\nAt least one job did not complete successfully."
+    tell(handler, final, logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
+    assert shown.getvalue().splitlines() == [
+        "1 Jobs go on: the next pod of this driver takes them up.",
+        "This pod ends. The next pod of its Job continues the run.",
+    ]
+
+
 def test_how_far_a_run_came_stands_above_its_last_word(shown):
     handler = LogHandler(settings(), None)
     tell(handler, event=LogEvent.RUN_INFO, stats={"delineate": 2, "total": 2})
