@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import atexit
+import gc
 import importlib
 import os
 import pickle
@@ -93,8 +94,6 @@ class Worker:
         except OSError as error:
             return End(task.content, self._name, f"{error.strerror}: {error.filename}")
         self._import_of(task)
-        if task.benchmark:
-            import snakemake.benchmark  # noqa: F401 - not while the task runs
         kills = oom_kills()
         with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
             status = self._in_fork(task, output.fileno(), folder)
@@ -118,12 +117,18 @@ class Worker:
         if task.source in self._imported:
             return
         self._imported.add(task.source)
+        # What every task needs of Snakemake.
+        from snakemake import benchmark, iocontainers, logging  # noqa: F401
+
         with _search_path(task), suppress(Exception, SystemExit):
             for node in ast.parse(task.source).body:
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     alone = ast.Module([node], [])
                     with suppress(Exception, SystemExit):
                         exec(compile(alone, task.file, "exec"), {"__name__": "imported"})
+        # A collection in a child would copy all that it looks at.
+        gc.collect()
+        gc.freeze()
 
     def _in_fork(self, task: Task, output: int, folder: str) -> int:
         """Run a task in a child, and return the status that `os.waitpid` gives; -1: too late."""
@@ -203,6 +208,8 @@ def _search_path(task: Task) -> Iterator[None]:
 
 def _run_script(task: Task, output: int, folder: str) -> None:
     """Run a script as Snakemake does, in a child that ends here."""
+    from snakemake import logging
+
     code = 1
     try:
         os.setpgid(0, 0)
@@ -219,9 +226,7 @@ def _run_script(task: Task, output: int, folder: str) -> None:
         main = types.ModuleType("__main__")
         main.__file__ = main.__real_file__ = task.file
         sys.modules["__main__"] = main
-        from snakemake.logging import logger
-
-        main.logger = logger
+        main.logger = logging.logger
         main.snakemake = pickle.loads(task.snakemake)
         exec(compile(task.source, task.file, "exec"), main.__dict__)
         code = 0

@@ -75,14 +75,15 @@ def _run(folder: str | Path, all_ways: bool) -> int:
         raster.write(elevation, 1)
 
     index = index_terrain([str(dem)])
-    pyramid = PatchPyramid(index.lattice, core_m=1000, buffer_m=500, levels=3, radius_factor=1)
+    pyramid = PatchPyramid(index.lattice, core_m=1000.0, buffer_m=500.0, levels=3, radius_factor=1.0)
     rule = DelineationRule(
-        SnapRule(radius_m=200, distance_weight=0.05, min_area_km2=0.1),
+        SnapRule(radius_m=200.0, distance_weight=0.05, min_area_km2=0.1),
         max_void_cells=9,
         channel_km2=0.1,
     )
     lon, lat = TRANSFORM @ (CELLS / 2, 0.8 * CELLS)
-    sites = [Site("valley", lon, lat, 0)]
+    # To the nearest channel, and by a reported area, of which outlets on both sides are sought.
+    sites = [Site("valley", lon, lat, 0), Site("reported", lon, lat, 0, reported_area_km2=1.5)]
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
         if all_ways:

@@ -193,8 +193,9 @@ class Routed:
         here = top, left, bottom, right
         x, y = lattice.corner(self.row + top, self.column + left)
         near = Neighbourhood(
-            areas_m2=piece_of(self.areas_m2, 0.0, *here),
-            directions=piece_of(self.directions, NODATA, *here),
+            # Of one layout, so that kernels are compiled and loaded for one.
+            areas_m2=np.ascontiguousarray(piece_of(self.areas_m2, 0.0, *here)),
+            directions=np.ascontiguousarray(piece_of(self.directions, NODATA, *here)),
             cut=(piece_of(self.flags, 0, *here) & CUT).astype(np.bool_),
             row=(y - site.y) / lattice.dy,
             column=(site.x - x) / lattice.dx,
