@@ -27,6 +27,7 @@ if not IN_POD:
 
 
 if workflow.is_main_process:
+    read_large_files_once()
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
     warn_of_read_only_results()
     user_error(look_at_inputs)

@@ -452,6 +452,33 @@ def jobs_may_run():
     return any(path.is_file() for path in Path(".snakemake/kubernetes-pvc").glob("*"))
 
 
+def read_large_files_once():
+    """Have Snakemake read a large input once for its checksum.
+
+    It does so after each job that reads the input, one job after the other. Here a file that is
+    the same by size, times, and inode has the checksum that it had.
+    """
+    from snakemake.io import _IOFile
+
+    checksum_of = _IOFile.checksum
+    known = {}
+
+    async def checksum(self, threshold=None, force=False, algorithm=None):
+        try:
+            stat = os.stat(self)
+        except OSError:
+            stat = None
+        if stat is None or stat.st_size < 1_000_000 or self.is_storage:
+            return await checksum_of(self, threshold, force, algorithm)
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        key = str(self), stat.st_size, *times, stat.st_ino, threshold, force, algorithm
+        if key not in known:
+            known[key] = await checksum_of(self, threshold, force, algorithm)
+        return known[key]
+
+    _IOFile.checksum = checksum
+
+
 def compile_kernels():
     """Fill the folder that NUMBA_CACHE_DIR names: shards that start together would each do it.
 
