@@ -22,7 +22,7 @@ from snakeshed.delineation.bounds import min_areas_km2
 from snakeshed.delineation.expected_time import delineation_s, features_s
 from snakeshed.delineation.memory_request import CatchmentSizes, asked_mb
 from snakeshed.delineation.pyramid import shard_name
-from snakeshed.delineation.shard_index import read_shard_index
+from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.bucket import bucket_of, forget_secret
@@ -114,7 +114,7 @@ def lost_files():
     files = (
         f"{RESULTS}/shards/{shard}/{name}"
         for shard in SHARDS
-        for name in ("sites.parquet", "terrain.json")
+        for name in FILES
     )
     if BUCKET:
         # Only files that are declared get into it.
@@ -125,6 +125,8 @@ def lost_files():
 
 
 LOST_FILES = lost_files()
+# The index, if it is of another split than this study's.
+SPLIT_AGAIN = []
 
 
 wildcard_constraints:
@@ -228,19 +230,30 @@ def shard_index():
     return user_error(read_shard_index, SHARD_INDEX)
 
 
-def shard_facts(shard):
-    """What is known of a shard; Snakemake takes one of a split that is still to come as not known."""
+def index_with(shard):
+    """The index; Snakemake takes a shard of a split that is still to come as not known."""
     index = shard_index()
     if shard not in index:
         awaited = (LOST_FILES or [SHARD_INDEX])[0]
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), awaited)
-    return index[shard]
+    return index
+
+
+def shard_facts(shard):
+    """What is known of a shard."""
+    return index_with(shard)[shard]
+
+
+def number_of_sites(wildcards):
+    """How many rows a gathered table has."""
+    await_split()
+    return shard_index().sites
 
 
 def tiles_under_shard(wildcards):
     """The DEM's files under the patches of a shard, at every level that its sites may reach."""
     await_split()
-    return files_of(shard_index().tiles_of(wildcards.shard))
+    return files_of(index_with(wildcards.shard).tiles_of(wildcards.shard))
 
 
 def tiles_under_sites(wildcards):
@@ -252,7 +265,7 @@ def tiles_under_sites(wildcards):
 def tiles_under_site(wildcards):
     """The DEM's files that the shard of a site may read."""
     shard = site_of(wildcards)[1]
-    return files_of(shard_index().tiles_of(shard))
+    return files_of(index_with(shard).tiles_of(shard))
 
 
 def delineation_mb(wildcards, attempt, threads):
@@ -354,8 +367,8 @@ def look_at_results():
     files = [file for file in RESULT_FILES if os.path.isfile(file) and record_of(file).is_file()]
     if os.path.isfile(SHARD_INDEX):
         # Jobs are planned from the index of all shards, which was made of these.
-        terrains = (f"{RESULTS}/shards/{shard}/terrain.json" for shard in SHARDS)
-        files += [SHARD_INDEX, *filter(os.path.isfile, terrains)]
+        made = (f"{RESULTS}/shards/{shard}/{name}" for shard in SHARDS for name in FILES)
+        files += [SHARD_INDEX, *filter(os.path.isfile, made)]
     problems = []
     for file in files:
         try:
@@ -364,12 +377,42 @@ def look_at_results():
             problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
+    if reason := other_split():
+        # Nothing else might: the history of results that were copied stayed where they were made.
+        logger.info(f"{reason}: the sites are split again.")
+        SPLIT_AGAIN.append(SHARD_INDEX)
     missing = LOST_FILES or [file for file in [SHARD_INDEX] if not os.path.isfile(file)]
     if missing and not BUCKET and os.path.isfile(f"{RESULTS}/features.parquet"):
         logger.warning(
             f"{missing[0]} is missing, so tables in {RESULTS} may be older than the configuration. "
             "A run without targets brings all of them up to date."
         )
+
+
+def sites_to_split(wildcards):
+    """The site table; the checkpoint runs again if its index is of another split."""
+    if SPLIT_AGAIN:
+        # As --forcerun would have it, whose settings are not there yet when this file is read.
+        workflow.dag.forcefiles.update(SPLIT_AGAIN)
+    return f"{RESULTS}/sites.parquet"
+
+
+def other_split():
+    """Why the index of all shards is of another split than this study's, if it is."""
+    if BUCKET:
+        user_error(lambda: BUCKET.bring([SHARD_INDEX], required=False))
+    if not os.path.isfile(SHARD_INDEX):
+        return None
+    index = user_error(read_shard_index, SHARD_INDEX)
+    if index.names != tuple(SHARDS):
+        return f"{SHARD_INDEX} is of {len(index.names)} shards, not of {len(SHARDS)}"
+    if BUCKET or LOST_FILES:
+        return None  # They are not all here; lost ones are made again anyway.
+    for shard in SHARDS:
+        folder = f"{RESULTS}/shards/{shard}"
+        if recorded_files(folder) != index.files_of(shard):
+            return f"{SHARD_INDEX} was made with other files than those in {folder}"
+    return None
 
 
 def site_of(wildcards):

@@ -10,6 +10,9 @@ rule gather:
     conda:
         "../envs/environment.yaml"
     params:
+        # No input: the checkpoint follows from nothing that is gathered. In a pod, counting brings it.
+        index=SHARD_INDEX,
+        sites=number_of_sites,
         library=library_of("gather"),
     script:
         "../scripts/gather.py"

@@ -26,7 +26,7 @@ rule prepare_sites:
 # what follows from them is not run again.
 checkpoint split_shards:
     input:
-        sites=f"{RESULTS}/sites.parquet",
+        sites=sites_to_split,
         terrain=f"{RESULTS}/terrain.json",
         # Not read: a layer that cannot be used stops the run before any shard. It is no
         # ancient() input, which would hide from Snakemake what else has changed downstream.

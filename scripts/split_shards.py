@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakeshed.delineation.bounds import check_bounds, check_shards
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.delineation.shard_index import ShardFacts, shard_index_text
+from snakeshed.delineation.shard_index import ShardFacts, recorded_files, shard_index_text
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result, result_file
@@ -41,7 +41,9 @@ def main(
             with result_file(folder / "terrain.json") as part:
                 part.write_text(shard.terrain.to_json(), encoding="utf-8")
             starts = map(Patch.from_id, shard.sites["patch"].dropna())
-            facts[shard.name] = ShardFacts.of(len(shard.sites), starts, pyramid, shard.terrain)
+            facts[shard.name] = ShardFacts.of(
+                len(shard.sites), starts, pyramid, shard.terrain, recorded_files(folder)
+            )
             logger.info(
                 "shard %s: %d sites, %d tiles",
                 shard.name,
@@ -50,7 +52,7 @@ def main(
             )
         # The last: with it, all are there.
         with result_file(output) as part:
-            part.write_text(shard_index_text(facts), encoding="utf-8")
+            part.write_text(shard_index_text(facts, table["site_id"]), encoding="utf-8")
 
 
 if __name__ == "__main__":

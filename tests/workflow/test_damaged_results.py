@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -107,3 +108,62 @@ def test_a_split_that_is_missing_hides_no_change_of_the_configuration(study, mis
     assert "slope_p7_deg" in columns
     assert "slope_p50_deg" not in columns
     assert study.contents()["catchments.parquet"][0] == before["catchments.parquet"][0]
+
+
+def without_history(study) -> None:
+    """As results that were copied from elsewhere."""
+    shutil.rmtree(study.folder / ".snakemake")
+    for name in ("catchments.parquet", "features.parquet", "summary.json", "report.html"):
+        (study.results / name).unlink()
+
+
+@pytest.mark.parametrize("shards", [2, 6])
+def test_a_split_into_another_number_of_shards_loses_no_site(study, shards):
+    before = {name: content for name, (content, _) in study.contents().items()}
+    without_history(study)
+    study.config["shards"] = shards
+    study.write()
+    # Nothing else is known before the sites are split.
+    planned = study.run("--dry-run")
+    assert planned.code == 0, planned.text
+    assert planned.jobs["split_shards"] == 1
+    run = study.run()
+    assert run.code == 0, run.text
+    assert f"index.json is of 4 shards, not of {shards}: the sites are split again." in run.text
+    for name in ("catchments.parquet", "features.parquet"):
+        assert (study.results / name).read_bytes() == before[name]
+    assert study.plan() == {}
+
+
+def test_folders_of_a_larger_split_that_were_left_are_not_taken_for_a_part_of_the_index(study):
+    before = {name: content for name, (content, _) in study.contents().items()}
+    study.config["shards"] = 2
+    study.write()
+    study.split()
+    without_history(study)
+    study.config["shards"] = 4
+    study.write()
+    run = study.run()
+    assert run.code == 0, run.text
+    assert run.jobs["split_shards"] == 1
+    assert (study.results / "features.parquet").read_bytes() == before["features.parquet"]
+
+
+@pytest.mark.parametrize("name", ["sites.parquet", "terrain.json"])
+def test_a_valid_file_of_another_shard_is_not_delineated(study, name):
+    before = {name: content for name, (content, _) in study.contents().items()}
+    one, other = study.shard_of("a"), study.shard_of("d")
+    for file in (name, f".{name}.sha256"):
+        shutil.copy2(study.results / f"shards/{other}/{file}", study.results / f"shards/{one}")
+    without_history(study)
+    run = study.run()
+    assert run.code == 0, run.text
+    assert f"made with other files than those in results/tiny/shards/{one}: the" in run.text
+    for table in ("catchments.parquet", "features.parquet"):
+        assert (study.results / table).read_bytes() == before[table]
+
+
+def test_a_damaged_site_table_of_a_shard_stops_the_run_while_it_is_planned(study):
+    shard = study.shard_of("a")
+    flip_a_bit(study.results / f"shards/{shard}/sites.parquet")
+    refuses(study, f"shards/{shard}/sites.parquet")

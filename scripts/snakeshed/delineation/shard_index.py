@@ -6,6 +6,7 @@ thousand shards, a table and a terrain index of each could not be read for that.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,12 @@ from pathlib import Path
 
 from snakeshed.delineation.memory_request import ShardMemory, covered_cells
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.result_files import read_if_there
+from snakeshed.errors import ResultError
+from snakeshed.result_files import read_if_there, record_of
 from snakeshed.terrain.index import TerrainIndex
+
+# What the split writes for every shard.
+FILES = ("sites.parquet", "terrain.json")
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,24 @@ class ShardFacts:
         What delineating it is expected to need.
     tiles : tuple of str
         Paths of the DEM's tiles under its patches at every level, sorted.
+    files : tuple of str
+        SHA-256 of each of `FILES` of the shard, as recorded; empty if not known.
     """
 
     sites: int
     patch_cells: int
     memory: ShardMemory
     tiles: tuple[str, ...]
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, sites: int, patches: Iterable[Patch], pyramid: PatchPyramid, index: TerrainIndex
+        cls,
+        sites: int,
+        patches: Iterable[Patch],
+        pyramid: PatchPyramid,
+        index: TerrainIndex,
+        files: Iterable[str] = (),
     ) -> ShardFacts:
         """Look at the patches at which the sites of a shard start; the DEM is not read.
 
@@ -54,6 +67,8 @@ class ShardFacts:
         pyramid : PatchPyramid
         index : TerrainIndex
             Of the shard.
+        files : iterable of str
+            From `recorded_files`.
         """
         starts = set(patches)
         return cls(
@@ -61,14 +76,38 @@ class ShardFacts:
             patch_cells=sum(covered_cells(patch, pyramid, index) for patch in starts),
             memory=ShardMemory.of_patches(starts, pyramid, index),
             tiles=tuple(sorted(tile.path for tile in index.tiles)),
+            files=tuple(files),
         )
 
 
-def shard_index_text(shards: Mapping[str, ShardFacts]) -> str:
-    """Return the index of shards, by their names, as JSON.
+def recorded_files(folder: str | Path) -> tuple[str, ...]:
+    """Return the SHA-256 of each of `FILES` in the folder of a shard, as their records have it.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Raises
+    ------
+    FileNotFoundError
+        A record is missing.
+    """
+    records = (record_of(Path(folder, name)) for name in FILES)
+    texts = [record.read_text(encoding="utf-8", errors="replace") for record in records]
+    return tuple(text.partition(" ")[0] for text in texts)
+
+
+def digest_of_sites(site_ids: Iterable[str]) -> str:
+    """Return the SHA-256 of the identifiers of sites; their order does not matter."""
+    return hashlib.sha256(json.dumps(sorted(site_ids)).encode()).hexdigest()
+
+
+def shard_index_text(shards: Mapping[str, ShardFacts], site_ids: Iterable[str] = ()) -> str:
+    """Return the index of shards, by their names, as JSON, with the digest of all their sites.
 
     `read_shard_index` reads it.
     """
+    digest = digest_of_sites(site_ids)
     paths = sorted({path for facts in shards.values() for path in facts.tiles})
     numbers = {path: number for number, path in enumerate(paths)}
     lines = [
@@ -80,11 +119,13 @@ def shard_index_text(shards: Mapping[str, ShardFacts]) -> str:
                 "cells": facts.memory.cells,
                 "larger": facts.memory.larger,
                 "tiles": [numbers[path] for path in facts.tiles],
+                "files": facts.files,
             }
         )
         for name, facts in shards.items()
     ]
-    return f'{{"tiles": {json.dumps(paths)},\n"shards": {{\n' + ",\n".join(lines) + "\n}}\n"
+    head = f'{{"tiles": {json.dumps(paths)},\n"site_ids": "{digest}",\n"shards": {{\n'
+    return head + ",\n".join(lines) + "\n}}\n"
 
 
 class ShardIndex:
@@ -100,6 +141,8 @@ class ShardIndex:
         read = json.loads(text)
         self._paths: list[str] = read["tiles"]
         self._shards: dict[str, dict] = read["shards"]
+        # An index of an earlier version has none.
+        self._site_ids: str = read.get("site_ids", "")
 
     def __contains__(self, shard: str) -> bool:
         """Tell whether there is a shard of this name."""
@@ -113,16 +156,62 @@ class ShardIndex:
             facts["patch_cells"],
             ShardMemory(facts["cells"], tuple(facts["larger"])),
             self.tiles_of(shard),
+            self.files_of(shard),
         )
 
     def tiles_of(self, shard: str) -> tuple[str, ...]:
         """Return the tiles of a shard alone."""
         return tuple(self._paths[number] for number in self._shards[shard]["tiles"])
 
+    def files_of(self, shard: str) -> tuple[str, ...]:
+        """Return the digests of a shard's files alone."""
+        return tuple(self._shards[shard].get("files", ()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all shards, in their order."""
+        return tuple(self._shards)
+
+    @property
+    def sites(self) -> int:
+        """Number of the sites of all shards."""
+        return sum(facts["sites"] for facts in self._shards.values())
+
+    def check_sites(self, site_ids: Iterable[str], where: str | Path) -> None:
+        """Compare the sites of a table that was gathered from all shards with those of the split.
+
+        Parameters
+        ----------
+        site_ids : iterable of str
+            One of each row.
+        where : str or Path
+            The table.
+
+        Raises
+        ------
+        ResultError
+            They are not exactly the same.
+        """
+        found = list(site_ids)
+        if len(found) != self.sites:
+            raise _other_sites(where, f"{len(found)} sites", f"{self.sites}, as in its index.json")
+        if digest_of_sites(found) != self._site_ids:
+            raise _other_sites(where, "other sites", f"the {self.sites} of its index.json")
+
     @property
     def tiles(self) -> tuple[str, ...]:
         """The tiles of all shards, each once, sorted."""
         return tuple(self._paths)
+
+
+def _other_sites(where: str | Path, found: str, expected: str) -> ResultError:
+    return ResultError(
+        str(where),
+        f"{found} in the tables of all shards",
+        expected,
+        "The shards come from different splits: delete the folder shards beside it, "
+        "and run the same command again.",
+    )
 
 
 def read_shard_index(path: str | Path) -> ShardIndex:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from snakeshed.delineation import shard_index
 from snakeshed.delineation.memory_request import ShardMemory
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.shard_index import (
+    FILES,
     ShardFacts,
     ShardIndex,
     read_shard_index,
+    recorded_files,
     shard_index_text,
 )
 from snakeshed.errors import ResultError
@@ -20,7 +24,7 @@ from snakeshed.result_files import result_file
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
 SHARDS = {
-    "00": ShardFacts(3, 500, ShardMemory(300, (400, 500)), ("b.tif", "ä.tif")),
+    "00": ShardFacts(3, 500, ShardMemory(300, (400, 500)), ("b.tif", "ä.tif"), ("5a", "7e")),
     "01": ShardFacts(0, 0, ShardMemory(0, ()), ()),
     "02": ShardFacts(1, 9, ShardMemory(9, ()), ("a.tif", "b.tif")),
 }
@@ -78,3 +82,31 @@ def test_a_damaged_or_missing_index_is_named(tmp_path):
     path.write_text(path.read_text(encoding="utf-8") + " ", encoding="utf-8")
     with pytest.raises(ResultError, match=r"index\.json: found a damaged or modified file"):
         read_shard_index(path)
+
+
+def test_a_table_has_exactly_the_sites_of_the_index():
+    index = ShardIndex(shard_index_text(SHARDS, ["d", "a", "ä", "b"]))
+    assert index.names == ("00", "01", "02")
+    index.check_sites(["a", "b", "d", "ä"], "features.parquet")
+    with pytest.raises(ResultError) as few:
+        index.check_sites(["a", "b", "d"], "features.parquet")
+    assert str(few.value) == (
+        "features.parquet: found 3 sites in the tables of all shards; expected 4, as in its "
+        "index.json. The shards come from different splits: delete the folder shards beside it, "
+        "and run the same command again."
+    )
+    with pytest.raises(ResultError, match=r"found other sites in .*; expected the 4 of its index"):
+        index.check_sites(["a", "b", "c", "d"], "features.parquet")
+
+
+def test_an_index_of_an_earlier_version_knows_no_files():
+    assert ShardIndex('{"tiles": [], "shards": {"00": {"sites": 1}}}').files_of("00") == ()
+
+
+def test_the_records_of_a_shards_files_are_read(tmp_path):
+    for name in FILES:
+        with result_file(tmp_path / name) as part:
+            part.write_text(name, encoding="utf-8")
+    assert recorded_files(tmp_path) == tuple(
+        hashlib.sha256(name.encode()).hexdigest() for name in FILES
+    )
