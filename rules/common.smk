@@ -353,11 +353,14 @@ def study_inputs():
 def look_at_inputs():
     """Find inputs that were replaced, and results that would seem newer than any input."""
     inputs = study_inputs()
-    INPUTS.update(inputs, settle(times_of(RESULTS)))
+    if BUCKET:
+        BUCKET.check_owner()
+        BUCKET.drop_old(times_of(RESULTS))
+    # Copies of objects keep their times, by which they are known.
+    INPUTS.update(inputs, time.time_ns() if BUCKET else settle(times_of(RESULTS)))
     if BUCKET:
         # Of each tile by itself, for the shards.
         files_of(inputs)
-        BUCKET.drop_old(times_of(RESULTS))
         if sent := BUCKET.send_inputs(inputs):
             logger.info(f"{len(sent)} of {len(inputs)} inputs were sent to the bucket.")
 
@@ -480,6 +483,8 @@ def claim_results():
     check_writable(RESULTS)
     for warning in INPUTS.bring_back(study_inputs()):
         logger.warning(warning)
+    if BUCKET:
+        BUCKET.claim()
     INPUTS.begin_run()
     if alone and not jobs_may_run():
         remove_parts(RESULTS)
@@ -538,6 +543,7 @@ def bring_results():
     if BUCKET:
         asked = [file for file in workflow.dag_settings.targets if file.startswith(f"{RESULTS}/")]
         files = {*RESULT_FILES, *map(os.path.normpath, asked)}
+        BUCKET.check_inputs(study_inputs())
         BUCKET.drop_old(times_of(RESULTS))
         BUCKET.bring(files, required=False)
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from snakeshed.atomic import atomic
-from snakeshed.errors import ConfigurationError, MachineError
-from snakeshed.result_files import record_of
+from snakeshed.errors import ConfigurationError, InputChangedError, MachineError
+from snakeshed.result_files import record_of, sha256_of
 
 # Requests at a time: as many connections as a client of botocore keeps.
 _AT_ONCE = 10
+# What boto3 calls a file while it downloads it.
+_PART = re.compile(r"\.[0-9A-Fa-f]{8}$")
 
 
 def bucket_of(workflow: Any, study: str) -> Bucket | None:
@@ -118,9 +122,13 @@ class Bucket:
         self.driver = driver
         self._lists = f".snakemake/snakeshed/{study}.lists.json"
         self._sent = Path(f".snakemake/snakeshed/{study}.sent.json")
+        self._brought = Path(f".snakemake/snakeshed/{study}.brought.jsonl")
+        self._driver = Path(f".snakemake/snakeshed/{study}.driver.json")
+        self._results = f"{self._folder}results/{study}/"
+        self._owner = f"{self._results}.driver.json"
         self._listed: dict[str, dict[str, list[str]]] | None = {} if driver else None
         self._plugins = Path(sys.modules[type(provider).__module__].__file__).resolve().parents[1]
-        _use_plain_paths(provider, self._folder, f"{self._folder}results/{study}/")
+        _use_plain_paths(provider, self._folder, self._results, self._bring)
 
     def key(self, path: str | Path) -> str:
         """Return the key of a file."""
@@ -167,13 +175,15 @@ class Bucket:
         Returns
         -------
         list of str
-            Those that were sent. An object is taken for a file that has its size and is older, if
-            none of it has changed since this driver sent it.
+            Those that were sent. An object is taken for a file if neither has changed since this
+            driver sent it, or if it has the file's SHA-256.
 
         Raises
         ------
         ConfigurationError
             A file is outside of the current folder.
+        InputChangedError
+            Another has replaced an object that results were made from, or a file changes now.
         MachineError
             The bucket cannot be read or written.
         """
@@ -189,17 +199,111 @@ class Bucket:
         sent = self._read_sent()
         with self._told():
             there = self._objects(files)
-            missing = [file for file in files if not _is_sent(file, there, sent)]
-            self._each(self._send, missing)
-            for file in files:
-                stat = os.stat(file)
-                sent[file] = [stat.st_size, stat.st_mtime_ns]
-            with atomic(self._sent, lasting=False) as part:
-                part.write_text(json.dumps(sent), encoding="utf-8")
+            self._check_not_replaced(files, sent, there)
+
+            def is_sent(file: str) -> bool:
+                return file in there and sent.get(file) == [*_state_of(file), there[file][2]]
+
+            changed = [file for file in files if not is_sent(file)]
+            # A driver that is killed has sent none of these, as far as the next one knows.
+            self._write_sent({file: sent[file] for file in sent if file not in changed})
+
+            def send(file: str) -> bool:
+                state, digest = _state_of(file), sha256_of(file)
+                found, etag = self._digest_and_etag(file) if file in there else (None, None)
+                new = found != digest
+                if new:
+                    self._send(file, digest)
+                    found, etag = self._digest_and_etag(file)
+                if found != digest or _state_of(file) != state:
+                    raise InputChangedError(
+                        file,
+                        "another content while it was sent to the bucket",
+                        "an input that nobody changes, here or in the bucket",
+                        "See to it that no other run uses this --default-storage-prefix, and run "
+                        "the same command again.",
+                    )
+                sent[file] = [*state, etag]
+                return new
+
+            new = [
+                file
+                for file, sends in zip(changed, self._each(send, changed), strict=True)
+                if sends
+            ]
+            self._write_sent(sent)
             with atomic(self._lists, lasting=False) as part:
                 part.write_text(json.dumps(self._listed), encoding="utf-8")
             self._send(self._lists)
-        return missing
+        return new
+
+    def check_inputs(self, files: Iterable[str]) -> None:
+        """Compare the objects of inputs with what this driver sent, after jobs have read them.
+
+        Parameters
+        ----------
+        files : iterable of str
+
+        Raises
+        ------
+        InputChangedError
+            Another has replaced one, and jobs may have read that.
+        MachineError
+            The bucket cannot be read.
+        """
+        files = sorted(files)
+        with self._told():
+            self._check_not_replaced(files, self._read_sent(), self._objects(files))
+
+    def check_owner(self) -> None:
+        """See that the bucket has no results of another driver.
+
+        Only the folder in which Snakemake ran knows what it made results from.
+
+        Raises
+        ------
+        ConfigurationError
+            The bucket has results that were made elsewhere.
+        MachineError
+            The bucket cannot be read.
+        """
+        with self._told():
+            if not self._has_results():
+                return
+            found = self._driver.with_suffix(".found")
+            found.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _bring_object(self._client, self._name, self._owner, str(found))
+                owner = found.read_bytes()
+            except FileNotFoundError:
+                owner = None
+            finally:
+                found.unlink(missing_ok=True)
+        if owner is None or owner != self._own():
+            raise ConfigurationError(
+                f"s3://{self._name}/{self._results}",
+                "results that were not made by this folder's last runs with this bucket",
+                "no results, or those whose history is in .snakemake here",
+                "They may come from another configuration or from other inputs. Run in the folder "
+                "they were made from, use another --default-storage-prefix, or delete them from "
+                "the bucket.",
+            )
+
+    def claim(self) -> None:
+        """Write whose results the bucket will have, before the first job makes one.
+
+        Raises
+        ------
+        ConfigurationError, MachineError
+            As for `check_owner`.
+        """
+        self.check_owner()
+        if self._own() is None:
+            with atomic(self._driver) as part:
+                text = json.dumps({"bucket": self._address(), "driver": uuid.uuid4().hex})
+                part.write_text(text, encoding="utf-8")
+        with self._told():
+            self._client.upload_file(str(self._driver), self._name, self._owner)
 
     def drop_old(self, files: Iterable[str]) -> None:
         """Remove copies of results of which the bucket has another version, with their records.
@@ -210,13 +314,33 @@ class Bucket:
         ----------
         files : iterable of str
             Hidden ones are left to those that they belong to.
+
+        Raises
+        ------
+        ConfigurationError
+            A file was not brought from the bucket. No file is removed then.
+        MachineError
+            The bucket cannot be read.
         """
-        here = [file for file in files if not os.path.basename(file).startswith(".")]
+        here = [
+            file
+            for file in files
+            if not os.path.basename(file).startswith(".") and not _PART.search(file)
+        ]
         with self._told():
             there = self._objects(here)
-        for file in here:
-            stat = os.stat(file)
-            if file in there and there[file] != (stat.st_size, int(stat.st_mtime)):
+        old = [file for file in here if there.get(file, (None, None))[:2] != _version_of(file)]
+        brought = self._read_brought()
+        for file in old:
+            if _version_of(file) not in brought.get(file, ()):
+                raise ConfigurationError(
+                    file,
+                    "a result that was not brought from the bucket, or was changed here",
+                    "no results of a run on this machine where those of the bucket go",
+                    "Move its folder away or give this study another name; nothing was deleted.",
+                )
+        for file in old:
+            if file in there:
                 os.unlink(file)
                 record_of(file).unlink(missing_ok=True)
 
@@ -241,28 +365,85 @@ class Bucket:
             with self._told():
                 self._each(self._bring if required else self._bring_if_there, missing)
 
-    def _each(self, do: Callable[[str], None], files: list[str]) -> None:
+    def _each(self, do: Callable[[str], Any], files: list[str]) -> list[Any]:
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            for _ in threads.map(do, files):
-                pass
+            return list(threads.map(do, files))
 
-    def _send(self, file: str) -> None:
-        self._client.upload_file(file, self._name, self.key(file))
+    def _send(self, file: str, digest: str | None = None) -> None:
+        more = {"ExtraArgs": {"Metadata": {"sha256": digest}}} if digest else {}
+        self._client.upload_file(file, self._name, self.key(file), **more)
+
+    def _digest_and_etag(self, file: str) -> tuple[str | None, str]:
+        """Return the SHA-256 that a file was sent with, and what tells its object from others."""
+        head = self._client.head_object(Bucket=self._name, Key=self.key(file))
+        return head.get("Metadata", {}).get("sha256"), head["ETag"]
+
+    def _check_not_replaced(self, files: list[str], sent: dict, there: dict) -> None:
+        for file in files:
+            if file in sent and there.get(file, (None, None, None))[2] != sent[file][-1]:
+                if not self._has_results():
+                    return
+                raise InputChangedError(
+                    f"s3://{self._name}/{self.key(file)}",
+                    "another object than this driver sent, or none",
+                    "the input as it was sent: jobs may have read another",
+                    "Use a --default-storage-prefix that no other folder uses, or delete "
+                    f"s3://{self._name}/{self._results} and run the same command again.",
+                )
+
+    def _has_results(self) -> bool:
+        pages = self._client.get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self._name, Prefix=self._results)
+        return any(one["Key"] != self._owner for page in found for one in page.get("Contents", ()))
+
+    def _address(self) -> str:
+        return f"{self._client.meta.endpoint_url} s3://{self._name}/{self._folder}"
+
+    def _own(self) -> bytes | None:
+        """Return what marks results of this folder; None if their history is not here."""
+        with suppress(OSError, ValueError):
+            own = self._driver.read_bytes()
+            if (
+                json.loads(own)["bucket"] == self._address()
+                and Path(".snakemake/metadata").is_dir()
+            ):
+                return own
+        return None
 
     def _bring(self, file: str) -> None:
+        """Bring a result with its record, and give it the time by which `drop_old` knows it."""
+        try:
+            head = self._client.head_object(Bucket=self._name, Key=self.key(file))
+        except Exception as error:
+            if _is_missing(error):
+                raise FileNotFoundError(file) from error
+            raise
+        changed = head["LastModified"].timestamp()
         Path(file).parent.mkdir(parents=True, exist_ok=True)
+        if self.driver:
+            self._brought.parent.mkdir(parents=True, exist_ok=True)
+            with open(self._brought, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps([file, head["ContentLength"], int(changed)]) + "\n")
         _with_record(self._client, self._name, self.key(file), file)
-        changed = self._client.head_object(Bucket=self._name, Key=self.key(file))["LastModified"]
-        # By this time `drop_old` knows it.
-        os.utime(file, (changed.timestamp(), changed.timestamp()))
+        os.utime(file, (changed, changed))
+
+    def _read_brought(self) -> dict[str, set[tuple[int, int]]]:
+        brought: dict[str, set[tuple[int, int]]] = {}
+        with suppress(OSError):
+            for line in self._brought.read_text(encoding="utf-8").splitlines():
+                # The last one may be cut off.
+                with suppress(ValueError):
+                    file, size, changed_s = json.loads(line)
+                    brought.setdefault(file, set()).add((size, changed_s))
+        return brought
 
     def _bring_if_there(self, file: str) -> None:
         with suppress(FileNotFoundError):
             self._bring(file)
 
-    def _objects(self, files: list[str]) -> dict[str, tuple[int, int]]:
-        """Return size and time (s) of those files that the bucket has, folder by folder."""
-        there: dict[str, tuple[int, int]] = {}
+    def _objects(self, files: list[str]) -> dict[str, tuple[int, int, str]]:
+        """Return size, time (s), and ETag of those files that the bucket has, by folder."""
+        there: dict[str, tuple[int, int, str]] = {}
         wanted = {self.key(file): file for file in files}
         top = os.path.commonpath([os.path.dirname(file) for file in files]) if files else ""
         folders = {top} if top else {os.path.dirname(file) for file in files}
@@ -272,10 +453,15 @@ class Bucket:
             for page in pages.paginate(Bucket=self._name, Prefix=prefix):
                 for one in page.get("Contents", ()):
                     if (file := wanted.get(one["Key"])) is not None:
-                        there[file] = (one["Size"], int(one["LastModified"].timestamp()))
+                        changed_s = int(one["LastModified"].timestamp())
+                        there[file] = (one["Size"], changed_s, one["ETag"])
         return there
 
-    def _read_sent(self) -> dict[str, list[int]]:
+    def _write_sent(self, sent: dict[str, list]) -> None:
+        with atomic(self._sent, lasting=False) as part:
+            part.write_text(json.dumps(sent), encoding="utf-8")
+
+    def _read_sent(self) -> dict[str, list]:
         with suppress(OSError, ValueError):
             return dict(json.loads(self._sent.read_text(encoding="utf-8")))
         return {}
@@ -326,34 +512,45 @@ def _check_targets(targets: Iterable[str]) -> None:
             )
 
 
-def _is_sent(file: str, there: dict[str, tuple[int, int]], sent: dict[str, list[int]]) -> bool:
+def _state_of(file: str) -> list[int]:
     stat = os.stat(file)
-    size, changed_s = there.get(file, (None, 0))
-    if size != stat.st_size:
-        return False
-    if file in sent:
-        return sent[file] == [stat.st_size, stat.st_mtime_ns]
-    return stat.st_mtime <= changed_s
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _version_of(file: str) -> tuple[int, int]:
+    """Return size and time (s) of a copy, which are those of its object."""
+    stat = os.stat(file)
+    return stat.st_size, int(stat.st_mtime)
+
+
+def _is_missing(error: Exception) -> bool:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in (
+        "404",
+        "NoSuchKey",
+    )
+
+
+def _bring_object(client: Any, bucket: str, key: str, file: str) -> None:
+    try:
+        client.download_file(bucket, key, file)
+    except Exception as error:
+        if _is_missing(error):
+            raise FileNotFoundError(file) from error
+        raise
 
 
 def _with_record(client: Any, bucket: str, key: str, file: str) -> None:
     """Bring an object and the record beside it; the record first, as `result_file` does."""
-    from botocore.exceptions import ClientError
-
-    def bring(key: str, file: str) -> None:
-        try:
-            client.download_file(bucket, key, file)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in ("404", "NoSuchKey"):
-                raise
-            raise FileNotFoundError(file) from error
-
     with suppress(FileNotFoundError):
-        bring(str(record_of(key)), str(record_of(file)))
-    bring(key, file)
+        _bring_object(client, bucket, str(record_of(key)), str(record_of(file)))
+    _bring_object(client, bucket, key, file)
 
 
-def _use_plain_paths(provider: Any, folder: str, results: str) -> None:
+def _use_plain_paths(
+    provider: Any, folder: str, results: str, bring: Callable[[str], None]
+) -> None:
     """Let a provider's objects have their copies at plain paths, with their records.
 
     Parameters
@@ -363,6 +560,8 @@ def _use_plain_paths(provider: Any, folder: str, results: str) -> None:
         What the keys of all objects begin with.
     results : str
         What the keys of the study's results begin with: they are looked for all at once.
+    bring : callable
+        Brings one of them, by its path in the current folder.
     """
     from snakemake_interface_storage_plugins.io import Mtime
 
@@ -377,6 +576,9 @@ def _use_plain_paths(provider: Any, folder: str, results: str) -> None:
             return False
 
         def retrieve_object(self) -> None:
+            if self.key.startswith(results):
+                bring(os.path.relpath(self.local_path()))
+                return
             client = self.provider.s3c.meta.client
             _with_record(client, self.bucket, self.key, str(self.local_path()))
 

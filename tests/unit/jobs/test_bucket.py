@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from snakeshed.errors import ConfigurationError, MachineError, ResultError
+from snakeshed.errors import ConfigurationError, InputChangedError, MachineError, ResultError
 from snakeshed.jobs.bucket import Bucket, bucket_of, forget_secret
 from snakeshed.result_files import check_result, record_of, result_file
 
@@ -38,12 +40,23 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, float]] = {}
+        self.metadata: dict[str, dict[str, str]] = {}
         self.now = 2_000_000_000.0
         self.fails: str | None = None
+        self.meta = SimpleNamespace(endpoint_url="http://s3")
+        self.after_upload = lambda: None
 
-    def upload_file(self, file: str, bucket: str, key: str) -> None:
+    def upload_file(
+        self,
+        file: str,
+        bucket: str,
+        key: str,
+        ExtraArgs: dict | None = None,  # noqa: N803
+    ) -> None:
         self.now += 1
         self.objects[key] = (Path(file).read_bytes(), self.now)
+        self.metadata[key] = (ExtraArgs or {}).get("Metadata", {})
+        self.after_upload()
 
     def download_file(self, bucket: str, key: str, file: str) -> None:
         if key not in self.objects:
@@ -51,7 +64,15 @@ class FakeClient:
         Path(file).write_bytes(self.objects[key][0])
 
     def head_object(self, **asked: str) -> dict:
-        return {"LastModified": datetime.fromtimestamp(self.objects[asked["Key"]][1], UTC)}
+        if asked["Key"] not in self.objects:
+            raise ClientError("404")
+        content, when = self.objects[asked["Key"]]
+        return {
+            "LastModified": datetime.fromtimestamp(when, UTC),
+            "ContentLength": len(content),
+            "ETag": hashlib.md5(content).hexdigest(),
+            "Metadata": self.metadata.get(asked["Key"], {}),
+        }
 
     def get_paginator(self, name: str) -> FakeClient:
         assert name == "list_objects_v2"
@@ -61,10 +82,10 @@ class FakeClient:
         if self.fails:
             raise ClientError(self.fails)
         yield {}
-        for key, (content, when) in self.objects.items():
-            if key.startswith(asked["Prefix"]):
-                changed = datetime.fromtimestamp(when, UTC)
-                yield {"Contents": [{"Key": key, "Size": len(content), "LastModified": changed}]}
+        for key in [key for key in self.objects if key.startswith(asked["Prefix"])]:
+            head = self.head_object(Key=key)
+            one = {name: head[name] for name in ("LastModified", "ETag")}
+            yield {"Contents": [{"Key": key, "Size": head["ContentLength"], **one}]}
 
 
 class FakeObject:
@@ -156,12 +177,124 @@ def test_an_input_that_an_older_file_of_its_size_has_replaced_is_sent(driver):
     assert driver.send_inputs([file]) == [file]
 
 
-def test_inputs_that_the_bucket_has_already_are_not_sent_by_a_new_driver(driver, client):
+def another(client: FakeClient, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A driver in another folder, which is the current one from now on."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Bucket(FakeProvider(client), "s3://pail/mine/", "tiny", driver=True)
+
+
+def test_a_new_driver_sends_only_what_the_bucket_does_not_have_by_content(
+    driver, client, folder, monkeypatch
+):
+    driver.send_inputs([write("data/dem.tif", "tiles"), write("data/b.tif", "other")])
+    clone = another(client, folder / "clone", monkeypatch)
+    # Both of the same size and older than the objects.
+    files = [write("data/dem.tif", "TILES"), write("data/b.tif", "other")]
+    assert clone.send_inputs(files) == ["data/dem.tif"]
+    assert client.objects["mine/data/dem.tif"][0] == b"TILES"
+    assert clone.send_inputs(files) == []
+
+
+def test_an_object_of_unknown_content_is_replaced(driver, client):
     file = write("data/dem.tif", "tiles")
-    client.upload_file(file, "pail", "mine/data/dem.tif")
-    assert driver.send_inputs([file]) == []
-    client.objects["mine/data/dem.tif"] = (b"other size", client.now)
+    client.upload_file(write("else.tif", "TILES"), "pail", "mine/data/dem.tif")
     assert driver.send_inputs([file]) == [file]
+    assert client.objects["mine/data/dem.tif"][0] == b"tiles"
+
+
+def test_an_object_that_another_has_replaced_is_sent_again(driver, client):
+    file = write("data/dem.tif", "tiles")
+    driver.send_inputs([file])
+    client.upload_file(write("else.tif", "TILES"), "pail", "mine/data/dem.tif")
+    assert driver.send_inputs([file]) == [file]
+    assert client.objects["mine/data/dem.tif"][0] == b"tiles"
+
+
+@pytest.mark.parametrize("look", ["send_inputs", "check_inputs"])
+def test_results_that_may_come_from_a_replaced_object_are_not_used(driver, client, look):
+    file = write("data/dem.tif", "tiles")
+    driver.send_inputs([file])
+    driver.check_inputs([file])
+    client.upload_file(file, "pail", "mine/results/tiny/a.json")
+    client.upload_file(write("else.tif", "TILES"), "pail", "mine/data/dem.tif")
+    with pytest.raises(InputChangedError) as error:
+        getattr(driver, look)([file])
+    assert str(error.value) == (
+        "s3://pail/mine/data/dem.tif: found another object than this driver sent, or none; "
+        "expected the input as it was sent: jobs may have read another. Use a "
+        "--default-storage-prefix that no other folder uses, or delete "
+        "s3://pail/mine/results/tiny/ and run the same command again."
+    )
+    assert client.objects["mine/data/dem.tif"][0] == b"TILES"
+
+
+def test_an_input_that_changes_while_it_is_sent_stops_the_run_and_is_sent_again(driver, client):
+    file = write("data/dem.tif", "tiles")
+    client.after_upload = lambda: write(file, "longer tiles")
+    with pytest.raises(InputChangedError) as error:
+        driver.send_inputs([file])
+    assert str(error.value) == (
+        "data/dem.tif: found another content while it was sent to the bucket; expected an input "
+        "that nobody changes, here or in the bucket. See to it that no other run uses this "
+        "--default-storage-prefix, and run the same command again."
+    )
+    client.after_upload = lambda: None
+    client.upload_file(file, "pail", "mine/results/tiny/a.json")
+    assert driver.send_inputs([file]) == [file]
+    assert client.objects["mine/data/dem.tif"][0] == b"longer tiles"
+
+
+OF_ANOTHER = (
+    "s3://pail/mine/results/tiny/: found results that were not made by this folder's last runs "
+    "with this bucket; expected no results, or those whose history is in .snakemake here. They may "
+    "come from another configuration or from other inputs. Run in the folder they were made from, "
+    "use another --default-storage-prefix, or delete them from the bucket."
+)
+
+
+def claimed(driver: Bucket, client: FakeClient) -> None:
+    """Let a driver make a result."""
+    driver.claim()
+    Path(".snakemake/metadata").mkdir(parents=True, exist_ok=True)
+    client.upload_file(write("a", "{}"), "pail", "mine/results/tiny/a.json")
+
+
+@pytest.mark.parametrize("step", ["check_owner", "claim"])
+def test_results_of_another_folder_are_not_taken_over(driver, client, folder, monkeypatch, step):
+    claimed(driver, client)
+    driver.check_owner()
+    driver.claim()
+    objects = dict(client.objects)
+    clone = another(client, folder / "clone", monkeypatch)
+    with pytest.raises(ConfigurationError) as error:
+        getattr(clone, step)()
+    assert str(error.value) == OF_ANOTHER
+    assert client.objects == objects
+
+
+def test_results_without_an_owner_are_not_taken_over(driver, client):
+    client.upload_file(write("a", "{}"), "pail", "mine/results/tiny/a.json")
+    with pytest.raises(ConfigurationError) as error:
+        driver.check_owner()
+    assert str(error.value) == OF_ANOTHER
+
+
+def test_results_whose_history_is_lost_are_not_taken_over(driver, client):
+    claimed(driver, client)
+    shutil.rmtree(".snakemake/metadata")
+    with pytest.raises(ConfigurationError, match="whose history is in .snakemake here"):
+        driver.check_owner()
+
+
+def test_results_are_not_taken_over_after_a_run_with_another_bucket(driver, client):
+    claimed(driver, client)
+    other = Bucket(FakeProvider(FakeClient()), "s3://other", "tiny", driver=True)
+    # Nothing is there, so nothing is refused; the history is now that of the other bucket.
+    other.claim()
+    with pytest.raises(ConfigurationError) as error:
+        driver.check_owner()
+    assert str(error.value) == OF_ANOTHER
 
 
 @pytest.mark.parametrize("name", ["/mnt/dem.tif", "../shared/dem.tif"])
@@ -251,12 +384,60 @@ def test_copies_of_results_are_kept_as_long_as_the_bucket_has_the_same(client):
     assert all(map(os.path.exists, files))
 
     stored(provider, files[1], '"c"')
-    write(files[1], '"b"')
-    with result_file("results/tiny/local.json") as part:
-        part.write_text("of an earlier run on this machine")
-    driver.drop_old([*files, "results/tiny/.a.json.sha256", "results/tiny/local.json"])
-    kept = [".a.json.sha256", ".local.json.sha256", "a.json", "local.json"]
-    assert sorted(os.listdir("results/tiny")) == kept
+    driver.drop_old(files[:1])
+    client.objects["mine/results/tiny/a.json"] = (b"[]", client.now + 5)
+    driver.drop_old([files[0], "results/tiny/.a.json.sha256"])
+    assert not os.listdir("results/tiny")
+
+
+def result(name: str, text: str) -> str:
+    with result_file(name) as part:
+        part.write_text(text)
+    return name
+
+
+@pytest.mark.parametrize("in_bucket", [True, False])
+def test_results_of_a_run_on_this_machine_are_kept(client, in_bucket):
+    provider = FakeProvider(client)
+    driver = Bucket(provider, "s3://pail/mine", "tiny", driver=True)
+    stored(provider, "results/tiny/a.json", '"a"')
+    driver.bring(["results/tiny/a.json"])
+    client.objects["mine/results/tiny/a.json"] = (b"[]", client.now + 5)
+    if in_bucket:
+        stored(provider, "results/tiny/local.json", '"of the bucket"')
+    local = result("results/tiny/local.json", '"of this machine"')
+    with pytest.raises(ConfigurationError) as error:
+        driver.drop_old(["results/tiny/a.json", local])
+    assert str(error.value) == (
+        "results/tiny/local.json: found a result that was not brought from the bucket, or was "
+        "changed here; expected no results of a run on this machine where those of the bucket go. "
+        "Move its folder away or give this study another name; nothing was deleted."
+    )
+    assert Path(local).read_text() == '"of this machine"'
+    check_result(local)
+    assert Path("results/tiny/a.json").exists()
+
+
+def test_a_brought_copy_that_was_changed_here_is_kept(client):
+    provider = FakeProvider(client)
+    driver = Bucket(provider, "s3://pail/mine", "tiny", driver=True)
+    stored(provider, "results/tiny/a.json", '"a"')
+    driver.bring(["results/tiny/a.json"])
+    result("results/tiny/a.json", '"b"')
+    with pytest.raises(ConfigurationError, match="or was changed here"):
+        driver.drop_old(["results/tiny/a.json"])
+    assert Path("results/tiny/a.json").read_text() == '"b"'
+
+
+def test_copies_that_snakemake_retrieves_may_be_dropped_and_half_downloads_are_left(client):
+    provider = FakeProvider(client)
+    driver = Bucket(provider, "s3://pail/mine", "tiny", driver=True)
+    stored(provider, "results/tiny/a.json", '"a"')
+    provider.get_storage_object_cls()(provider, "mine/results/tiny/a.json").retrieve_object()
+    client.objects["mine/results/tiny/a.json"] = (b"[]", client.now + 5)
+    part = write("results/tiny/b.parquet.5Ef01bCd", "half")
+    driver.drop_old(["results/tiny/a.json", part])
+    assert os.listdir("results/tiny") == ["b.parquet.5Ef01bCd"]
 
 
 def test_objects_have_their_copies_at_plain_paths_and_keep_them(client, folder):
