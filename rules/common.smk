@@ -29,6 +29,7 @@ from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import script_digest
 from snakeshed.jobs.endings import interrupt_once
+from snakeshed.jobs.fetched_results import check_fetched
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
 from snakeshed.jobs.kernel_cache import is_filled
 from snakeshed.jobs.machine import check_writable, machine_error
@@ -352,6 +353,7 @@ def study_inputs():
 
 def look_at_inputs():
     """Find inputs that were replaced, and results that would seem newer than any input."""
+    check_fetched(STUDY)
     inputs = study_inputs()
     if BUCKET:
         BUCKET.check_owner()

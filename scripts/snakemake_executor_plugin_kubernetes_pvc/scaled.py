@@ -31,6 +31,8 @@ NAME = "app.kubernetes.io/name"
 LOOK_EVERY_S = 30
 # What the API server does not answer in the end is asked again so often, after so many seconds.
 TRIES, AGAIN_S = 5, 2
+# Between two looks whether the command has ended.
+WAIT_S = 0.2
 
 
 class Unanswered(Exception):
@@ -95,7 +97,7 @@ def needed(jobs: Sequence[Mapping[str, Any]], own: str, *, interrupted: bool) ->
     own
         Name of the command's own Job.
     interrupted
-        Whether the command was told to end. If its Job is still there, another pod will take it
+        Whether the command was asked to end. If its Job is still there, another pod will take it
         up.
     """
     return any(at_work(job) and (interrupted or job["metadata"]["name"] != own) for job in jobs)
@@ -171,10 +173,14 @@ def run(deployment: Deployment, replicas: int, label: str, own: str, command: Se
         signal.signal(signal.SIGTERM, pass_on)
         looking = threading.Thread(target=look, daemon=True)
         looking.start()
+        while process.poll() is None and not interrupted.wait(WAIT_S):
+            pass
+        over.set()
+        looking.join()
+        # Before a command that is asked to end does: Snakemake waits for its jobs first, and
+        # whatever outlives the pod's grace period is killed with this process.
+        take_away(deployment, label, own, interrupted=interrupted.is_set())
         status = process.wait()
-    over.set()
-    looking.join()
-    take_away(deployment, label, own, interrupted=interrupted.is_set())
     return status if status >= 0 else 128 - status
 
 

@@ -153,3 +153,29 @@ def test_wrong_arguments_are_named(words):
     assert str(raised.value).startswith(
         f"'{' '.join(words)}' was found where DEPLOYMENT PODS LABEL COMMAND... is expected"
     )
+
+
+STUBBORN = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1], "w").close()
+time.sleep(4)
+"""
+
+
+def test_pods_go_before_a_command_that_does_not_end_when_it_is_asked_to(cluster, tmp_path):
+    cluster.jobs = []
+    ready, at_zero = tmp_path / "ready", []
+
+    def stop() -> None:
+        until(lambda: cluster.replicas == 3 and ready.exists(), 20)
+        os.kill(os.getpid(), signal.SIGTERM)
+        until(lambda: cluster.replicas == 0, 20)
+        at_zero.append(time.monotonic())
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    ran(cluster, STUBBORN, str(ready))
+    ended = time.monotonic()
+    stopping.join()
+    assert ended - at_zero[0] > 1

@@ -65,19 +65,24 @@ class Agent:
         """Write pieces of files, each behind a line that describes it, until there are no more.
 
         A file whose last piece has come gets its name if it has the bytes that it should have.
+        The answer counts the pieces that have come whole.
         """
-        wrong, known = [], _record()
+        wrong, pieces, known = [], 0, _record()
         try:
             while line := self._given.readline():
                 try:
                     head = json.loads(line)
                 except ValueError:
                     break  # The connection has ended within it.
-                if not self._take(head, known):
+                right = self._take(head, known)
+                if right is None:
+                    break  # The connection has ended within the piece.
+                pieces += 1
+                if not right:
                     wrong.append(head["path"])
         finally:
             _write_record(known)
-        return {"wrong": wrong}
+        return {"wrong": wrong, "pieces": pieces}
 
     def do_note(self, order: dict[str, Any]) -> None:
         """Remember of files that are there already what they are where they come from."""
@@ -121,8 +126,11 @@ class Agent:
             sent += 1
         return sent
 
-    def _take(self, head: dict[str, Any], known: dict[str, Any]) -> bool:
-        """Write one piece, and return whether the file, if it is whole now, is the right one."""
+    def _take(self, head: dict[str, Any], known: dict[str, Any]) -> bool | None:
+        """Write one piece, and return whether the file, if it is whole now, is the right one.
+
+        Of a piece that is cut off, None.
+        """
         path = head["path"]
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         if head.get("link") is not None:
@@ -140,7 +148,7 @@ class Agent:
             while left:
                 block = self._given.read(min(left, _BLOCK))
                 if not block:
-                    return True  # The connection has ended; the rest will come.
+                    return None  # The connection has ended; the rest will come.
                 file.write(block)
                 left -= len(block)
                 self._alive()

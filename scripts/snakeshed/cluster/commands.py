@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ import yaml
 from snakeshed.cluster import driver, status
 from snakeshed.cluster.access import CLAIM, apply, ensure_access, has_access, wait_for_access
 from snakeshed.cluster.inputs import SCHEMA
-from snakeshed.cluster.kubectl import Kubectl
+from snakeshed.cluster.kubectl import Kubectl, NotThere
 from snakeshed.cluster.manifests import FOLDER, read_manifests
 from snakeshed.cluster.pull import RESULTS, There, listed, pull
 from snakeshed.cluster.push import push
@@ -22,6 +23,8 @@ from snakeshed.study.configuration import complete
 from snakeshed.study.yaml_file import read_study
 
 Say = Callable[[str], None]
+_CLAIM_S = 120.0
+_LOOK_EVERY_S = 2.0
 
 
 def run(configuration: Path, say: Say) -> int:
@@ -44,8 +47,13 @@ def run(configuration: Path, say: Say) -> int:
         selection = select(name)
         _bring(kubectl, selection)
         study = selection.study
-        job = driver.start(kubectl, study, name)
-        say(f"{job} is started.")
+        # The copy may have taken hours.
+        if going := driver.running(kubectl, name):
+            job = going[-1]["metadata"]["name"]
+            say(f"{job} was started while files were copied, and is joined.")
+        else:
+            job = driver.start(kubectl, study, name)
+            say(f"{job} is started.")
     try:
         ended = driver.follow(kubectl, job, joined=bool(going))
     except KeyboardInterrupt:
@@ -58,7 +66,7 @@ def run(configuration: Path, say: Say) -> int:
         say(f"{job} was stopped. What is done can be fetched: snakeshed cluster pull {name}")
         return 1
     ensure_access(kubectl)
-    pull(Volume(kubectl), f"{RESULTS}/{study}")
+    pull(Volume(kubectl), f"{RESULTS}/{study}", [name])
     if not ended.well:
         say(f"{job} has failed: {ended.why or 'see above'}")
         say(f"The logs of its jobs are in {RESULTS}/{study}/logs.")
@@ -77,7 +85,8 @@ def fetch(configuration: Path | None, say: Say) -> int:
     folder = RESULTS if configuration is None else f"{RESULTS}/{_study(configuration)}"
     kubectl = _kubectl(say)
     ensure_access(kubectl)
-    pull(Volume(kubectl), folder)
+    names = [] if configuration is None else [configuration_name(configuration)]
+    pull(Volume(kubectl), folder, names)
     return 0
 
 
@@ -143,14 +152,24 @@ def clean(keep_volume: bool, agreed: Callable[[str], bool], say: Say) -> int:
     if not agreed(f"Remove {what} from the namespace {kubectl.namespace}{lost}? [y/N] "):
         say("Nothing is removed.")
         return 0
-    _stop(kubectl, driver.running(kubectl))
+    if not _stop(kubectl, driver.running(kubectl)):
+        return 3
     objects = list(yaml.safe_load_all(kubectl.call("kustomize", FOLDER, timed=False)))
     if keep_volume:
         objects = [one for one in objects if one["kind"] != "PersistentVolumeClaim"]
     text = yaml.safe_dump_all(objects)
-    said = kubectl.call("delete", "--ignore-not-found", "-f", "-", stdin=text, timed=False)
+    said = kubectl.call(
+        *("delete", "--ignore-not-found", "--wait=false", "-f", "-"), stdin=text, timed=False
+    )
     for line in said.splitlines():
         say(line)
+    if not keep_volume and (users := _claim_users(kubectl)) is not None:
+        say(
+            f"The volume (persistentvolumeclaim {CLAIM}) is still there. It goes when no pod uses "
+            f"it any more. Pods that do: {', '.join(users) or 'none is seen'}. Look at them: "
+            f"kubectl get pods --namespace {kubectl.namespace}"
+        )
+        return 3
     say(
         f"The volume (persistentvolumeclaim {CLAIM}) is kept." if keep_volume else "All is removed."
     )
@@ -174,6 +193,27 @@ def _bring(kubectl: Kubectl, selection: Selection) -> None:
         return [job["metadata"]["name"] for job in driver.running(kubectl)]
 
     push(Volume(kubectl), selection, busy)
+
+
+def _claim_users(kubectl: Kubectl) -> list[str] | None:
+    """Wait until the claim is gone; if that takes too long, return the pods that use it."""
+    given_up = time.monotonic() + _CLAIM_S
+    while True:
+        try:
+            kubectl.get("persistentvolumeclaim", CLAIM)
+        except NotThere:
+            return None
+        users = [
+            pod["metadata"]["name"]
+            for pod in kubectl.items("pods")
+            if any(
+                each.get("persistentVolumeClaim", {}).get("claimName") == CLAIM
+                for each in pod["spec"].get("volumes", [])
+            )
+        ]
+        if time.monotonic() > given_up:
+            return users
+        kubectl.sleep(_LOOK_EVERY_S)
 
 
 def _stop(kubectl: Kubectl, jobs: list) -> bool:

@@ -20,7 +20,9 @@ from snakeshed.cluster.kubectl import Kubectl, NotAnswered, NotThere, Refused, l
 from snakeshed.errors import KubernetesError
 
 CRONJOB = "snakeshed"
-DRIVERS = "app.kubernetes.io/name=snakeshed-driver"
+# Those on Dask (profiles/dask) have the same volume.
+DRIVERS = "app.kubernetes.io/name in (snakeshed-driver,snakeshed-dask-driver)"
+_JOB_PODS = "snakemake/workflow"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 _OPTIONS = ("--configfile", "--configfiles")
 _LONGEST_NAME = 52
@@ -204,18 +206,21 @@ def stop(kubectl: Kubectl, job: dict[str, Any]) -> bool:
         kubectl.call("delete", "job", name, "--wait=false")
     except NotThere:
         return True
-    given_up = time.monotonic() + _STOP_S
+    given_up, seen = time.monotonic() + _STOP_S, set()
     while time.monotonic() < given_up:
         pods = kubectl.items("pods", f"job-name={name}")
-        owned = [
-            one
-            for one in kubectl.items("jobs")
-            if uid in {owner["uid"] for owner in one["metadata"].get("ownerReferences", [])}
-        ]
-        if not pods and not owned:
+        owned = [one for one in kubectl.items("jobs") if uid in _owners(one)]
+        seen |= {one["metadata"]["uid"] for one in owned}
+        # Pods outlive the Jobs that they belong to, and write until they end.
+        left = seen and [one for one in kubectl.items("pods", _JOB_PODS) if seen & _owners(one)]
+        if not pods and not owned and not left:
             return True
         kubectl.sleep(_LOOK_EVERY_S)
     return False
+
+
+def _owners(one: dict[str, Any]) -> set[str]:
+    return {owner["uid"] for owner in one["metadata"].get("ownerReferences", [])}
 
 
 class _Log:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 from snakeshed.errors import KubernetesError
 
@@ -16,6 +18,10 @@ from snakeshed.errors import KubernetesError
 _REQUEST_S = 30
 _AWAY_S = 1800.0
 _LONGEST_WAIT_S = 15.0
+# A transfer says every few seconds that it is alive; one that does not for so long is lost (s).
+_SILENT_S = 120.0
+_LOOK_EVERY_S = 1.0
+_BLOCK = 1 << 16
 
 # What kubectl says of an API that is not there for now; all else is an answer.
 _AWAY = re.compile(
@@ -58,6 +64,8 @@ class Kubectl:
         How long an API that does not answer is waited for, once it has answered.
     sleep
         Waits for some seconds.
+    silent_s
+        How long a transfer may move no byte.
     """
 
     def __init__(
@@ -66,11 +74,13 @@ class Kubectl:
         say: Callable[[str], None],
         away_s: float = _AWAY_S,
         sleep: Callable[[float], None] = time.sleep,
+        silent_s: float = _SILENT_S,
     ) -> None:
         self.namespace = namespace
         self.say = say
         self.sleep = sleep
         self._away_s = away_s
+        self.silent_s = silent_s
         self._answered = False
 
     def context(self) -> str:
@@ -165,16 +175,58 @@ class Kubectl:
             return []
 
     def piped(self, *words: str, content: bytes) -> tuple[bytes, bytes, int]:
-        """Give bytes to a command in a pod, and return its two outputs and its exit code."""
-        done = self._run([*self._own, *words], content)
-        return done.stdout, done.stderr, done.returncode
+        """Give bytes to a command in a pod, and return its two outputs and its exit code.
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        A call that neither takes nor gives a byte for too long is ended, as by a connection that
+        was lost.
+        """
+        process = self.start(*words, stdin=subprocess.PIPE)
+        moved = [time.monotonic()]
+        outputs: tuple[list[bytes], list[bytes]] = ([], [])
+
+        def write() -> None:
+            with suppress(OSError), process.stdin as stdin:
+                for begin in range(0, len(content), _BLOCK):
+                    stdin.write(content[begin : begin + _BLOCK])
+                    stdin.flush()
+                    moved[0] = time.monotonic()
+
+        def read(stream: IO[bytes], blocks: list[bytes]) -> None:
+            while block := stream.read1(_BLOCK):
+                blocks.append(block)
+                moved[0] = time.monotonic()
+
+        threads = [threading.Thread(target=write, daemon=True)] + [
+            threading.Thread(target=read, args=each, daemon=True)
+            for each in zip((process.stdout, process.stderr), outputs, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        silent = False
+        try:
+            while not silent:
+                try:
+                    process.wait(_LOOK_EVERY_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    silent = time.monotonic() - moved[0] > self.silent_s
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for thread in threads:
+                thread.join(_LOOK_EVERY_S)
+        said, complaint = (b"".join(blocks) for blocks in outputs)
+        if silent:
+            complaint += f"\nconnection lost: nothing was heard for {self.silent_s:g} s".encode()
+        return said, complaint, process.returncode
+
+    def start(self, *words: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start a call whose lines are read as they come."""
         try:
             return subprocess.Popen(
                 ["kubectl", *self._own, *words],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

@@ -6,15 +6,23 @@ import base64
 import hashlib
 import os
 import re
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from snakeshed.cluster.agent import REPLACED
+from snakeshed.cluster.inputs import SCHEMA
 from snakeshed.cluster.push import counted, megabytes
 from snakeshed.cluster.volume import CutOff, Volume
-from snakeshed.errors import KubernetesError
+from snakeshed.errors import KubernetesError, SnakeshedError
+from snakeshed.jobs.fetched_results import FetchedResults, configuration_digest
+from snakeshed.jobs.run_lock import RunLock
 from snakeshed.result_files import record_of, sha256_of
+from snakeshed.study.configuration import complete, without_publication
+from snakeshed.study.yaml_file import read_study
 
 RESULTS = "results"
 PIECE_BYTES = 32_000_000
@@ -66,11 +74,18 @@ def listed(volume: Volume, folder: str) -> list[There]:
     return [each for each in found if not _UNFINISHED.search(each.path)]
 
 
-def pull(volume: Volume, folder: str, piece: int = PIECE_BYTES) -> int:
+def pull(
+    volume: Volume,
+    folder: str,
+    configurations: Sequence[str] = (),
+    piece: int = PIECE_BYTES,
+) -> int:
     """Fetch the files below a folder that are not here as they are there; none is deleted.
 
-    Each gets its name here when it is whole, and the time of change that it has there. A result
-    with a record of its SHA-256 is compared with that.
+    Each gets its name here when it is whole, and the time of change that it has there. A file here
+    that was not fetched and is another one is kept in ``.snakeshed/replaced``. A result with a
+    record of its SHA-256 is compared with that. What was fetched is noted, with the configuration
+    that the volume has of the study.
 
     Parameters
     ----------
@@ -78,6 +93,8 @@ def pull(volume: Volume, folder: str, piece: int = PIECE_BYTES) -> int:
         Where from.
     folder : str
         Such as ``results/mine``; at the same place here.
+    configurations : sequence of str
+        Files on the volume that may be those of the studies; all in ``config`` if none is given.
     piece : int
         Bytes that go through one call of kubectl, at most.
 
@@ -90,9 +107,37 @@ def pull(volume: Volume, folder: str, piece: int = PIECE_BYTES) -> int:
     ------
     KubernetesError
         The copy fails, or the volume has a damaged file.
+    RunningError
+        A run of one of the studies goes on here.
     """
+    there = volume.insist(lambda: listed(volume, folder))
+    studies = sorted({parts[1] for each in there if len(parts := each.path.split("/")) > 2})
+    locks = [RunLock(f".snakemake/snakeshed/{study}.lock", study) for study in studies]
+    try:
+        for lock in locks:
+            lock.take()
+        before = {study: FetchedResults.of(study) for study in studies}
+        if any(not _is_here(each) for each in there):
+            digests = _digests(volume, configurations)
+            # Before anything is replaced: what is cut off is not taken for a result made here.
+            for study in studies:
+                now = FetchedResults(study, digests.get(study, ""), dict(before[study].files))
+                now.files |= {
+                    each.path: [each.size, each.mtime_ns]
+                    for each in there
+                    if each.path.startswith(f"{RESULTS}/{study}/")
+                }
+                now.write()
+        return _pull(volume, folder, before, piece)
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def _pull(volume: Volume, folder: str, before: dict[str, FetchedResults], piece: int) -> int:
     fetched: list[There] = []
     say = volume.kubectl.say
+    aside = _Aside(before, datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
 
     def work() -> None:
         wanted = [each for each in listed(volume, folder) if not _is_here(each)]
@@ -101,16 +146,66 @@ def pull(volume: Volume, folder: str, piece: int = PIECE_BYTES) -> int:
         total = sum(each.size - _size(each.part) for each in wanted)
         left.append(total + len(wanted))
         say(f"Fetching {counted(len(wanted))} of {folder} ({megabytes(total)}).")
-        _fetch(volume, wanted, fetched, piece)
+        _fetch(volume, wanted, fetched, piece, aside)
 
     left: list[int] = []
-    volume.insist(work, lambda: left[-1] if left else 0)
-    _check_records(fetched)
+    try:
+        volume.insist(work, lambda: left[-1] if left else 0)
+    finally:
+        damaged = _damaged(fetched)
+        if aside.kept:
+            say(f"{counted(aside.kept)} here had not been fetched, and went to {aside.folder}.")
+    if damaged:
+        raise damaged[0]
     say(f"{folder}: {counted(len(fetched))} fetched." if fetched else f"{folder} is up to date.")
     return len(fetched)
 
 
-def _fetch(volume: Volume, wanted: list[There], fetched: list[There], piece: int) -> None:
+class _Aside:
+    """Where files go that were made here and have the names of fetched ones."""
+
+    def __init__(self, before: dict[str, FetchedResults], time: str) -> None:
+        self._before = before
+        self.folder = f"{REPLACED}/{time}"
+        self.kept = 0
+
+    def put(self, path: str) -> None:
+        """Keep a file, unless it is none or was fetched."""
+        study = self._before.get(path.split("/")[1])
+        if not os.path.lexists(path) or (study and study.has(path)):
+            return
+        kept = Path(self.folder, path)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(path, kept)
+        self.kept += 1
+
+
+def _digests(volume: Volume, configurations: Sequence[str]) -> dict[str, str]:
+    """Return digests of the configurations that the volume has, by the names of their studies.
+
+    Those of which there are several are left out.
+    """
+    names = list(configurations)
+    if not names:
+        found = volume.answer({"do": "list", "folder": "config"})
+        names = [path for path, _, _ in found if re.fullmatch(r"config/[^/]+\.ya?ml", path)]
+    digests: dict[str, set[str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            copy = Path(folder, "study.yaml")
+            try:
+                text = volume.insist(lambda name=name: volume.run("cat", "--", name))
+                copy.write_text(text, encoding="utf-8")
+                study = without_publication(complete(read_study(copy), SCHEMA, name))
+            except (SnakeshedError, OSError):
+                continue  # Not there, or no configuration.
+            digests.setdefault(study["study"], set()).add(configuration_digest(study))
+    return {study: next(iter(ones)) for study, ones in digests.items() if len(ones) == 1}
+
+
+def _fetch(
+    volume: Volume, wanted: list[There], fetched: list[There], piece: int, aside: _Aside
+) -> None:
     """Fetch pieces, as many at a time as go through one call."""
     done, total, said = 0, sum(each.size for each in wanted), time.monotonic()
     for batch in _batches(wanted, piece):
@@ -128,6 +223,7 @@ def _fetch(volume: Volume, wanted: list[There], fetched: list[There], piece: int
             done += len(content)
             if _size(file.part) == file.size:
                 os.utime(file.part, ns=(file.mtime_ns, file.mtime_ns))
+                aside.put(file.path)
                 os.replace(file.part, file.path)
                 fetched.append(file)
         if time.monotonic() - said >= _SAY_EVERY_S:
@@ -163,15 +259,17 @@ def _add(file: There, offset: int, content: bytes) -> None:
         part.write(content)
 
 
-def _check_records(fetched: list[There]) -> None:
-    """Compare results with the records beside them."""
+def _damaged(fetched: list[There]) -> list[KubernetesError]:
+    """Compare results with the records beside them; those that are wrong are fetched again."""
+    problems = []
     for each in fetched:
         record = record_of(each.path)
         if record.is_file():
             recorded = record.read_text(encoding="utf-8", errors="replace").partition(" ")[0]
             found = sha256_of(each.path)
             if found != recorded:
-                raise KubernetesError(
+                os.utime(each.path, ns=(0, 0))
+                problem = KubernetesError(
                     each.path,
                     f"a file that does not agree with its record (SHA-256 {found[:12]}…, not "
                     f"{recorded[:12]}…)",
@@ -179,6 +277,8 @@ def _check_records(fetched: list[There]) -> None:
                     "If a run goes on, fetch again when it is done (snakeshed cluster pull). "
                     "Otherwise delete the file on the volume, and run again.",
                 )
+                problems.append(problem)
+    return problems
 
 
 def _is_here(file: There) -> bool:

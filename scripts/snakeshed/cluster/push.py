@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,13 +89,7 @@ def push(
         A file changes while it is copied.
     """
     plan = volume.insist(lambda: plan_push(volume, selection.files))
-    if plan.replaced and (drivers := busy()):
-        raise KubernetesError(
-            f"driver {drivers[0]}",
-            f"a run that goes on and may read what has changed here: {_shown(plan.replaced)}",
-            "no run while code, configuration, or inputs of it are replaced",
-            "Wait for its end (snakeshed cluster status), or stop it: snakeshed cluster stop",
-        )
+    _check_no_run(plan.replaced, busy)
     for kept in sorted(plan.keep):
         volume.kubectl.say(f"{kept} was another file on the volume; that one is kept in {REPLACED}")
     sent = _Sent(volume.kubectl.say, len(plan.send), plan.bytes_left)
@@ -107,7 +102,7 @@ def push(
         if now.note:
             volume.ask({"do": "note", "files": now.note})
         left.append(now.bytes_left + len(now.send))
-        _send(volume, now, sent, piece)
+        _send(volume, now, sent, piece, busy)
 
     left: list[int] = []
     volume.insist(work, lambda: left[-1] if left else 0)
@@ -199,26 +194,51 @@ class _Sent:
             self._say("Copied.")
 
 
-def _send(volume: Volume, plan: Plan, sent: _Sent, piece: int) -> None:
-    """Send pieces, as many at a time as go through one call."""
-    keep = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    batch, size = [], 0
-    for head, content in _pieces(plan, keep, piece):
-        batch.append(json.dumps(head).encode("ascii") + b"\n" + content)
-        size += len(content)
-        if size >= piece:
-            _deliver(volume, batch)
-            sent.add(size)
-            batch, size = [], 0
-    if batch:
+def _check_no_run(replaced: list[str], busy: Callable[[], list[str]]) -> None:
+    """See that no run goes on while files are replaced that it may read."""
+    if replaced and (drivers := busy()):
+        raise KubernetesError(
+            f"driver {drivers[0]}",
+            f"a run that goes on and may read what has changed here: {_shown(replaced)}",
+            "no run while code, configuration, or inputs of it are replaced",
+            "Wait for its end (snakeshed cluster status), or stop it: snakeshed cluster stop",
+        )
+
+
+def _send(
+    volume: Volume, plan: Plan, sent: _Sent, piece: int, busy: Callable[[], list[str]]
+) -> None:
+    """Send pieces, as many at a time as go through one call.
+
+    A run may have been started since the copy began, which takes hours: each call looks for one.
+    """
+    replaced = set(plan.replaced)
+
+    def deliver() -> None:
+        _check_no_run(sorted(replaced & set(paths)), busy)
         _deliver(volume, batch)
         sent.add(size)
 
+    keep = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    batch, paths, size = [], [], 0
+    for head, content in _pieces(plan, keep, piece):
+        paths.append(head["path"])
+        batch.append(json.dumps(head).encode("ascii") + b"\n" + content)
+        size += len(content)
+        if size >= piece:
+            deliver()
+            batch, paths, size = [], [], 0
+    if batch:
+        deliver()
+
 
 def _deliver(volume: Volume, batch: list[bytes]) -> None:
-    wrong = volume.ask({"do": "receive"}, b"".join(batch))[-1]["done"]["wrong"]
-    if wrong:
-        raise CutOff(f"{_shown(wrong)} arrived with other bytes")
+    done = volume.ask({"do": "receive"}, b"".join(batch))[-1]["done"]
+    if done["wrong"]:
+        raise CutOff(f"{_shown(done['wrong'])} arrived with other bytes")
+    # kubectl may end well although what it was given did not reach the pod.
+    if done["pieces"] != len(batch):
+        raise CutOff(f"{done['pieces']} of {len(batch)} pieces have arrived")
 
 
 def _pieces(plan: Plan, keep: str, piece: int) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -284,7 +304,8 @@ def _check_inputs(volume: Volume, selection: Selection) -> None:
             f"inputs of {selection.configuration} that are not here: {_shown(more)}",
             "the same files for a folder or pattern there as here",
             "Copy them here, or remove them there: kubectl exec --namespace "
-            f"{volume.kubectl.namespace} deployment/snakeshed-access -- rm {more[0]}",
+            f"{volume.kubectl.namespace} deployment/snakeshed-access -- rm -- "
+            f"{shlex.quote(more[0])}",
         )
 
 

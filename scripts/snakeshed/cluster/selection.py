@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from snakeshed.archive.workflow_source import workflow_source
 from snakeshed.cluster.inputs import MADE, SCHEMA, study_inputs
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError
@@ -16,6 +18,9 @@ from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import complete
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import read_study
+
+_PROFILE = "profiles/nautilus/config.yaml"
+_PLACEMENT = "kubernetes-pvc-placement"
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def select(configuration: str | Path) -> Selection:
         raise SeveralProblems(problems)
     inputs = [Path(os.path.normpath(each)).as_posix() for each in inputs]
     source = workflow_source(".", changed=True)
-    names = dict.fromkeys([*sorted(source.files), name, *inputs])
+    names = dict.fromkeys([*sorted(source.files), name, *_placement(), *inputs])
     files = [_local(each) for each in names]
     files += [_link(each, source.links[each]) for each in sorted(source.links)]
     return Selection(study["study"], name, files, sorted(set(inputs)))
@@ -115,6 +120,26 @@ def configuration_name(configuration: str | Path) -> str:
         )
         raise SeveralProblems([problem])
     return place.relative_to(Path.cwd()).as_posix()
+
+
+def _placement() -> list[str]:
+    """Return the file that says where jobs of each rule may run, if the profile names one."""
+    profile = yaml.safe_load(Path(_PROFILE).read_text(encoding="utf-8")) or {}
+    file = profile.get(_PLACEMENT)
+    if file is None:
+        return []
+    found = "no such file" if not os.path.isfile(file) else ""
+    if os.path.isabs(file) or os.path.normpath(file).startswith(".."):
+        found = "a path out of the checkout"
+    if found:
+        problem = ConfigurationError(
+            f"{_PROFILE}, {_PLACEMENT}: {file}",
+            found,
+            "a file of the checkout, such as config/placement.yaml",
+            "Correct the path, or take the line out.",
+        )
+        raise SeveralProblems([problem])
+    return [Path(os.path.normpath(file)).as_posix()]
 
 
 def _outside(study: dict, inputs: Iterable[str]) -> Iterator[SnakeshedError]:

@@ -309,10 +309,33 @@ def test_clean_asks_and_needs_a_terminal_for_it(fake, checkout, capsys):
     assert not fake.calls()
 
 
+GONE = {"words": "get persistentvolumeclaim", "stderr": "Error from server (NotFound): none\n"}
+
+
+def test_clean_names_the_pods_that_keep_the_volume(fake, checkout, capsys, monkeypatch):
+    monkeypatch.setattr("snakeshed.cluster.commands._CLAIM_S", 0)
+    claim = {"persistentVolumeClaim": {"claimName": "snakeshed"}}
+    user = {"metadata": {"name": "shell"}, "spec": {"volumes": [{"name": "x"}, claim]}}
+    other = {"metadata": {"name": "other"}, "spec": {}}
+    fake.answers(said("kustomize", "kind: Deployment\n"), said("get pods", [user, other]))
+    assert cluster("clean", "--yes") == 3
+    assert "is still there. It goes when no pod uses it any more. Pods that do: shell. " in (
+        capsys.readouterr().out
+    )
+    assert "--wait=false" in fake.calls("delete")[0]
+
+
+def test_clean_removes_nothing_while_a_run_does_not_end(fake, checkout, monkeypatch):
+    monkeypatch.setattr("snakeshed.cluster.driver._STOP_S", 0)
+    fake.answers(said("get jobs -l", [job()]))
+    assert cluster("clean", "--yes") == 3
+    assert not fake.calls("delete", "--ignore-not-found")
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_clean_removes_what_the_manifests_make(fake, checkout, capsys, keep):
     kinds = ["PersistentVolumeClaim", "CronJob", "Deployment"]
-    fake.answers(said("kustomize", yaml.safe_dump_all([{"kind": kind} for kind in kinds])))
+    fake.answers(said("kustomize", yaml.safe_dump_all([{"kind": kind} for kind in kinds])), GONE)
     assert cluster("clean", "--yes", *(["--keep-volume"] if keep else [])) == 0
     deleted = [one["kind"] for one in yaml.safe_load_all(fake.given())]
     assert deleted == kinds[keep:]

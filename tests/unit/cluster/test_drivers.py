@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from fake_kubectl import MINE, NAME, job, pod, said
 from readme_blocks import fenced
 
@@ -234,17 +236,19 @@ def test_ctrl_c_leaves_the_run_and_says_how_to_come_back(fake, checkout):
 
 
 def test_a_run_is_stopped_with_its_jobs(fake, checkout):
-    owned = {"metadata": {"name": "shard", "ownerReferences": [{"uid": NAME}]}}
+    owned = {"metadata": {"name": "shard", "uid": "shard", "ownerReferences": [{"uid": NAME}]}}
+    of_owned = {"metadata": {"name": "p", "ownerReferences": [{"uid": "shard"}]}}
     fake.answers(
         said("get jobs -l", [job(*MINE), job("--configfile", "b.yaml", name="b")]),
-        said("get pods", [pod("a", "Running", 1)], times=1),
+        said("get pods -l job-name", [pod("a", "Running", 1)], times=1),
         said("get jobs", [owned], times=2),
+        said("get pods -l snakemake/workflow", [of_owned], times=4),
     )
     began = time.monotonic()
     jobs = driver.running(fake.kubectl(), "config/mine.yaml")
     waited = []
     assert driver.stop(fake.kubectl(waited.append), jobs[0])
-    assert len(waited) == 2
+    assert len(waited) == 4
     assert time.monotonic() - began < 60
     (call,) = fake.calls("delete")
     assert call[call.index("delete") :][:3] == ["delete", "job", NAME]
@@ -253,14 +257,14 @@ def test_a_run_is_stopped_with_its_jobs(fake, checkout):
 @pytest.mark.parametrize("title", ["On a Kubernetes cluster", "On a Dask cluster"])
 def test_the_plain_command_follows_until_the_run_has_ended(fake, title):
     """Not until a pod has ended, whose successor goes on; and it needs no other program."""
-    (command,) = [line for line in fenced(title) if line.startswith("until ")]
+    (command,) = [line for line in fenced(title) if line.startswith("while s=")]
     ended = "SuccessCriteriaMet Complete"
     fake.answers(
         said("get job ", "", times=1),
         said("logs --follow", "Stopped. Run the same command again for the rest.\n", times=1),
         said("get job ", "", times=1),
         {"words": "logs --follow", "stderr": "container is waiting to start\n", "times": 1},
-        {"words": "get job ", "stderr": "connection refused\n", "times": 1},
+        said("get job ", "", times=1),
         said("logs --follow", "the rest\n", times=1),
         said("get job ", ended),
     )
@@ -273,3 +277,22 @@ def test_the_plain_command_follows_until_the_run_has_ended(fake, title):
         ended,
     ]
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("title", ["On a Kubernetes cluster", "On a Dask cluster"])
+def test_the_plain_command_ends_with_a_job_that_is_deleted(fake, title):
+    (command,) = [line for line in fenced(title) if line.startswith("while s=")]
+    fake.answers({"words": "get job ", "stderr": "Error from server (NotFound): none\n"})
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, check=False)
+    assert b"NotFound" in done.stderr
+    assert not fake.calls("logs")
+
+
+def test_runs_on_dask_are_runs(fake):
+    driver.drivers(fake.kubectl())
+    (call,) = fake.calls("get", "jobs")
+    labels = call[call.index("-l") + 1]
+    for profile in ("nautilus", "dask"):
+        text = (CHECKOUT / f"profiles/{profile}/driver.yaml").read_text()
+        label = yaml.safe_load(text)["spec"]["jobTemplate"]["metadata"]["labels"]
+        assert label["app.kubernetes.io/name"] in re.split(r"[(),]", labels)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 from fake_kubectl import run_python
 
 from snakeshed.cluster.inputs import MADE
+from snakeshed.cluster.kubectl import Kubectl
 from snakeshed.cluster.push import push
 from snakeshed.cluster.selection import select
-from snakeshed.cluster.volume import Volume
+from snakeshed.cluster.volume import CutOff, Volume
 from snakeshed.errors import InputChangedError, KubernetesError, SeveralProblems
 
 
@@ -193,17 +195,17 @@ def test_what_stands_in_the_way_on_the_volume_is_named(fake, checkout):
 
 def test_an_input_that_only_the_volume_has_is_refused(fake, checkout):
     send(fake)
-    (checkout / "data/dem/b.tif").write_bytes(b"another")
+    (checkout / "data/dem/b c.tif").write_bytes(b"another")
     send(fake)
-    (checkout / "data/dem/b.tif").unlink()
+    (checkout / "data/dem/b c.tif").unlink()
     message = (
-        r"the volume: found inputs of config/mine.yaml that are not here: data/dem/b.tif; .*"
-        r"kubectl exec --namespace mine deployment/snakeshed-access -- rm data/dem/b.tif"
+        r"the volume: found inputs of config/mine.yaml that are not here: data/dem/b c.tif; .*"
+        r"kubectl exec --namespace mine deployment/snakeshed-access -- rm -- 'data/dem/b c.tif'"
     )
     with pytest.raises(KubernetesError, match=message):
         send(fake)
     # It is not for us to delete.
-    assert (fake.volume / "data/dem/b.tif").exists()
+    assert (fake.volume / "data/dem/b c.tif").exists()
 
 
 def test_sidecar_files_count_as_inputs(fake, checkout):
@@ -289,3 +291,48 @@ def test_the_volume_lists_inputs_as_a_run_there_would(fake, checkout):
     code = "from snakeshed.cluster.inputs import inputs_of; print(*inputs_of('config/mine.yaml'))"
     said = run_python(fake.volume, f"import sys; sys.path.insert(0, 'scripts'); {code}")
     assert said.split() == select("config/mine.yaml").inputs
+
+
+def test_a_copy_that_is_cut_although_kubectl_ends_well_is_sent_again(fake, checkout):
+    big = checkout / "data/dem/a.tif"
+    send(fake)
+    big.write_bytes(os.urandom(400_000))
+    fake.answers(receive(times=1, cut=-100, well=True))
+    assert "The copy was cut off (0 of 1 pieces have arrived). It goes on." in send(fake)
+    assert (fake.volume / "data/dem/a.tif").read_bytes() == big.read_bytes()
+
+
+def test_nothing_is_replaced_under_a_run_that_begins_while_files_are_copied(fake, checkout):
+    send(fake)
+    (checkout / "data/dem/a.tif").write_bytes(os.urandom(300_000))
+    asked = []
+
+    def busy():
+        asked.append(1)
+        return ["snakeshed-mine-1"] if len(asked) > 2 else []
+
+    with pytest.raises(KubernetesError, match="driver snakeshed-mine-1: found a run that goes on"):
+        push(Volume(fake.kubectl()), select("config/mine.yaml"), busy, 100_000)
+    assert (fake.volume / "data/dem/a.tif").stat().st_size == 10_240
+
+
+def test_the_placement_of_jobs_is_copied(fake, checkout):
+    profile = checkout / "profiles/nautilus/config.yaml"
+    profile.write_text(profile.read_text() + "kubernetes-pvc-placement: config/placement.yaml\n")
+    message = (
+        r"kubernetes-pvc-placement: config/placement.yaml: found no such file; expected a file of "
+    )
+    with pytest.raises(SeveralProblems, match=message):
+        send(fake)
+    (checkout / "config/placement.yaml").write_text("{}\n")
+    send(fake)
+    assert (fake.volume / "config/placement.yaml").read_text() == "{}\n"
+
+
+def test_a_silent_connection_is_ended(fake):
+    fake.answers({"words": "exec -i", "sleep": 60})
+    kubectl = Kubectl("mine", fake.said.append, sleep=lambda _: None, silent_s=0.1)
+    began = time.monotonic()
+    with pytest.raises(CutOff, match=r"nothing was heard for 0.1 s"):
+        Volume(kubectl).ask({"do": "list", "folder": "."}, bytes(10_000_000))
+    assert time.monotonic() - began < 30
