@@ -112,11 +112,7 @@ SHARD_INDEX = f"{RESULTS}/shards/index.json"
 
 def lost_files():
     """Files of shards that are not there although the checkpoint has run: they are made again."""
-    files = (
-        f"{RESULTS}/shards/{shard}/{name}"
-        for shard in SHARDS
-        for name in FILES
-    )
+    files = (f"{RESULTS}/shards/{shard}/{name}" for shard in SHARDS for name in FILES)
     if BUCKET:
         # Only files that are declared get into it.
         return list(files)

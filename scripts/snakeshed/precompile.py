@@ -75,7 +75,9 @@ def _run(folder: str | Path, all_ways: bool) -> int:
         raster.write(elevation, 1)
 
     index = index_terrain([str(dem)])
-    pyramid = PatchPyramid(index.lattice, core_m=1000.0, buffer_m=500.0, levels=3, radius_factor=1.0)
+    pyramid = PatchPyramid(
+        index.lattice, core_m=1000.0, buffer_m=500.0, levels=3, radius_factor=1.0
+    )
     rule = DelineationRule(
         SnapRule(radius_m=200.0, distance_weight=0.05, min_area_km2=0.1),
         max_void_cells=9,
