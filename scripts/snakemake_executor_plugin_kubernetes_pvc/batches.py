@@ -66,8 +66,6 @@ class Batches:
     keeps_ends
         True if a later driver may be given the same arguments: what was reported to Snakemake is
         kept for it.
-    accepts_ends
-        False if what an earlier driver has seen to its end is to be done again.
     """
 
     def __init__(
@@ -76,13 +74,11 @@ class Batches:
         max_losses: int,
         patience_s: float,
         keeps_ends: bool,
-        accepts_ends: bool = True,
     ) -> None:
         self._folder = folder
         self._max_losses = max_losses
         self._patience_s = patience_s
         self._keeps_ends = keeps_ends
-        self._accepts_ends = accepts_ends
         self.queues: dict[str, Queue] = {}
         self._left: dict[str, _Left] = {}
 
@@ -124,13 +120,23 @@ class Batches:
         """Workers of a kind that have a task, as far as that was seen."""
         return set(self.queue(kind).spool.look().claims.values())
 
-    def add(self, task: Task, kind: str) -> InBatch:
-        """Take a task in, or find it where an earlier driver has left it."""
+    def add(self, task: Task, kind: str, forced: bool = False) -> InBatch:
+        """Take a task in, or find it where an earlier driver has left it.
+
+        Parameters
+        ----------
+        task
+            The task.
+        kind
+            Of its pods.
+        forced
+            True if it is to be done again where it has ended.
+        """
         queue = self.queue(kind)
         left = self._left.pop(task.product, None)
         if left is not None and left.content == task.content:
             if (
-                self._accepts_ends
+                not forced
                 and left.end is not None
                 and not left.end.reason
                 and _as_it_was(left.end, task)

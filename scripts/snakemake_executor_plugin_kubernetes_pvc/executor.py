@@ -161,8 +161,8 @@ class Executor(RemoteExecutor):
         self._terminated = False
         self._contents = Contents(workflow)
         self._tasks: dict[JobExecutorInterface, Task] = {}
-        # Whether what an earlier driver has seen to its end is not done again.
-        self._accepts_ends = True
+        # Whether this driver has the arguments of the one before.
+        self._repeats = False
         # Jobs of an earlier driver of this run, with their content, by what they make.
         self._left: dict[str, tuple[str, str]] = {}
         self._api: Api | None = None
@@ -232,7 +232,7 @@ class Executor(RemoteExecutor):
         if task := self._tasks.pop(job, None):
             kind, facts = self._kind(job)
             with self._one_thread:
-                placed = self._place(task, kind, facts)
+                placed = self._place(job, task, kind, facts)
             info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
             self.report_job_submission(info)
             return
@@ -276,7 +276,7 @@ class Executor(RemoteExecutor):
         if content != self._contents.of(job):
             return False
         there = all(map(os.path.exists, map(str, job.output)))
-        return name in self._open or (there and self._accepts_ends)
+        return name in self._open or (there and not self._is_forced(job))
 
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
@@ -382,8 +382,7 @@ class Executor(RemoteExecutor):
         self._make_writable_folders()
         owner = self._run.owner["uid"] if self._owned_by_job else ""
         session = self._begin_session(owner)
-        forced = self.workflow.dag_settings.forceall or self.workflow.dag_settings.forcerun
-        self._accepts_ends = session.same_owner or not forced
+        self._repeats = session.same_owner
         self._run = replace(self._run, run=session.run)
         self._selector = f"{WORKFLOW}={self._run.workflow},{RUN}={self._run.run}"
         self._numbers = itertools.count((session.drivers - 1) * NUMBERS + 1)
@@ -392,7 +391,6 @@ class Executor(RemoteExecutor):
             self.executor_settings.infrastructure_retries,
             self.workflow.execution_settings.latency_wait,
             keeps_ends=self._owned_by_job,
-            accepts_ends=self._accepts_ends,
         )
         try:
             self._end_earlier_runs(api, session.locks)
@@ -661,9 +659,14 @@ class Executor(RemoteExecutor):
             rules=(job.name,),
         )
 
-    def _place(self, task: Task, kind: str, facts: JobFacts) -> InBatch:
+    def _is_forced(self, job: JobExecutorInterface) -> bool:
+        """Tell whether a person wants a job done again that an earlier driver has seen to its end."""
+        settings = self.workflow.dag_settings
+        return not self._repeats and (settings.forceall or job.name in settings.forcerun)
+
+    def _place(self, job: JobExecutorInterface, task: Task, kind: str, facts: JobFacts) -> InBatch:
         """Leave a task to the workers of a kind, or to those that an earlier driver has sent."""
-        placed = self._batches.add(task, kind)
+        placed = self._batches.add(task, kind, self._is_forced(job))
         self._batches.queue(kind).facts = facts
         if placed.queue is not None and placed.queue.facts is None:
             # What its workers were is not known. Others take their place if they are lost.
@@ -851,7 +854,7 @@ class Executor(RemoteExecutor):
             extra={"sent_again": job.jobid},
         )
         self._batches.collect(placed)
-        info.aux["task"] = self._place(task, kind, facts)
+        info.aux["task"] = self._place(job, task, kind, facts)
         return Waiting("sent again with more memory")
 
     def _memory_of(self, job: JobExecutorInterface) -> tuple[int, tuple[Task, str, JobFacts]]:

@@ -276,9 +276,9 @@ def test_only_a_worker_is_ended_for_a_claim(tmp_path, made):
 def test_a_driver_that_is_to_do_all_again_accepts_no_end(tmp_path, made):
     task, end = made
     end_before(tmp_path, task, end)
-    later = Batches(tmp_path / "run", 2, 0, keeps_ends=False, accepts_ends=False)
+    later = batches(tmp_path)
     later.take_up(same_arguments=False)
-    placed = later.add(task, "kind")
+    placed = later.add(task, "kind", forced=True)
     placed.queue.look()
     assert isinstance(placed.verdict, Waiting)
 
