@@ -660,7 +660,7 @@ class Executor(RemoteExecutor):
         )
 
     def _is_forced(self, job: JobExecutorInterface) -> bool:
-        """Tell whether a person wants a job done again that an earlier driver has seen to its end."""
+        """Tell whether a person wants a job done again, though it has ended."""
         settings = self.workflow.dag_settings
         return not self._repeats and (settings.forceall or job.name in settings.forcerun)
 
