@@ -249,7 +249,10 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--shards", type=int, default=1000)
     options = parser.parse_args()
+    if options.json:
+        options.json = options.json.resolve()
     result = measure(options.shards)
+    os.chdir(ROOT)
     publish("batches", result, table(result), options)
     print(json.dumps(result["run"]))
 
