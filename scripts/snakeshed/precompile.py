@@ -33,7 +33,7 @@ TRANSFORM = Affine(1 / 1200, 0.0, -84.0, 0.0, -1 / 1200, 36.0)
 
 
 def precompile(folder: str | Path) -> int:
-    """Delineate one site in all ways and extract its features, and run the stock pysheds.
+    """Delineate two sites in all ways and extract their features, and run the stock pysheds.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def precompile(folder: str | Path) -> int:
     Returns
     -------
     int
-        Number of cells of the site's catchment.
+        Number of cells of the larger catchment.
     """
     # Stock pysheds, which jobs have no use for.
     from snakeshed.demo import contributing_areas
@@ -103,7 +103,7 @@ def _run(folder: str | Path, all_ways: bool) -> int:
             raster.write(elevation, 1)
         layers = [NumericLayer("single", str(dem), ()), NumericLayer("double", str(fine), ())]
         extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), layers)
-    return catchments[0].cells
+    return max(each.cells for each in catchments)
 
 
 def _valley() -> np.ndarray:

@@ -269,7 +269,7 @@ def test_a_job_that_was_deleted_when_it_had_finished_stays_so_until_it_is_forgot
     until(lambda: list(watched.look()[0]) == [kept], 5)
     assert state(watched, kept) == Succeeded()
     watched.forget(kept)
-    assert watched.look()[0] == {}
+    until(lambda: watched.look()[0] == {}, 5)
 
 
 def test_a_job_that_finished_and_went_while_the_api_was_away_has_finished(fake, watched, running):
