@@ -112,3 +112,27 @@ def test_a_run_that_has_ended_is_not_taken_up(tmp_path):
 def test_a_run_that_left_no_word_is_taken_off(tmp_path, said):
     (tmp_path / "one").write_text(said)
     assert LiveRuns(tmp_path).begin("two", "demo").run == "two"
+
+
+def test_a_run_that_another_driver_of_the_same_job_holds_is_noticed(tmp_path):
+    runs = LiveRuns(tmp_path)
+    assert not runs.held_by_another("job-1")
+    other = LiveRuns(tmp_path)
+    other.begin("other", "demo", "job-1")
+    assert runs.held_by_another("job-1")
+    assert not runs.held_by_another("job-2")
+    assert not runs.held_by_another("")
+    other.leave()
+    assert not runs.held_by_another("job-1")
+
+
+def test_a_link_in_the_place_of_a_run_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text('{"purpose": "demo", "owner": "", "drivers": 1}')
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "one").symlink_to(victim)
+    runs = LiveRuns(folder)
+    assert runs.begin("two", "demo").run == "two"
+    runs.leave()
+    assert victim.read_text().startswith('{"purpose"')
