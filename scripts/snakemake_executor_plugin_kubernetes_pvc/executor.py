@@ -165,6 +165,8 @@ class Executor(RemoteExecutor):
         self._repeats = False
         # Jobs of an earlier driver of this run, with their content, by what they make.
         self._left: dict[str, tuple[str, str]] = {}
+        # Those of them that no job of this driver stands for, by name.
+        self._strays: set[str] = set()
         self._api: Api | None = None
         self._watched: Watched
         # Counted from two threads, in one step each.
@@ -241,6 +243,7 @@ class Executor(RemoteExecutor):
         refusal = ""
         if left:
             submission.name, submission.sent = left, True
+            self._strays.discard(left)
         else:
             refusal = self._send(submission)
         info = SubmittedJobInfo(job, external_jobid=submission.name, aux={"submission": submission})
@@ -289,6 +292,7 @@ class Executor(RemoteExecutor):
             async with self.status_rate_limiter:
                 view = self._look()
             with self._one_thread:
+                self._look_at_strays(view)
                 self._look_at_workers(view)
                 going_on = [info for info in active_jobs if self._goes_on(info, view)]
                 self._send_workers()
@@ -510,6 +514,7 @@ class Executor(RemoteExecutor):
                 self._batches.queue(kind).workers.append(Submission(None, name, sent=True))
             elif PRODUCT in labels and (succeeded(job) or not finished(job)):
                 self._left[labels[PRODUCT]] = name, labels[CONTENT]
+                self._strays.add(name)
             elif not finished(job):
                 foreign.append(name)
             if not finished(job):
@@ -537,6 +542,7 @@ class Executor(RemoteExecutor):
             if self._stop.wait(1):
                 return
         self._open.difference_update(names)
+        self._strays.difference_update(names)
 
     def _end_earlier_runs(self, api: Api, told_apart: bool) -> None:
         """Delete Jobs of drivers that were killed in this folder, and wait until none runs.
@@ -733,6 +739,14 @@ class Executor(RemoteExecutor):
     def _look(self) -> View:
         """See all Jobs and pods of this run."""
         return View(*self._watched.look())
+
+    def _look_at_strays(self, view: View) -> None:
+        """Count out Jobs of an earlier driver that have ended and that nobody waits for."""
+        for name in list(self._strays):
+            now = verdict(view.jobs.get(name), view.pods.get(name, []))
+            if isinstance(now, Succeeded | Failed):
+                self._strays.discard(name)
+                self._open.discard(name)
 
     def _look_at_workers(self, view: View) -> None:
         """Act upon what has become of workers, and read what they have done."""

@@ -53,7 +53,7 @@ def test_after_a_kill_the_next_run_waits_for_what_is_left(cluster, workflow):
     ran = workflow.run("--rerun-incomplete", "--nolock")
     assert "what they have done is not done again" in ran.text
     assert whole(workflow, ran)
-    assert sent(cluster) == EACH_ONCE
+    assert sent(cluster) == EACH_ONCE, ran.text
 
 
 def test_after_a_kill_a_run_of_another_study_ends_what_is_left_before_it_begins(cluster, workflow):
