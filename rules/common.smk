@@ -181,7 +181,8 @@ def library_of(script):
 
 def made_files():
     """The inputs that a job makes, by the paths in the configuration."""
-    return {os.path.relpath(file) for file in rules.make_demo.output}
+    # No set: a path of the configuration may be a list of paths.
+    return [os.path.relpath(file) for file in rules.make_demo.output]
 
 
 def terrain_files(wildcards):
@@ -344,7 +345,7 @@ def token_of(*functions):
 def study_inputs():
     """All files that the study is made from, but for what jobs make."""
     files = {*site_files(None), *terrain_files(None), *layer_files(None)}
-    return sorted(files - made_files())
+    return sorted(files.difference(made_files()))
 
 
 def look_at_inputs():
