@@ -154,20 +154,14 @@ class Batches:
         queue.add(task)
         return InBatch(task, queue)
 
-    def in_the_way(self, task: Task) -> str:
-        """Worker that an earlier driver's task keeps busy with the same files, if there is one.
+    def in_the_way(self, product: str, content: str = "") -> str:
+        """Worker that an earlier driver's task keeps busy with some files, if there is one.
 
-        It has to be ended before `add`. A task that no worker has is taken back.
+        It has to be ended before `add`. A task that no worker has is taken back. One with the
+        content that is wanted is in nobody's way.
         """
-        left = self._left.get(task.product)
-        if left is None or left.content == task.content:
-            return ""
-        return self.worker_on(task.product)
-
-    def worker_on(self, product: str) -> str:
-        """Worker that makes some files for an earlier driver; a task that waits is taken back."""
         left = self._left.get(product)
-        if left is None or left.queue is None or left.end:
+        if left is None or left.queue is None or left.end or left.content == content:
             return ""
         if left.queue.spool.withdraw(product):
             return ""

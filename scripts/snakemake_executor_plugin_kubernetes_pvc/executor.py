@@ -265,10 +265,7 @@ class Executor(RemoteExecutor):
             if name and (task or not self._is_same(job, name, content)):
                 del self._left[product]
                 ended.append(name)
-            if task is None:
-                ended.append(self._batches.worker_on(product))
-            else:
-                ended.append(self._batches.in_the_way(task))
+            ended.append(self._batches.in_the_way(product, task.content if task else ""))
         self._end_jobs([name for name in ended if name])
         for job in jobs:
             if job not in self._tasks and not job.is_group():
@@ -529,13 +526,15 @@ class Executor(RemoteExecutor):
 
     def _end_jobs(self, names: list[str], api: Api | None = None) -> None:
         """Delete Jobs, and wait until none of their pods runs."""
+        if not names:
+            return
         api = api or self._api
         for name in names:
             api.delete_job(name)
         begin = time.monotonic()
         while any(
             active(pod) and pod["metadata"]["labels"]["job-name"] in names
-            for pod in (api.pods(self._selector) if names else [])
+            for pod in api.pods(self._selector)
         ):
             if time.monotonic() - begin > self.executor_settings.node_deadline:
                 raise WorkflowError(f"Pods of an earlier driver do not end: {', '.join(names)}.")
@@ -752,11 +751,7 @@ class Executor(RemoteExecutor):
         """Act upon what has become of workers, and read what they have done."""
         for queue in self._batches.queues.values():
             for each in list(queue.workers):
-                now = self._now(each, view)
-                if isinstance(now, Waiting):
-                    now = self._wait(each, now, view)
-                elif isinstance(now, Running):
-                    each.waiting_since.clear()
+                now = self._in_time(each, view)
                 if isinstance(now, Succeeded | Failed):
                     self._worker_ended(queue, each, now)
             queue.look()
@@ -765,8 +760,7 @@ class Executor(RemoteExecutor):
         """Take note of the end of a worker."""
         queue.workers.remove(ended)
         if ended.name:
-            self._open.discard(ended.name)
-            self._watched.forget(ended.name)
+            self._count_out(ended.name)
             self._done.append(ended.name)
             queue.worker_ended(ended.name, now)
         if isinstance(now, Failed):
@@ -800,11 +794,7 @@ class Executor(RemoteExecutor):
         if self._stop.is_set():
             return True
         try:
-            now = self._now(submission, view)
-            if isinstance(now, Waiting):
-                now = self._wait(submission, now, view)
-            elif isinstance(now, Running):
-                submission.waiting_since.clear()
+            now = self._in_time(submission, view)
             if isinstance(now, Failed) and now.infrastructure and not submission.fate:
                 now = self._replace(submission, now)
             elif isinstance(now, Failed) and now.out_of_memory and not submission.fate:
@@ -813,8 +803,7 @@ class Executor(RemoteExecutor):
             return True
         if isinstance(now, Running | Waiting):
             return True
-        self._open.discard(submission.name)
-        self._watched.forget(submission.name)
+        self._count_out(submission.name)
         if isinstance(now, Succeeded):
             self.report_job_success(info)
             self._done.append(submission.name)
@@ -881,6 +870,15 @@ class Executor(RemoteExecutor):
         # In a thread without an event loop, as functions for resources may need one of their own.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(ask).result()
+
+    def _in_time(self, submission: Submission, view: View) -> Verdict:
+        """Say what has become of a job or worker, which is given up if it waits too long."""
+        now = self._now(submission, view)
+        if isinstance(now, Waiting):
+            return self._wait(submission, now, view)
+        if isinstance(now, Running):
+            submission.waiting_since.clear()
+        return now
 
     def _now(self, submission: Submission, view: View) -> Verdict:
         """Say what has become of a job, which may not have been sent yet."""
@@ -973,8 +971,6 @@ class Executor(RemoteExecutor):
         submission.losses += 1
         if submission.losses > self.executor_settings.infrastructure_retries:
             return Failed(f"lost {submission.losses} times: {lost.reason}", False, lost.pod)
-        self._open.discard(submission.name)
-        self._watched.forget(submission.name)
         self.logger.warning(
             f"Job {submission.name} was lost ({lost.reason}): it is sent again, "
             f"{submission.losses} of {self.executor_settings.infrastructure_retries} times.",
@@ -996,8 +992,6 @@ class Executor(RemoteExecutor):
         if not has > had:
             self._memory_retries[job.jobid] -= 1
             return replace(killed, reason=f"{killed.reason}, and mem_mb does not grow with attempt")
-        self._open.discard(submission.name)
-        self._watched.forget(submission.name)
         self.logger.warning(
             f"Job {submission.name} was out of memory (limit {killed.out_of_memory}): sent again "
             f"with {has}M.",
@@ -1009,9 +1003,15 @@ class Executor(RemoteExecutor):
 
     def _send_anew(self, submission: Submission) -> Verdict:
         """Create another Job for a job whose Job is over."""
+        self._count_out(submission.name)
         submission.waiting_since.clear()
         refusal = self._send(submission)
         return Failed(refusal, infrastructure=False) if refusal else Running()
+
+    def _count_out(self, name: str) -> None:
+        """Count a Job that has ended no longer among those in the cluster."""
+        self._open.discard(name)
+        self._watched.forget(name)
 
     def _report_failure(self, info: SubmittedJobInfo, failed: Failed) -> None:
         """Tell Snakemake that a job has failed, with the last that its container said."""

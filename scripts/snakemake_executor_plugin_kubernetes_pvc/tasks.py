@@ -45,8 +45,16 @@ class Contents:
         self._config = digest(_plain(workflow.config))
         self._known: dict[Any, str] = {}
 
-    def of(self, job: JobExecutorInterface) -> str:
-        """Digest of a job that is no group."""
+    def of(self, job: JobExecutorInterface, source: str | None = None) -> str:
+        """Digest of a job that is no group.
+
+        Parameters
+        ----------
+        job
+            The job.
+        source
+            Text of its script, if that was read already.
+        """
         # First those that it depends on, in the order of the work: no recursion is deep then.
         dependencies = job.dag.dependencies
         waiting = [job]
@@ -59,10 +67,10 @@ class Contents:
             waiting.pop()
             # The inputs of the job itself may have changed since it was sent the last time.
             if last is job or last not in self._known:
-                self._known[last] = self._alone(last)
+                self._known[last] = self._alone(last, source if last is job else None)
         return self._known[job]
 
-    def _alone(self, job: JobExecutorInterface) -> str:
+    def _alone(self, job: JobExecutorInterface, source: str | None) -> str:
         makers = job.dag.dependencies.get(job, {})
         made = {str(file): maker for maker, files in makers.items() for file in files}
         inputs: list[list] = []
@@ -83,14 +91,11 @@ class Contents:
             params = [secrets.token_hex(8)]
         wildcards = {name: str(value) for name, value in job.wildcards_dict.items()}
         outputs = sorted(map(str, job.output))
-        return digest(rule.name, wildcards, self._code(job), self._config, params, inputs, outputs)
-
-    def _code(self, job: JobExecutorInterface) -> list[str | None]:
-        rule = job.rule
-        parts = [rule.shellcmd, rule.run_func_src, rule.wrapper and str(rule.wrapper)]
-        if rule.is_script:
-            parts.append(script_of(job, self._workflow)[1])
-        return [None if part is None else str(part) for part in parts]
+        if rule.is_script and source is None:
+            source = script_of(job, self._workflow)[1]
+        code = [rule.shellcmd, rule.run_func_src, rule.wrapper, source]
+        code = [None if part is None else str(part) for part in code]
+        return digest(rule.name, wildcards, code, self._config, params, inputs, outputs)
 
 
 def script_of(
@@ -154,7 +159,7 @@ def task_of(
     runtime = job.resources.get("runtime")
     return Task(
         product=product_of(job),
-        content=contents.of(job),
+        content=contents.of(job, source),
         title=" ".join([job.rule.name, *map(str, job.wildcards_dict.values())]),
         source=source,
         file=os.path.realpath(path.get_path_or_uri(secret_free=True)),

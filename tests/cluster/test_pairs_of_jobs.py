@@ -42,13 +42,18 @@ def test_a_run_that_is_stopped_leaves_nothing(cluster, workflow, how):
     until(lambda: not cluster.api.pods(""))
 
 
-def test_after_a_kill_the_next_run_waits_for_what_is_left(cluster, workflow):
-    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; echo $1")
+def kill_driver(cluster, workflow, sign: str) -> None:
+    """Start a run, and kill its driver when both pieces have begun, which leave a sign each."""
     run = workflow.start()
-    until(lambda: len(list(workflow.folder.glob("began-*"))) == 2)
+    until(lambda: len(list(workflow.folder.glob(f"{sign}-*"))) == 2)
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     assert len(cluster.jobs()) == 2
+
+
+def test_after_a_kill_the_next_run_waits_for_what_is_left(cluster, workflow):
+    workflow.does("touch began-$1; until [ -e go ]; do sleep 0.2; done; echo $1")
+    kill_driver(cluster, workflow, "began")
     (workflow.folder / "go").touch()
     ran = workflow.run("--rerun-incomplete", "--nolock")
     assert "what they have done is not done again" in ran.text
@@ -58,11 +63,7 @@ def test_after_a_kill_the_next_run_waits_for_what_is_left(cluster, workflow):
 
 def test_after_a_kill_a_run_of_another_study_ends_what_is_left_before_it_begins(cluster, workflow):
     workflow.does("while :; do n=$((n + 1)); echo $n > beat-$1; sleep 0.2; done")
-    run = workflow.start()
-    until(lambda: len(list(workflow.folder.glob("beat-*"))) == 2)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
-    assert len(cluster.jobs()) == 2
+    kill_driver(cluster, workflow, "beat")
     # A piece whose earlier pod still runs would fail.
     workflow.does("before=$(cat beat-$1); sleep 2; [ $before = $(cat beat-$1) ] || exit 1; echo $1")
     ran = workflow.run("--rerun-incomplete", "--nolock", "--config", "another=study")

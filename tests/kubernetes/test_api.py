@@ -11,8 +11,6 @@ import pytest
 from fake_api import Fault
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_kubernetes_pvc import api as calls
-from snakemake_executor_plugin_kubernetes_pvc import connection
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 from snakemake_executor_plugin_kubernetes_pvc.manifest import JobFacts, Run, manifest
@@ -22,22 +20,8 @@ RESET, HANG = 0, -1
 
 
 @pytest.fixture
-def kubeconfig(fake, tmp_path, monkeypatch):
-    path = fake.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr(calls, "FIRST_DELAY_S", 0.05)
-    monkeypatch.setattr(connection, "READ_S", 0.3)
-    return path
-
-
-@pytest.fixture
-def stop():
-    return threading.Event()
-
-
-@pytest.fixture
-def api(kubeconfig, stop):
-    return Api(Connection(), "here", 5, stop, logging.getLogger("test"))
+def read_s() -> float:
+    return 0.3
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_a_task_that_runs_is_waited_for(tmp_path, made):
     placed = later.add(task, "another kind")
     placed.queue.look()
     assert placed.verdict == Running()
-    assert later.in_the_way(task) == ""
+    assert later.in_the_way(task.product, task.content) == ""
 
 
 def test_a_running_task_with_another_content_is_in_the_way(tmp_path, made):
@@ -260,8 +260,8 @@ def test_a_running_task_with_another_content_is_in_the_way(tmp_path, made):
     later = batches(tmp_path)
     later.queue("kind").workers = [Submission(None, "w1", sent=True)]
     later.take_up(same_arguments=False)
-    assert later.in_the_way(replace(task, content="c2")) == "w1"
-    assert later.worker_on(task.product) == "w1"
+    assert later.in_the_way(task.product, "c2") == "w1"
+    assert later.in_the_way(task.product) == "w1"
 
 
 def test_only_a_worker_is_ended_for_a_claim(tmp_path, made):
@@ -270,7 +270,7 @@ def test_only_a_worker_is_ended_for_a_claim(tmp_path, made):
     (tmp_path / "run/kind/p1.claim").write_text("?labelSelector=")
     later = batches(tmp_path)
     later.take_up(same_arguments=False)
-    assert later.in_the_way(replace(task, content="c2")) == ""
+    assert later.in_the_way(task.product, "c2") == ""
 
 
 def test_a_driver_that_is_to_do_all_again_accepts_no_end(tmp_path, made):
@@ -335,7 +335,7 @@ def test_a_worker_that_is_in_the_way_is_named_until_its_task_is_forgotten(tmp_pa
     later.queue("kind").workers = [Submission(None, "w1", sent=True)]
     later.take_up(same_arguments=False)
     other = replace(task, content="c2")
-    assert later.in_the_way(other) == "w1"
+    assert later.in_the_way(other.product, other.content) == "w1"
     # It was ended meanwhile.
     placed = later.add(other, "another kind")
     placed.queue.look()
@@ -348,6 +348,6 @@ def test_a_task_that_nobody_has_makes_way_for_one_with_another_content(tmp_path)
     later = batches(tmp_path)
     later.take_up(same_arguments=False)
     other = replace(TASK, content="c2")
-    assert later.in_the_way(other) == ""
+    assert later.in_the_way(other.product, other.content) == ""
     later.add(other, "kind")
     assert later.queue("kind").spool.claim("w1") == other

@@ -14,7 +14,7 @@ from small_workflow import until
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_executor_plugin_kubernetes_pvc import api as calls
-from snakemake_executor_plugin_kubernetes_pvc import connection, watch
+from snakemake_executor_plugin_kubernetes_pvc import watch
 from snakemake_executor_plugin_kubernetes_pvc.api import Api, Refused, Stopped
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection
 from snakemake_executor_plugin_kubernetes_pvc.manifest import JobFacts, Run, manifest
@@ -32,25 +32,10 @@ RESET, HANG = 0, -1
 SELECTOR = "snakemake/run=run"
 
 
-@pytest.fixture
-def kubeconfig(fake, tmp_path, monkeypatch):
-    path = fake.write_kubeconfig(tmp_path / "kubeconfig")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr(calls, "FIRST_DELAY_S", 0.05)
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
     monkeypatch.setattr(watch, "PAUSE_S", 0.05)
     monkeypatch.setattr(watch, "UNSEEN_S", 0.2)
-    monkeypatch.setattr(connection, "READ_S", 1)
-    return path
-
-
-@pytest.fixture
-def stop():
-    return threading.Event()
-
-
-@pytest.fixture
-def api(kubeconfig, stop):
-    return Api(Connection(), "here", 5, stop, logging.getLogger("test"))
 
 
 @pytest.fixture
