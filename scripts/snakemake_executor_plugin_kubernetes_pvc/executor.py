@@ -640,6 +640,7 @@ class Executor(RemoteExecutor):
         variables = tuple(self.envvars())
         placement = asdict(placement_of(job.name, settings))
         given = [settings.environment, settings.env_secret, settings.warm_up, self._code_on_path]
+        given.append(settings.jobs_per_process)
         kind = digest(job.threads, asked, self._run.image, variables, placement, given)
         share_s = 60 * settings.batch_minutes
         command = [
@@ -647,6 +648,7 @@ class Executor(RemoteExecutor):
             shlex.quote(str(self._spools / self._run.run / kind)),
             *("--name", '"$SNAKEMAKE_JOB"'),
             *("--seconds", str(OVERTIME * share_s), "--idle", str(IDLE_S)),
+            *("--per-process", str(settings.jobs_per_process)),
         ]
         if settings.warm_up:
             command += ["--warm-up", shlex.quote(settings.warm_up)]

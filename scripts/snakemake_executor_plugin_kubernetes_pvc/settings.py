@@ -291,9 +291,16 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=0,
         metadata={
             "help": "Run jobs with Python scripts in warm pods, each with work for about this many "
-            "minutes, one job after the other in a process of its own. How long a job is expected "
-            "to take is its resource 'estimated_s' or the mean of its rule. 0: each job has a pod "
-            "of its own."
+            "minutes, one job after the other. How long a job is expected to take is its resource "
+            "'estimated_s' or the mean of its rule. 0: each job has a pod of its own."
+        },
+    )
+    jobs_per_process: int = field(
+        default=1,
+        metadata={
+            "help": "How many jobs a process in a warm pod runs. With more than 1, what a script "
+            "leaves in imported modules is there for the next one. After a failure, and where "
+            "threads, processes, or much memory are left, the next job has a new process anyway."
         },
     )
     warm_up: str | None = field(
@@ -348,6 +355,7 @@ def check(settings: ExecutorSettings, working_directory: str) -> None:
         ("infrastructure_retries", 0),
         ("memory_retries", 0),
         ("batch_minutes", 0),
+        ("jobs_per_process", 1),
         ("max_pods", 0),
         ("ttl", settings.api_patience),
     ):

@@ -1,31 +1,29 @@
-"""What a warm pod does: it takes tasks from a spool and runs each in a process of its own.
+"""What a warm pod does: it takes tasks from a spool and runs them in processes that it forks.
 
 ``python -m snakemake_executor_plugin_kubernetes_pvc.worker SPOOL --name NAME`` imports what scripts
-import once and forks for each task. So a task begins with everything loaded, and neither sees
-nor leaves anything of the others. Everything here runs in one thread: threads do not
-survive a fork.
+import once and forks. So a task begins with everything loaded. With one task a process, it neither
+sees nor leaves anything of the others. Everything here runs in one thread: threads do not survive a
+fork.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import atexit
 import gc
 import importlib
 import os
-import pickle
 import signal
 import sys
 import tempfile
 import time
 import traceback
-import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from snakemake_executor_plugin_kubernetes_pvc.spool import End, Spool, Task, state_of
+from snakemake_executor_plugin_kubernetes_pvc.task_process import TaskProcess
 
 LOOK_EVERY_S = 0.3
 LAST_LINES = 20
@@ -43,13 +41,17 @@ class Worker:
         Where tasks are.
     name
         The name of this worker in claims and ends; no other has it.
+    per_process
+        How many tasks a process runs.
     """
 
-    def __init__(self, spool: Spool, name: str) -> None:
+    def __init__(self, spool: Spool, name: str, per_process: int = 1) -> None:
         self._spool = spool
         self._name = name
+        self._per_process = per_process
         self._imported: set[str] = set()
-        self._child = 0
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the worker
+        self._process: TaskProcess | None = None
 
     def work(self, seconds: float, idle_s: float) -> int:
         """Run tasks, and return how many.
@@ -76,6 +78,8 @@ class Worker:
             _say(f"{task.title}: {end.reason or 'done'} ({end.seconds:.1f} s)")
             done += 1
             idle_since = time.monotonic()
+        if self._process is not None and self._process.lives:
+            self._process.end()
         return done
 
     def run(self, task: Task) -> End:
@@ -93,12 +97,11 @@ class Worker:
             _prepare(task)
         except OSError as error:
             return End(task.content, self._name, f"{error.strerror}: {error.filename}")
-        self._import_of(task)
         kills = oom_kills()
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory() as folder:
-            status = self._in_fork(task, output.fileno(), folder)
+        with tempfile.TemporaryDirectory() as folder:
+            status = self._process_for(task).run(task, folder)
             seconds = time.monotonic() - began
-            said = _last_lines(output)
+            said = _last_lines(self._output)
         reason = _reason(status, task)
         out_of_memory = memory_limit() if reason and oom_kills() > kills else ""
         files: list[list[int]] = []
@@ -109,16 +112,18 @@ class Worker:
                 reason = f"it ended well but did not make {error.filename}"
         return End(task.content, self._name, reason, out_of_memory, seconds, files, said)
 
-    def _import_of(self, task: Task) -> None:
-        """Import what a script imports at its top, once, and run nothing else of it.
+    def _import_of(self, task: Task) -> bool:
+        """Import what a script imports at its top, and run nothing else of it.
 
-        An error is left to the task, which meets it again and has a log for it.
+        An error is left to the task, which meets it again and has a log for it. False if nothing
+        was new.
         """
         if task.source in self._imported:
-            return
+            return False
         self._imported.add(task.source)
+        before = len(sys.modules)
         # What every task needs of Snakemake.
-        from snakemake import benchmark, iocontainers, logging  # noqa: F401
+        from snakemake import benchmark, io, iocontainers, logging  # noqa: F401
 
         with _search_path(task), suppress(Exception, SystemExit):
             for node in ast.parse(task.source).body:
@@ -126,48 +131,25 @@ class Worker:
                     alone = ast.Module([node], [])
                     with suppress(Exception, SystemExit):
                         exec(compile(alone, task.file, "exec"), {"__name__": "imported"})
+        if len(sys.modules) == before:
+            return False
         # A collection in a child would copy all that it looks at.
         gc.collect()
         gc.freeze()
+        return True
 
-    def _in_fork(self, task: Task, output: int, folder: str) -> int:
-        """Run a task in a child, and return the status that `os.waitpid` gives; -1: too late."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._child = os.fork()
-        if self._child == 0:
-            _run_script(task, output, folder)
-        with _benchmark(task, self._child):
-            return self._wait(task.runtime_s)
-
-    def _wait(self, runtime_s: float | None) -> int:
-        """Wait for the child, or kill it when its time is over."""
-        try:
-            if runtime_s is None:
-                status = os.waitpid(self._child, 0)[1]
-                self._kill_child()  # what it has left of processes of its own
-                return status
-            end = time.monotonic() + runtime_s
-            while time.monotonic() < end:
-                pid, status = os.waitpid(self._child, os.WNOHANG)
-                if pid:
-                    self._kill_child()
-                    return status
-                time.sleep(min(0.05, runtime_s))
-            self._kill_child()
-            os.waitpid(self._child, 0)
-            return -1
-        finally:
-            self._child = 0
-
-    def _kill_child(self) -> None:
-        if self._child > 0:
-            # It leads a group: processes of its own end with it.
-            with suppress(ProcessLookupError):
-                os.killpg(self._child, signal.SIGKILL)
+    def _process_for(self, task: Task) -> TaskProcess:
+        """A process that has what a task imports."""
+        is_behind = self._import_of(task)
+        if is_behind and self._process is not None and self._process.lives:
+            self._process.end()
+        if self._process is None or not self._process.lives:
+            self._process = TaskProcess(self._output, self._per_process)
+        return self._process
 
     def _terminate(self, *_: object) -> None:
-        self._kill_child()
+        if self._process is not None and self._process.lives:
+            self._process.kill()
         os._exit(128 + signal.SIGTERM)
 
 
@@ -204,59 +186,6 @@ def _search_path(task: Task) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-
-
-def _run_script(task: Task, output: int, folder: str) -> None:
-    """Run a script as Snakemake does, in a child that ends here."""
-    from snakemake import logging
-
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
-        os.environ["TMPDIR"] = tempfile.tempdir = folder
-        if random := sys.modules.get("numpy.random"):
-            random.seed()
-        os.chdir(task.directory)
-        sys.path.extend(task.search)
-        sys.argv = [task.file]
-        main = types.ModuleType("__main__")
-        main.__file__ = main.__real_file__ = task.file
-        sys.modules["__main__"] = main
-        main.logger = logging.logger
-        main.snakemake = pickle.loads(task.snakemake)
-        exec(compile(task.source, task.file, "exec"), main.__dict__)
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            sys.stderr.write(f"{end.code}\n")
-    except BaseException:  # noqa: BLE001 - the process ends with it
-        traceback.print_exc()
-    finally:
-        with suppress(BaseException):
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _benchmark(task: Task, pid: int) -> contextmanager:
-    """Measure a child while it runs, and write that down as Snakemake does."""
-    return _benchmarked(task.benchmark, pid) if task.benchmark else nullcontext()
-
-
-@contextmanager
-def _benchmarked(path: str, pid: int) -> Iterator[None]:
-    from snakemake.benchmark import benchmarked, write_benchmark_records
-
-    # Its thread ends before the next fork.
-    with benchmarked(pid) as record:
-        yield
-    write_benchmark_records([record], path, False)
 
 
 def oom_kills() -> int:
@@ -310,6 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="name of this worker")
     parser.add_argument("--seconds", type=float, default=900, help="time for beginning tasks")
     parser.add_argument("--idle", type=float, default=30, help="seconds to wait for a task")
+    parser.add_argument("--per-process", type=int, default=1, help="tasks that a process runs")
     parser.add_argument("--warm-up", metavar="MODULE:FUNCTION", help="called before any task")
     given = parser.parse_args(arguments)
     if given.warm_up:
@@ -321,7 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
             _say(f"{given.warm_up} failed: tasks start cold")
         else:
             _say(f"warm after {time.monotonic() - began:.1f} s")
-    done = Worker(Spool(given.spool), given.name).work(given.seconds, given.idle)
+    worker = Worker(Spool(given.spool), given.name, given.per_process)
+    done = worker.work(given.seconds, given.idle)
     _say(f"{done} tasks done")
     return 0
 

@@ -75,6 +75,7 @@ def test_the_working_directory_lies_on_the_volume(folder):
         ({"node_deadline": 0}, "/data", "--kubernetes-pvc-node-deadline is 0, and must be >= 1"),
         ({"room_deadline": -1}, "/data", "--kubernetes-pvc-room-deadline is -1, and must be >= 0"),
         ({"memory_retries": -1}, "/data", "--kubernetes-pvc-memory-retries is -1"),
+        ({"jobs_per_process": 0}, "/data", "--kubernetes-pvc-jobs-per-process is 0"),
         ({"ttl": 599}, "/data", "--kubernetes-pvc-ttl is 599, and must be >= 600"),
     ],
 )

@@ -261,3 +261,131 @@ def test_a_worker_that_is_asked_to_end_takes_its_task_with_it(spool, task, tmp_p
     # The driver sees a claim without an end.
     stand = spool.look()
     assert (stand.claims, stand.ends) == ({"p1": "w1"}, {})
+
+
+def pids(run, task: Task, *statements: str) -> list[int]:
+    """Run tasks, and return the process of each."""
+    found = []
+    for each in statements:
+        assert run(does(task, each)).reason == ""
+        found.append(int(Path(task.outputs[0]).read_text()))
+    return found
+
+
+@pytest.fixture
+def shared(spool, monkeypatch, tmp_path):
+    """Run a task in a worker whose processes run up to three."""
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(spool, "w1", per_process=3)
+    yield worker.run
+    if worker._process is not None and worker._process.lives:
+        worker._process.end()
+
+
+def test_a_process_runs_as_many_tasks_as_it_may(shared, task):
+    first, second, third, fourth = pids(shared, task, *4 * ["pass"])
+    assert first == second == third != fourth
+
+
+def test_a_task_finds_what_can_be_set_back(shared, task, tmp_path):
+    changes = (
+        "import sys, signal, warnings\n"
+        "os.chdir('/'); os.environ['LEFT'] = '1'; sys.path.append('/left')\n"
+        "signal.signal(15, signal.SIG_IGN); left = 1\n"
+        "warnings.showwarning = lambda *_: print('warned')\n"
+        "warnings.warn('of the same line')"
+    )
+    sees = (
+        "import sys, signal, warnings\n"
+        f"assert os.getcwd() == {str(tmp_path)!r}\n"
+        "assert 'LEFT' not in os.environ and '/left' not in sys.path\n"
+        "assert signal.getsignal(15) == signal.SIG_DFL\n"
+        "assert 'left' not in globals()"
+    )
+    first, second = pids(shared, task, changes, sees)
+    assert first == second
+    # A warning is given once, but to each task.
+    assert shared(does(task, changes)).said == "warned"
+
+
+def test_what_a_task_writes_is_said_of_it_alone(shared, task):
+    assert shared(does(task, "print('of the first')")).said == "of the first"
+    assert shared(does(task, "print('2nd')")).said == "2nd"
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "import subprocess; subprocess.Popen(['sleep', '9'])",
+        "import atexit; atexit.register(print, 'at the end')",
+        "import builtins; builtins.left = bytes(range(256)) * 600_000",
+    ],
+    ids=["thread", "process", "exit function", "memory"],
+)
+def test_a_task_that_leaves_something_is_the_last_of_its_process(shared, task, leaves):
+    began = time.monotonic()
+    first, second = pids(shared, task, leaves, "pass")
+    assert first != second
+    assert time.monotonic() - began < 5
+
+
+def test_a_thread_that_has_just_ended_is_not_left(shared, task):
+    waits = "import threading\nthreading.Thread(target=threading.Event().wait, args=[0.01]).start()"
+    first, second = pids(shared, task, waits, "pass")
+    assert first == second
+
+
+def test_what_is_to_be_done_at_exit_is_done_before_a_task_counts_as_ended(shared, task, tmp_path):
+    writes = f"import atexit; atexit.register(open({str(tmp_path / 'late')!r}, 'w').write, 'x')"
+    assert shared(does(task, writes)).reason == ""
+    assert (tmp_path / "late").exists()
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        ("raise SystemExit(3)", "exit code 3"),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import time; time.sleep(60)", "ran longer than its runtime of 0 s"),
+    ],
+)
+def test_a_failed_task_takes_no_other_with_it(shared, task, statements, reason):
+    (first,) = pids(shared, task, "pass")
+    assert shared(replace(does(task, statements), runtime_s=0.4)).reason == reason
+    (second,) = pids(shared, task, "pass")
+    assert first != second
+
+
+def test_a_process_that_dies_between_tasks_is_seen(shared, task):
+    (first,) = pids(shared, task, "pass")
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "(zombie)" in Path(f"/proc/{first}/status").read_text(), 10)
+    (second,) = pids(shared, task, "pass")
+    assert first != second
+
+
+def test_a_new_script_finds_its_imports_in_a_new_process(shared, task):
+    (first,) = pids(shared, task, "pass")
+    other = replace(task, source="import colorsys\n" + task.source)
+    (second,) = pids(shared, other, "import sys; assert 'colorsys' in sys.modules")
+    assert first != second
+
+
+def test_the_benchmark_of_a_task_is_its_own(shared, task, tmp_path):
+    def benchmark_of(statements: str) -> dict[str, float]:
+        path = tmp_path / "b.tsv"
+        assert shared(replace(does(task, statements), benchmark=str(path))).reason == ""
+        header, values = path.read_text().splitlines()
+        return dict(zip(header.split("\t"), values.split("\t"), strict=True))
+
+    large = benchmark_of("for _ in range(5): bytes(range(256)) * 400_000")
+    busy = benchmark_of("import time\nwhile time.process_time() < 0.8: pass")
+    small = benchmark_of("pass")
+    assert float(large["max_rss"]) > float(small["max_rss"]) + 80
+    assert float(busy["cpu_time"]) > 0.3 > float(small["cpu_time"])
+    # Looked at while it runs, with its child processes.
+    child = "import sys, subprocess\nsubprocess.run([sys.executable, '-c', {!r}])"
+    holds = "import time; held = bytes(range(256)) * 600_000; time.sleep(2.5)"
+    with_child = benchmark_of(child.format(holds))
+    assert float(with_child["max_rss"]) > float(small["max_rss"]) + 100

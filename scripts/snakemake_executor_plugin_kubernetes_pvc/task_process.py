@@ -1,0 +1,348 @@
+"""A process that a warm worker forks, and the tasks that it runs one after the other.
+
+The worker sends it a task through a pipe, and is sent what the task took. A process that may run
+another task is as it was before the first, as far as this can be seen: the same environment,
+working directory, search path, and signals, no process and no thread that is left, about the
+memory that it began with. Where that is not so, and after each failure, it ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import types
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from snakemake_executor_plugin_kubernetes_pvc.spool import Task
+
+# A process whose memory has grown by more than this (MB) runs no other task.
+_GROWTH_MB = 100
+# A task that runs for longer than this (s) is looked at while it runs, with its child processes.
+_LOOK_AFTER_S = 0.5
+# For how long a process that is asked to end, or a thread that has nothing to do, may live (s).
+_PATIENCE_S = 5
+_THREAD_PATIENCE_S = 0.05
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a task took, with the processes that it started and waited for.
+
+    Attributes
+    ----------
+    seconds
+        Wall time.
+    cpu_s
+        User and system time.
+    peak_mb, virtual_mb
+        Largest resident memory, and virtual memory at the end (MiB).
+    read_mb, written_mb
+        From and to disks (MiB); None if the system does not count them.
+    """
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    virtual_mb: float
+    read_mb: float | None
+    written_mb: float | None
+
+
+class TaskProcess:
+    """A forked process, as the worker sees it.
+
+    Parameters
+    ----------
+    output
+        File for what tasks write to standard output and error. It is emptied before each task.
+    most
+        How many tasks it runs.
+    """
+
+    def __init__(self, output: BinaryIO, most: int) -> None:
+        self._output = output
+        sys.stdout.flush()
+        sys.stderr.flush()
+        here, there = multiprocessing.Pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            here.close()
+            _serve(there, output.fileno(), most)
+        there.close()
+        self._pipe = here
+
+    def run(self, task: Task, folder: str) -> int:
+        """Run a task, and return the status that `os.waitpid` gives; -1: too late.
+
+        Parameters
+        ----------
+        task
+            The task. If it ends well, its benchmark is written.
+        folder
+            For its temporary files.
+        """
+        self._output.seek(0)
+        self._output.truncate()
+        status = 1 << 8
+        with suppress(BrokenPipeError):
+            self._pipe.send_bytes(pickle.dumps((task, folder)))
+        with ExitStack() as looks:
+            answer, status = self._answer(task, looks)
+        if answer is not None:
+            if task.benchmark:
+                _write_benchmark(task.benchmark, Took(**answer["took"]), self._seen)
+            if not answer["again"]:
+                self.end()
+        return status
+
+    @property
+    def lives(self) -> bool:
+        """Whether it can be given a task."""
+        if self._pid and self._has_ended():
+            self.kill()
+        return self._pid > 0
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _answer(self, task: Task, looks: ExitStack) -> tuple[dict | None, int]:
+        """Wait for the end of a task: what the process says, if it does, and its status."""
+        self._seen = None
+        began = time.monotonic()
+        late = began + task.runtime_s if task.runtime_s is not None else float("inf")
+        while True:
+            with suppress(EOFError, ConnectionResetError):
+                if self._pipe.poll(max(0, min(_LOOK_AFTER_S, late - time.monotonic()))):
+                    return json.loads(self._pipe.recv_bytes()), 0
+                if time.monotonic() >= late:
+                    self.kill()
+                    return None, -1
+                if task.benchmark and self._seen is None:
+                    self._seen = looks.enter_context(_looked_at(self._pid))
+                # What a task has started and left may keep the pipe open.
+                if not self._has_ended():
+                    continue
+            return None, self.kill()
+
+    def end(self) -> None:
+        """Let it end in good order."""
+        self._pipe.close()
+        late = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < late and not self._has_ended():
+            time.sleep(0.001)
+        self.kill()
+
+    def kill(self) -> int:
+        """End it with what it has left of processes of its own, and return its status."""
+        # It leads a group.
+        with suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
+        # A child that has just begun does not lead it yet.
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        status = os.waitpid(self._pid, 0)[1]
+        self._pid = 0
+        return status
+
+
+def _serve(pipe, output: int, most: int) -> None:
+    """Run the tasks that come through a pipe; the process ends here."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
+        if random := sys.modules.get("numpy.random"):
+            random.seed()
+        before = _Before()
+        for number in range(1, most + 1):
+            try:
+                task, folder = pickle.loads(pipe.recv_bytes())
+            except EOFError:
+                break
+            with before.restored(), _measured() as took:
+                _run_script(task, folder)
+            again = number < most and before.is_so()
+            if not again:
+                # What a task wants done at the end is done before it counts as ended.
+                _finish()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            pipe.send_bytes(json.dumps({"again": again, "took": asdict(took[0])}).encode())
+            if not again:
+                break
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException:  # noqa: BLE001 - the process ends with it
+        traceback.print_exc()
+    finally:
+        _finish()
+        os._exit(code)
+
+
+def _finish() -> None:
+    with suppress(BaseException):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+class _Before:
+    """What a process was before its first task."""
+
+    def __init__(self) -> None:
+        self._environment = dict(os.environ)
+        self._path = list(sys.path)
+        self._at_exit = atexit._ncallbacks()
+        self._memory_kb = _status("VmRSS")
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Let a task change what can be set back."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            # Each task gives a warning once, whatever earlier ones gave.
+            with warnings.catch_warnings():
+                yield
+        finally:
+            sys.path[:] = self._path
+            if os.environ != self._environment:
+                os.environ.clear()
+                os.environ.update(self._environment)
+
+    def is_so(self) -> bool:
+        """Tell whether nothing is left of a task."""
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(_THREAD_PATIENCE_S)
+        with suppress(ChildProcessError):
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return False
+        return (
+            threading.active_count() == 1
+            and atexit._ncallbacks() == self._at_exit
+            and _status("VmRSS") - self._memory_kb < 1024 * _GROWTH_MB
+        )
+
+
+def _run_script(task: Task, folder: str) -> None:
+    """Run a script as Snakemake does."""
+    from snakemake import logging
+
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    os.chdir(task.directory)
+    sys.path.extend(task.search)
+    sys.argv = [task.file]
+    main = types.ModuleType("__main__")
+    main.__file__ = main.__real_file__ = task.file
+    sys.modules["__main__"] = main
+    main.logger = logging.logger
+    main.snakemake = pickle.loads(task.snakemake)
+    try:
+        exec(compile(task.source, task.file, "exec"), main.__dict__)
+    except SystemExit as end:
+        if end.code not in (None, 0):
+            raise
+
+
+@contextmanager
+def _measured() -> Iterator[list[Took]]:
+    """Measure what this process does; the list has it afterwards."""
+    with suppress(OSError):
+        # Linux: the largest resident memory counts from here.
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    took: list[Took] = []
+    began, cpu_s, moved = time.monotonic(), _cpu_s(), _moved()
+    yield took
+    read, written = (
+        None if after is None else (after - before) / 2**20
+        for before, after in zip(moved, _moved(), strict=True)
+    )
+    took.append(
+        Took(
+            time.monotonic() - began,
+            _cpu_s() - cpu_s,
+            _status("VmHWM") / 1024,
+            _status("VmSize") / 1024,
+            read,
+            written,
+        )
+    )
+
+
+def _cpu_s() -> float:
+    times = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in times)
+
+
+def _status(key: str) -> int:
+    """A value of this process's status (kB)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    return 0
+
+
+def _moved() -> tuple[int | None, int | None]:
+    """Bytes that this process has read from and written to disks."""
+    try:
+        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    except OSError:  # not in each container
+        return None, None
+    counts = dict(line.split(": ") for line in lines)
+    return int(counts["read_bytes"]), int(counts["write_bytes"])
+
+
+@contextmanager
+def _looked_at(pid: int) -> Iterator[object]:
+    """Look at a process and its children while it runs, as Snakemake does."""
+    from snakemake.benchmark import benchmarked
+
+    # Its thread ends before the next fork.
+    with benchmarked(pid) as record:
+        yield record
+
+
+def _write_benchmark(path: str, took: Took, seen) -> None:
+    """Write what a task took, in Snakemake's format.
+
+    Parameters
+    ----------
+    path
+        The file.
+    took
+        What the process has measured of itself.
+    seen
+        Snakemake's record of a task that was looked at while it ran: only this has the memory of
+        its child processes.
+    """
+    from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
+
+    record = seen if seen is not None and seen.data_collected else BenchmarkRecord()
+    record.data_collected = True
+    record.running_time = took.seconds
+    record.cpu_time = took.cpu_s
+    record.cpu_usage = 100 * took.cpu_s
+    record.max_rss = max(took.peak_mb, record.max_rss or 0)
+    record.max_vms = max(took.virtual_mb, record.max_vms or 0)
+    record.io_in, record.io_out = took.read_mb, took.written_mb
+    write_benchmark_records([record], path, False)
