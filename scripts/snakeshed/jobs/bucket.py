@@ -156,7 +156,10 @@ class Bucket:
         def find(path: str | list[str]) -> list[str]:
             asked = json.dumps(path)
             if self.driver:
-                return self._listed.setdefault(name, {}).setdefault(asked, look(path))
+                known = self._listed.setdefault(name, {})
+                if asked not in known:
+                    known[asked] = look(path)
+                return known[asked]
             if self._listed is None:
                 self.bring([self._lists])
                 self._listed = json.loads(Path(self._lists).read_text(encoding="utf-8"))
