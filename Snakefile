@@ -11,6 +11,7 @@ if not workflow.configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/planning.smk"
 include: "rules/demo.smk"
 include: "rules/sites.smk"
 include: "rules/terrain.smk"

@@ -6,6 +6,7 @@ import pstats
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,54 @@ def test_the_process_of_a_job_plans_that_job_alone(planned):
     (made,) = [number for place, number in found.items() if place.endswith(":expand_input")]
     assert made == 1
     assert not [place for place in found if place.endswith(":script_digest")]
+
+
+def test_no_parameter_is_looked_at_with_pandas(planned):
+    _, found = planned[25]
+    assert not [place for place in found if place.endswith(":_serialize_param_pandas")]
+    assert [place for place in found if place.endswith(":_serialize_param_builtin")]
+
+
+SMALL = """
+import sys, time
+from snakemake.logging import logger
+include: {planning!r}
+rule all:
+    input:
+        expand("{{n}}.out", n=[1, 2]),
+rule tell:
+    input:
+        old=ancient("old"),
+        found=ancient(lambda wildcards: "old"),
+        several=lambda wildcards: ["several", "new"],
+        new="new",
+    output:
+        out="{{n}}.out",
+    params:
+        n=lambda wildcards: wildcards.n,
+    shell:
+        "echo {{input.old}}, {{input.several}}, {{params.n}} > {{output.out}}"
+"""
+
+
+def test_files_keep_their_names_and_flags(tmp_path):
+    def snakemake(*options):
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "1", *options],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stderr
+
+    planning = Path(__file__).parents[2] / "rules" / "planning.smk"
+    (tmp_path / "Snakefile").write_text(SMALL.format(planning=str(planning)))
+    for name in ("old", "several", "new"):
+        (tmp_path / name).write_text(name)
+    snakemake()
+    assert (tmp_path / "2.out").read_text() == "old, several new, 2\n"
+    # Snakemake compares the content of a file that is newer, unless it is ancient.
+    (tmp_path / "old").write_text("another")
+    assert "Nothing to be done" in snakemake()
+    (tmp_path / "new").write_text("another")
+    assert "Updated input files: new" in snakemake()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from snakeshed.delineation.memory_request import ShardMemory, covered_cells
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
@@ -128,6 +129,23 @@ def shard_index_text(shards: Mapping[str, ShardFacts], site_ids: Iterable[str] =
     return head + ",\n".join(lines) + "\n}}\n"
 
 
+class _Shard(NamedTuple):
+    """What the index has of a shard: as `ShardFacts`, but tiles by their numbers."""
+
+    sites: int
+    patch_cells: int
+    cells: int
+    larger: tuple[int, ...]
+    tiles: tuple[int, ...]
+    files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, facts: Mapping) -> _Shard:
+        """Read it; an index of an earlier version has no files."""
+        lists = (tuple(facts.get(key, ())) for key in ("larger", "tiles", "files"))
+        return cls(facts["sites"], facts["patch_cells"], facts["cells"], *lists)
+
+
 class ShardIndex:
     """The facts of all shards of a study.
 
@@ -140,7 +158,8 @@ class ShardIndex:
     def __init__(self, text: str) -> None:
         read = json.loads(text)
         self._paths: list[str] = read["tiles"]
-        self._shards: dict[str, dict] = read["shards"]
+        # Lists are smaller than dictionaries, which counts with ten thousand shards.
+        self._shards = {name: _Shard.of(facts) for name, facts in read["shards"].items()}
         # An index of an earlier version has none.
         self._site_ids: str = read.get("site_ids", "")
 
@@ -152,20 +171,20 @@ class ShardIndex:
         """Return the facts of a shard by its name."""
         facts = self._shards[shard]
         return ShardFacts(
-            facts["sites"],
-            facts["patch_cells"],
-            ShardMemory(facts["cells"], tuple(facts["larger"])),
+            facts.sites,
+            facts.patch_cells,
+            ShardMemory(facts.cells, facts.larger),
             self.tiles_of(shard),
-            self.files_of(shard),
+            facts.files,
         )
 
     def tiles_of(self, shard: str) -> tuple[str, ...]:
         """Return the tiles of a shard alone."""
-        return tuple(self._paths[number] for number in self._shards[shard]["tiles"])
+        return tuple(self._paths[number] for number in self._shards[shard].tiles)
 
     def files_of(self, shard: str) -> tuple[str, ...]:
         """Return the digests of a shard's files alone."""
-        return tuple(self._shards[shard].get("files", ()))
+        return self._shards[shard].files
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -175,7 +194,7 @@ class ShardIndex:
     @property
     def sites(self) -> int:
         """Number of the sites of all shards."""
-        return sum(facts["sites"] for facts in self._shards.values())
+        return sum(facts.sites for facts in self._shards.values())
 
     def check_sites(self, site_ids: Iterable[str], where: str | Path) -> None:
         """Compare the sites of a table that was gathered from all shards with those of the split.

@@ -100,7 +100,8 @@ def test_a_table_has_exactly_the_sites_of_the_index():
 
 
 def test_an_index_of_an_earlier_version_knows_no_files():
-    assert ShardIndex('{"tiles": [], "shards": {"00": {"sites": 1}}}').files_of("00") == ()
+    shard = '{"sites": 1, "patch_cells": 9, "cells": 9, "larger": [], "tiles": []}'
+    assert ShardIndex(f'{{"tiles": [], "shards": {{"00": {shard}}}}}').files_of("00") == ()
 
 
 def test_the_records_of_a_shards_files_are_read(tmp_path):
