@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -87,7 +88,13 @@ class Progress:
 
 
 def statuses_in(path: str) -> Counter[str]:
-    """Count the sites of a table of catchments by status; none if it cannot be read."""
+    """Count the sites of a table of catchments by status; none if it cannot be read.
+
+    Nor before another thread has begun to import what reads it: the workflow does so when a run
+    begins. Two that import pyarrow at once both fail.
+    """
+    if "pyarrow.parquet" not in sys.modules:
+        return Counter()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

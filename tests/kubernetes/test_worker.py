@@ -365,11 +365,19 @@ def test_a_process_that_dies_between_tasks_is_seen(shared, task):
     assert first != second
 
 
-def test_a_new_script_finds_its_imports_in_a_new_process(shared, task):
+def test_a_new_script_finds_its_imports_in_a_new_process(shared, task, tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/of_the_second_script.py").touch()
     (first,) = pids(shared, task, "pass")
-    other = replace(task, source="import colorsys\n" + task.source)
-    (second,) = pids(shared, other, "import sys; assert 'colorsys' in sys.modules")
+    other = replace(
+        task,
+        source="import of_the_second_script\n" + task.source,
+        search=(str(tmp_path / "lib"),),
+    )
+    (second,) = pids(shared, other, "import sys; assert 'of_the_second_script' in sys.modules")
     assert first != second
+    (third,) = pids(shared, other, "pass")
+    assert third == second
 
 
 def test_the_benchmark_of_a_task_is_its_own(shared, task, tmp_path):

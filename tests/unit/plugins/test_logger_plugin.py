@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -613,3 +615,19 @@ def until_shown(shown: io.StringIO, text: str) -> None:
     while text not in shown.getvalue():
         assert time.monotonic() < end, shown.getvalue()
         time.sleep(0.01)
+
+
+def test_the_loggers_thread_is_never_the_first_to_import_pyarrow(tmp_path):
+    table = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"status": ["ok", "ok"]}), table)
+    counts = (
+        "import sys\n"
+        "from snakemake_logger_plugin_snakeshed.progress import statuses_in\n"
+        f"before = statuses_in({str(table)!r}).total()\n"
+        "assert 'pyarrow' not in sys.modules\n"
+        "import pyarrow.parquet\n"
+        f"print(before, statuses_in({str(table)!r}).total())\n"
+    )
+    command = [sys.executable, "-c", counts]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 2\n"
