@@ -7,6 +7,8 @@ fails, what it may have missed is asked for again:
 - After one that forgot where it was (410), reported an error, or was silent for longer than a
   living one is, all things are listed again.
 - Where streams are not allowed or do not last, every look lists all things.
+- A Job that was created and that no stream mentions may have been deleted before the list that the
+  stream goes on from: all are listed again.
 
 So a look never shows less than lists would, and a Job's pods are never older than its failure.
 """
@@ -40,6 +42,8 @@ USELESS = 3
 PAUSE_S = 1.0
 # After a failure that nobody waits for.
 UNSEEN_S = 5.0
+# A Job that was created and has not been seen for so long is looked for.
+AWAITED_S = 10.0
 # After this time without streams they are tried again.
 WITHOUT_S = 600.0
 GONE_KEPT = 1000
@@ -346,6 +350,15 @@ class _Jobs(_Mirror):
             self.expected[name] = (self._keep(job), time.monotonic())
             self.ended.pop(name, None)
             self._forgotten.discard(name)
+
+    def bring_up_to_date(self) -> None:
+        """As for other things; a Job that was created and is not to be seen is looked for."""
+        super().bring_up_to_date()
+        with self.changed:
+            latest = time.monotonic() - AWAITED_S
+            overdue = any(at < latest for _, at in self.expected.values())
+        if overdue:
+            self.list_all()
 
     def forget(self, name: str) -> None:
         """See `Watched.forget`."""

@@ -213,6 +213,21 @@ def test_a_job_that_was_created_and_deleted_at_once_is_gone(fake, api, watched, 
     until(lambda: isinstance(state(watched, created["metadata"]["name"]), Failed), 5)
 
 
+def test_a_job_that_went_before_the_list_and_is_added_after_it_is_gone(
+    fake, api, watched_later, draft, monkeypatch
+):
+    monkeypatch.setattr(watch, "AWAITED_S", 0.5)
+    fake.fate = lambda job: lambda fake, job: fake.jobs.pop(job["metadata"]["name"])
+    created = api.create_job(draft(1))
+    name = created["metadata"]["name"]
+    # The stream goes on from a list without it.
+    watched = watched_later()
+    watched.look()
+    watched.add(created)
+    assert not isinstance(state(watched, name), Failed)
+    until(lambda: isinstance(state(watched, name), Failed), 5)
+
+
 def test_a_job_that_went_while_no_stream_was_open_is_gone(fake, api, watched, draft):
     watched.look()
     fake.fate = lambda job: lambda fake, job: None
