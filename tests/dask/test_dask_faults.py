@@ -410,7 +410,7 @@ def test_a_connection_that_is_cut_is_made_again(processes, line, notes, caplog):
         processes.start_worker()
 
     def cut() -> None:
-        for number in (4, 12, 20):
+        for number in (8, 15, 22):
             until(lambda k=number: starts(notes, k))
             line.cut()
 
