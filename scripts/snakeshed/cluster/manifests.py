@@ -74,5 +74,5 @@ def _unset(key: str, found: Any, expected: str) -> KubernetesError:
         f"{FILE}: {key}",
         "nothing" if not found else f"the example {found}",
         expected,
-        "Set the three marked values (namespace, image, storage class).",
+        "Set the three marked values (namespace, image, storage class with size).",
     )
