@@ -5,10 +5,11 @@ from snakemake.io import AnnotatedString, _IOFile
 from snakemake.iocontainers import Params, Snakemake
 from snakemake.persistence import PersistenceBase
 
-FILES = {}
+# All files of rules share their names.
+SHARED_INPUTS = {}
 
 
-def once(file):
+def shared_input(file):
     """An input file as one object for all jobs, without what Snakemake made on the way.
 
     Files that are flagged, as those in a bucket are, stay as they are.
@@ -19,24 +20,24 @@ def once(file):
         return AnnotatedString(file)
     if file.flags:
         return file
-    if file not in FILES:
+    if file not in SHARED_INPUTS:
         alone = _IOFile(str(file), file.rule)
-        FILES[alone] = alone
-    return FILES[file]
+        SHARED_INPUTS[alone] = alone
+    return SHARED_INPUTS[file]
 
 
 inputflags:
-    once,
+    shared_input,
 
 
-def store_params(self, params):
+def store_plain_params(self, params):
     """Keep the parameters of a job for its script."""
     self._params_store, self._params_types = Params(toclone=params), {}
 
 
-# Snakemake imports pandas to ask of each parameter whether it is a table. None is, and pandas takes
-# 70 MB and half a second. With a version that asks otherwise, it takes them again.
+# Snakemake imports pandas to see whether a parameter is a table. No parameter here is one, and pandas
+# takes 70 MB and half a second. A version that checks in another way loads pandas again.
 if hasattr(PersistenceBase, "_serialize_param_builtin"):
     PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
 if hasattr(Snakemake, "_safely_store_params"):
-    Snakemake._safely_store_params = store_params
+    Snakemake._safely_store_params = store_plain_params

@@ -1,9 +1,9 @@
 """A process that a warm worker forks, and the tasks that it runs one after the other.
 
-The worker sends it a task through a pipe, and is sent what the task took. A process that may run
+The worker sends it a task through a pipe, and gets back what the task used. A process that may run
 another task is as it was before the first, as far as this can be seen: the same environment,
-working directory, search path, and signals, no process and no thread that is left, about the
-memory that it began with. Where that is not so, and after each failure, it ends.
+search path, output, signals, timers, and umask, no process and no thread that is left, and about as
+much memory as at the start. Where that is not so, and after each failure, it ends.
 """
 
 from __future__ import annotations
@@ -49,15 +49,18 @@ class Took:
         Wall time.
     cpu_s
         User and system time.
-    peak_mb, virtual_mb
-        Largest resident memory, and virtual memory at the end (MiB).
+    peak_mb
+        Largest resident memory, with what earlier tasks have left (MiB); None if that is not
+        known.
+    virtual_mb
+        Virtual memory at the end (MiB).
     read_mb, written_mb
         From and to disks (MiB); None if the system does not count them.
     """
 
     seconds: float
     cpu_s: float
-    peak_mb: float
+    peak_mb: float | None
     virtual_mb: float
     read_mb: float | None
     written_mb: float | None
@@ -162,28 +165,24 @@ class TaskProcess:
 
 def _serve(pipe, output: int, most: int) -> None:
     """Run the tasks that come through a pipe; the process ends here."""
-    code = 1
+    own, code = os.getpid(), 1
     try:
         os.setpgid(0, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = (open(each, "w", closefd=False) for each in (1, 2))  # noqa: SIM115
-        if random := sys.modules.get("numpy.random"):
-            random.seed()
-        before = _Before()
+        before = _Before(output)
         for number in range(1, most + 1):
             try:
                 task, folder = pickle.loads(pipe.recv_bytes())
             except EOFError:
                 break
-            with before.restored(), _measured() as took:
+            with before.restored(), _measured(first=number == 1) as took:
                 _run_script(task, folder)
-            again = number < most and before.is_so()
+            if os.getpid() != own:  # the script has forked, and this is its child
+                code = 0
+                break
+            again = number < most and before.is_clean()
             if not again:
                 # What a task wants done at the end is done before it counts as ended.
                 _finish()
-            sys.stdout.flush()
-            sys.stderr.flush()
             pipe.send_bytes(json.dumps({"again": again, "took": asdict(took[0])}).encode())
             if not again:
                 break
@@ -207,29 +206,58 @@ def _finish() -> None:
 
 
 class _Before:
-    """What a process was before its first task."""
+    """What a process was before its first task.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    output
+        File descriptor for standard output and error.
+    """
+
+    def __init__(self, output: int) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._output = output
+        self._streams = [open(each, "w", closefd=False) for each in (1, 2)]  # noqa: SIM115
         self._environment = dict(os.environ)
         self._path = list(sys.path)
+        self._handlers = {each: signal.getsignal(each) for each in signal.valid_signals()}
+        self._umask = os.umask(0)
+        os.umask(self._umask)
         self._at_exit = atexit._ncallbacks()
         self._memory_kb = _status("VmRSS")
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Let a task change what can be set back."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        """Undo what a task changes, where that is possible."""
+        self._restore_streams()
+        if random := sys.modules.get("numpy.random"):
+            random.seed()
         try:
             # Each task gives a warning once, whatever earlier ones gave.
             with warnings.catch_warnings():
                 yield
         finally:
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0)
+            for number, handler in self._handlers.items():
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+            self._restore_streams()
+            os.umask(self._umask)
             sys.path[:] = self._path
             if os.environ != self._environment:
                 os.environ.clear()
                 os.environ.update(self._environment)
 
-    def is_so(self) -> bool:
+    def _restore_streams(self) -> None:
+        for stream in {sys.stdout, sys.stderr, *self._streams}:
+            with suppress(Exception):  # a script may have closed it
+                stream.flush()
+        for each in (1, 2):
+            os.dup2(self._output, each)
+        sys.stdout, sys.stderr = self._streams
+
+    def is_clean(self) -> bool:
         """Tell whether nothing is left of a task."""
         for thread in threading.enumerate():
             if thread is not threading.current_thread():
@@ -249,6 +277,8 @@ def _run_script(task: Task, folder: str) -> None:
     from snakemake import logging
 
     os.environ["TMPDIR"] = tempfile.tempdir = folder
+    # It would keep that of the task before.
+    multiprocessing.current_process()._config.pop("tempdir", None)
     os.chdir(task.directory)
     sys.path.extend(task.search)
     sys.argv = [task.file]
@@ -265,11 +295,13 @@ def _run_script(task: Task, folder: str) -> None:
 
 
 @contextmanager
-def _measured() -> Iterator[list[Took]]:
+def _measured(first: bool) -> Iterator[list[Took]]:
     """Measure what this process does; the list has it afterwards."""
+    has_peak = first
     with suppress(OSError):
         # Linux: the largest resident memory counts from here.
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        has_peak = True
     took: list[Took] = []
     began, cpu_s, moved = time.monotonic(), _cpu_s(), _moved()
     yield took
@@ -281,7 +313,7 @@ def _measured() -> Iterator[list[Took]]:
         Took(
             time.monotonic() - began,
             _cpu_s() - cpu_s,
-            _status("VmHWM") / 1024,
+            _status("VmHWM") / 1024 if has_peak else None,
             _status("VmSize") / 1024,
             read,
             written,
@@ -342,7 +374,12 @@ def _write_benchmark(path: str, took: Took, seen) -> None:
     record.running_time = took.seconds
     record.cpu_time = took.cpu_s
     record.cpu_usage = 100 * took.cpu_s
-    record.max_rss = max(took.peak_mb, record.max_rss or 0)
-    record.max_vms = max(took.virtual_mb, record.max_vms or 0)
-    record.io_in, record.io_out = took.read_mb, took.written_mb
+    record.max_rss = _larger(took.peak_mb, record.max_rss)
+    record.max_vms = _larger(took.virtual_mb, record.max_vms)
+    record.io_in = _larger(took.read_mb, record.io_in)
+    record.io_out = _larger(took.written_mb, record.io_out)
     write_benchmark_records([record], path, False)
+
+
+def _larger(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -352,7 +352,7 @@ class _Jobs(_Mirror):
             self._forgotten.discard(name)
 
     def bring_up_to_date(self) -> None:
-        """As for other things; a Job that was created and is not to be seen is looked for."""
+        """As for other things; a Job that was created but has not been seen is looked for."""
         super().bring_up_to_date()
         with self.changed:
             latest = time.monotonic() - AWAITED_S

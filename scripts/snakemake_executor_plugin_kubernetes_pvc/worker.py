@@ -148,9 +148,11 @@ class Worker:
         return self._process
 
     def _terminate(self, *_: object) -> None:
-        if self._process is not None and self._process.lives:
-            self._process.kill()
-        os._exit(128 + signal.SIGTERM)
+        try:
+            if self._process is not None and self._process.lives:
+                self._process.kill()
+        finally:
+            os._exit(128 + signal.SIGTERM)
 
 
 def _say(text: str) -> None:

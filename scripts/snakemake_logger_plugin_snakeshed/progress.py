@@ -90,8 +90,8 @@ class Progress:
 def statuses_in(path: str) -> Counter[str]:
     """Count the sites of a table of catchments by status; none if it cannot be read.
 
-    Nor before another thread has begun to import what reads it: the workflow does so when a run
-    begins. Two that import pyarrow at once both fail.
+    Also none until another thread has begun to import pyarrow, as the workflow does when a run
+    begins: two threads that import it at once both fail.
     """
     if "pyarrow.parquet" not in sys.modules:
         return Counter()
@@ -99,7 +99,8 @@ def statuses_in(path: str) -> Counter[str]:
     import pyarrow.parquet as pq
 
     try:
-        return Counter(pq.read_table(path, columns=["status"])["status"].to_pylist())
+        with pq.ParquetFile(path) as table:
+            return Counter(table.read(columns=["status"])["status"].to_pylist())
     except (OSError, KeyError, pa.ArrowException):
         return Counter()
 

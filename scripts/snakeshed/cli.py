@@ -189,7 +189,9 @@ def _add_cluster(commands: argparse._SubParsersAction) -> None:
         adds[word].add_argument("config", type=Path, help="such as config/mine.yaml")
     for word in ("logs", "pull", "stop"):
         adds[word].add_argument("config", type=Path, nargs="?", help="of one study only")
-    adds["clean"].add_argument("--keep-volume", action="store_true", help="keep the volume and its contents")
+    adds["clean"].add_argument(
+        "--keep-volume", action="store_true", help="keep the volume and its contents"
+    )
     adds["clean"].add_argument("--yes", action="store_true", help="without a question")
     cluster.set_defaults(run=_cluster)
 

@@ -308,6 +308,65 @@ def test_a_task_finds_what_can_be_set_back(shared, task, tmp_path):
     assert shared(does(task, changes)).said == "warned"
 
 
+def test_signals_timers_and_the_umask_are_set_back(shared, task):
+    leaves = (
+        "import signal\n"
+        "signal.signal(signal.SIGALRM, lambda *_: 1 / 0)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "os.umask(0o077)"
+    )
+    sees = (
+        "import signal, time\n"
+        "time.sleep(0.4)\n"
+        "assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL\n"
+        "assert os.umask(0) != 0o077"
+    )
+    first, second = pids(shared, task, leaves, sees)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "redirects",
+    [
+        "import sys\nwith open('1.log', 'w') as log: sys.stdout = sys.stderr = log",
+        "import sys\nsys.stdout = sys.stderr = open('1.log', 'w'); print('of the first')",
+        "log = os.open('1.log', os.O_WRONLY | os.O_CREAT)\nos.dup2(log, 1); os.dup2(log, 2)",
+        "import sys; sys.stdout.close(); sys.stderr = None",
+    ],
+    ids=["closed file", "file", "descriptor", "nothing"],
+)
+def test_a_task_that_redirects_its_output_takes_no_output_of_others(
+    shared, task, tmp_path, redirects
+):
+    first, second = pids(shared, task, redirects, "pass")
+    assert first == second
+    assert "no such tile" in shared(does(task, "raise ValueError('no such tile')")).said
+    log = tmp_path / "1.log"
+    assert not log.exists() or "no such tile" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "ends", ["import sys; sys.exit(0)", "pass"], ids=["by itself", "at the end of the script"]
+)
+def test_the_end_of_a_child_that_a_script_forks_is_not_its_own(shared, task, ends):
+    forks = (
+        f"if os.fork() == 0:\n    {ends}\n"
+        "else:\n    import time; time.sleep(0.5); raise ValueError('no such tile')"
+    )
+    end = shared(does(task, forks))
+    assert end.reason == "exit code 1"
+    assert "no such tile" in end.said
+
+
+def test_every_task_has_its_folder_for_temporary_files(shared, task):
+    uses = (
+        "import tempfile, multiprocessing.util as util\n"
+        "assert os.path.isdir(util.get_temp_dir())\n"
+        "assert util.get_temp_dir().startswith(tempfile.gettempdir())"
+    )
+    pids(shared, task, uses, uses)
+
+
 def test_what_a_task_writes_is_said_of_it_alone(shared, task):
     assert shared(does(task, "print('of the first')")).said == "of the first"
     assert shared(does(task, "print('2nd')")).said == "2nd"

@@ -132,7 +132,9 @@ def _sizes(catchments: str, *_: int) -> CatchmentSizes:
     import pyarrow.parquet as pq
 
     check_result(catchments)
-    cells = pq.read_table(catchments, columns=["cells"])["cells"]
+    # Not read_table, which imports pandas.
+    with pq.ParquetFile(catchments) as table:
+        cells = table.read(columns=["cells"])["cells"]
     return CatchmentSizes(len(cells), pc.max(cells).as_py() or 0, pc.sum(cells).as_py() or 0)
 
 

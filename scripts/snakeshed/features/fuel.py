@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,7 +46,12 @@ class FuelLayer:
         LayerError
             There is no such table, or it cannot be understood.
         """
-        return _read_models(self.table, f"layer {self.name} ({self.table})")
+        try:
+            stat = os.stat(self.table)
+            state = stat.st_size, stat.st_mtime_ns, stat.st_ino
+        except OSError:  # reading it says why
+            state = ()
+        return _read_models(self.table, f"layer {self.name} ({self.table})", *state)
 
     def columns(self) -> list[Column]:
         """List the layer's columns, in order."""
@@ -92,8 +98,8 @@ class FuelLayer:
 
 
 @lru_cache(maxsize=8)
-def _read_models(table: str, where: str) -> tuple[FuelModel, ...]:
-    """Read a table of fuel models, once in a process."""
+def _read_models(table: str, where: str, *_: int) -> tuple[FuelModel, ...]:
+    """Read a table of fuel models, once in a process as long as the file is the same."""
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

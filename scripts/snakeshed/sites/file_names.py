@@ -84,7 +84,10 @@ def _read(tables: tuple[tuple[str, int], ...]) -> dict[str, tuple[str, str]]:
     found = {}
     for table, _ in tables:
         check_result(table)
-        for site_id in pq.read_table(table, columns=["site_id"])["site_id"].to_pylist():
+        # Not read_table, which imports pandas.
+        with pq.ParquetFile(table) as file:
+            site_ids = file.read(columns=["site_id"])["site_id"].to_pylist()
+        for site_id in site_ids:
             found[site_file(site_id)] = (site_id, Path(table).parent.name)
     return found
 

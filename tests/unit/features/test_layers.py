@@ -174,6 +174,16 @@ def test_codes_that_layers_do_not_know_are_counted_by_site():
 # ---- the table of fuel models ----------------------------------------------------------------
 
 
+def test_a_table_that_is_edited_is_read_again(tmp_path):
+    table = tmp_path / "fuel.csv"
+    text = TABLE.read_text(encoding="utf-8")
+    table.write_text(text, encoding="utf-8")
+    layer = FuelLayer("fuel", "fuel.tif", str(table))
+    assert len(layer.models()) == 45
+    table.write_text(text.rstrip().rpartition("\n")[0] + "\n", encoding="utf-8")
+    assert len(layer.models()) == 44
+
+
 def test_the_table_of_the_project():
     layer = FuelLayer("fuel", "fuel.tif", str(TABLE))
     models = layer.models()
