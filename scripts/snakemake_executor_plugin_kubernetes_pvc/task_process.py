@@ -101,7 +101,7 @@ class TaskProcess:
         """
         self._output.seek(0)
         self._output.truncate()
-        status = 1 << 8
+        began, status = time.monotonic(), 1 << 8
         with suppress(BrokenPipeError):
             self._pipe.send_bytes(pickle.dumps((task, folder)))
         with ExitStack() as looks:
@@ -111,6 +111,8 @@ class TaskProcess:
                 _write_benchmark(task.benchmark, Took(**answer["took"]), self._seen)
             if not answer["again"]:
                 self.end()
+        elif status == 0 and task.benchmark:  # the script has ended the process itself
+            _write_time(task.benchmark, time.monotonic() - began)
         return status
 
     @property
@@ -138,7 +140,8 @@ class TaskProcess:
                 if task.benchmark and self._seen is None:
                     self._seen = looks.enter_context(_looked_at(self._pid))
                 # What a task has started and left may keep the pipe open.
-                if not self._has_ended():
+                # It may have answered since, and then ended.
+                if not self._has_ended() or self._pipe.poll():
                     continue
             return None, self.kill()
 
@@ -378,6 +381,15 @@ def _write_benchmark(path: str, took: Took, seen) -> None:
     record.max_vms = _larger(took.virtual_mb, record.max_vms)
     record.io_in = _larger(took.read_mb, record.io_in)
     record.io_out = _larger(took.written_mb, record.io_out)
+    write_benchmark_records([record], path, False)
+
+
+def _write_time(path: str, seconds: float) -> None:
+    """Write how long a task took, in Snakemake's format, where nothing else is known."""
+    from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
+
+    record = BenchmarkRecord(running_time=seconds)
+    record.process_gone = True
     write_benchmark_records([record], path, False)
 
 

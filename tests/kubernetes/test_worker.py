@@ -17,6 +17,7 @@ from small_workflow import until
 
 from snakemake_executor_plugin_kubernetes_pvc import worker as worker_module
 from snakemake_executor_plugin_kubernetes_pvc.spool import Spool, Task, state_of
+from snakemake_executor_plugin_kubernetes_pvc.task_process import TaskProcess
 from snakemake_executor_plugin_kubernetes_pvc.worker import Worker
 
 CHECKOUT = Path(__file__).parents[2]
@@ -437,6 +438,29 @@ def test_a_new_script_finds_its_imports_in_a_new_process(shared, task, tmp_path)
     assert first != second
     (third,) = pids(shared, other, "pass")
     assert third == second
+
+
+def test_a_script_that_ends_its_process_itself_has_a_benchmark(shared, task, tmp_path):
+    path = tmp_path / "b.tsv"
+    ends = "os._exit(0)"
+    assert shared(replace(does(task, ends), benchmark=str(path))).reason == ""
+    header, values = path.read_text().splitlines()
+    assert dict(zip(header.split("\t"), values.split("\t"), strict=True))["max_rss"] == "NA"
+
+
+def test_an_answer_that_comes_when_nobody_looks_is_not_lost(shared, task, tmp_path, monkeypatch):
+    # The process has answered and ended before it is seen to have ended.
+    has_ended = TaskProcess._has_ended
+
+    def late(process: TaskProcess) -> bool:
+        time.sleep(1)
+        return has_ended(process)
+
+    monkeypatch.setattr(TaskProcess, "_has_ended", late)
+    path = tmp_path / "b.tsv"
+    slow = does(task, "import time, atexit; atexit.register(print); time.sleep(0.8)")
+    assert shared(replace(slow, benchmark=str(path))).reason == ""
+    assert "NA" not in path.read_text()
 
 
 def test_the_benchmark_of_a_task_is_its_own(shared, task, tmp_path):
