@@ -45,7 +45,8 @@ def in_good_order() -> Iterator[None]:
         yield
     finally:
         done.set()
-        if in_charge:
+        # One that was asked to end still writes why: another request must not stop it.
+        if in_charge and signal.getsignal(signal.SIGTERM) is _terminate:
             signal.signal(signal.SIGTERM, before)
 
 

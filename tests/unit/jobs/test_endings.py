@@ -131,3 +131,19 @@ def test_workers_end_with_the_job_that_was_killed(tmp_path):
     job.kill()
     assert [ends(pid) for pid in workers] == [True] * len(workers)
     job.communicate()
+
+
+def test_a_process_that_was_asked_to_end_twice_ends_in_good_order():
+    ends = (
+        "import os, signal, time\n"
+        "from snakeshed.jobs.endings import Terminated, in_good_order\n"
+        "try:\n"
+        "    with in_good_order():\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(9)\n"
+        "except Terminated:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('written')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "written\n")
