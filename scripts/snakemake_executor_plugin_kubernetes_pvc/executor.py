@@ -640,8 +640,8 @@ class Executor(RemoteExecutor):
         variables = tuple(self.envvars())
         placement = asdict(placement_of(job.name, settings))
         given = [settings.environment, settings.env_secret, settings.warm_up, self._code_on_path]
-        given.append(settings.jobs_per_process)
-        kind = digest(job.threads, asked, self._run.image, variables, placement, given)
+        alike = [self._run.image, variables, placement, given, settings.jobs_per_process]
+        kind = digest(job.threads, asked, *alike)
         share_s = 60 * settings.batch_minutes
         command = [
             *("exec", self.get_python_executable(), "-m", WORKER),

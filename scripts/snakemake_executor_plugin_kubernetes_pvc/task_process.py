@@ -26,9 +26,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from snakemake_executor_plugin_kubernetes_pvc.spool import Task
+
+if TYPE_CHECKING:
+    from snakemake.benchmark import BenchmarkRecord
 
 # A process whose memory has grown by more than this (MB) runs no other task.
 _GROWTH_MB = 100
@@ -101,18 +104,17 @@ class TaskProcess:
         """
         self._output.seek(0)
         self._output.truncate()
-        began, status = time.monotonic(), 1 << 8
+        began = time.monotonic()
         with suppress(BrokenPipeError):
             self._pipe.send_bytes(pickle.dumps((task, folder)))
         with ExitStack() as looks:
-            answer, status = self._answer(task, looks)
-        if answer is not None:
-            if task.benchmark:
-                _write_benchmark(task.benchmark, Took(**answer["took"]), self._seen)
-            if not answer["again"]:
-                self.end()
-        elif status == 0 and task.benchmark:  # the script has ended the process itself
-            _write_time(task.benchmark, time.monotonic() - began)
+            answer, status, seen = self._answer(task, looks)
+        if answer is not None and not answer["again"]:
+            self.end()
+        if status == 0 and task.benchmark:
+            # A script that has ended the process itself has given no answer.
+            took = Took(**answer["took"]) if answer else None
+            _write_benchmark(task.benchmark, time.monotonic() - began, took, seen)
         return status
 
     @property
@@ -125,25 +127,33 @@ class TaskProcess:
     def _has_ended(self) -> bool:
         return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _answer(self, task: Task, looks: ExitStack) -> tuple[dict | None, int]:
-        """Wait for the end of a task: what the process says, if it does, and its status."""
-        self._seen = None
-        began = time.monotonic()
-        late = began + task.runtime_s if task.runtime_s is not None else float("inf")
+    def _answer(
+        self, task: Task, looks: ExitStack
+    ) -> tuple[dict | None, int, BenchmarkRecord | None]:
+        """Wait for the end of a task.
+
+        Returns what the process says, if it does, its status, and Snakemake's record of a task that
+        was looked at while it ran.
+        """
+        from snakemake.benchmark import benchmarked
+
+        seen = None
+        late = float("inf") if task.runtime_s is None else time.monotonic() + task.runtime_s
         while True:
             with suppress(EOFError, ConnectionResetError):
                 if self._pipe.poll(max(0, min(_LOOK_AFTER_S, late - time.monotonic()))):
-                    return json.loads(self._pipe.recv_bytes()), 0
+                    return json.loads(self._pipe.recv_bytes()), 0, seen
                 if time.monotonic() >= late:
                     self.kill()
-                    return None, -1
-                if task.benchmark and self._seen is None:
-                    self._seen = looks.enter_context(_looked_at(self._pid))
-                # What a task has started and left may keep the pipe open.
-                # It may have answered since, and then ended.
+                    return None, -1, seen
+                if task.benchmark and seen is None:
+                    # As Snakemake does. Its thread ends before the next fork.
+                    seen = looks.enter_context(benchmarked(self._pid))
+                # What a task has started and left may keep the pipe open. And the process may have
+                # answered, and then ended, since that was looked for.
                 if not self._has_ended() or self._pipe.poll():
                     continue
-            return None, self.kill()
+            return None, self.kill(), seen
 
     def end(self) -> None:
         """Let it end in good order."""
@@ -347,49 +357,38 @@ def _moved() -> tuple[int | None, int | None]:
     return int(counts["read_bytes"]), int(counts["write_bytes"])
 
 
-@contextmanager
-def _looked_at(pid: int) -> Iterator[object]:
-    """Look at a process and its children while it runs, as Snakemake does."""
-    from snakemake.benchmark import benchmarked
-
-    # Its thread ends before the next fork.
-    with benchmarked(pid) as record:
-        yield record
-
-
-def _write_benchmark(path: str, took: Took, seen) -> None:
+def _write_benchmark(
+    path: str, seconds: float, took: Took | None, seen: BenchmarkRecord | None
+) -> None:
     """Write what a task took, in Snakemake's format.
 
     Parameters
     ----------
     path
         The file.
+    seconds
+        How long it took, as the worker has seen it.
     took
-        What the process has measured of itself.
+        What the process has measured of itself; None if it has not.
     seen
         Snakemake's record of a task that was looked at while it ran: only this has the memory of
         its child processes.
     """
     from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
 
-    record = seen if seen is not None and seen.data_collected else BenchmarkRecord()
-    record.data_collected = True
-    record.running_time = took.seconds
-    record.cpu_time = took.cpu_s
-    record.cpu_usage = 100 * took.cpu_s
-    record.max_rss = _larger(took.peak_mb, record.max_rss)
-    record.max_vms = _larger(took.virtual_mb, record.max_vms)
-    record.io_in = _larger(took.read_mb, record.io_in)
-    record.io_out = _larger(took.written_mb, record.io_out)
-    write_benchmark_records([record], path, False)
-
-
-def _write_time(path: str, seconds: float) -> None:
-    """Write how long a task took, in Snakemake's format, where nothing else is known."""
-    from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
-
-    record = BenchmarkRecord(running_time=seconds)
+    record = seen or BenchmarkRecord()
+    record.running_time = seconds
+    # Without any data, that is no reason for a warning.
     record.process_gone = True
+    if took is not None:
+        record.data_collected = True
+        record.running_time = took.seconds
+        record.cpu_time = took.cpu_s
+        record.cpu_usage = 100 * took.cpu_s
+        record.max_rss = _larger(took.peak_mb, record.max_rss)
+        record.max_vms = _larger(took.virtual_mb, record.max_vms)
+        record.io_in = _larger(took.read_mb, record.io_in)
+        record.io_out = _larger(took.written_mb, record.io_out)
     write_benchmark_records([record], path, False)
 
 

@@ -78,8 +78,8 @@ class Worker:
             _say(f"{task.title}: {end.reason or 'done'} ({end.seconds:.1f} s)")
             done += 1
             idle_since = time.monotonic()
-        if self._process is not None and self._process.lives:
-            self._process.end()
+        if process := self._living:
+            process.end()
         return done
 
     def run(self, task: Task) -> End:
@@ -141,16 +141,21 @@ class Worker:
     def _process_for(self, task: Task) -> TaskProcess:
         """A process that has what a task imports."""
         is_behind = self._import_of(task)
-        if is_behind and self._process is not None and self._process.lives:
-            self._process.end()
-        if self._process is None or not self._process.lives:
-            self._process = TaskProcess(self._output, self._per_process)
+        if (process := self._living) and is_behind:
+            process.end()
+            process = None
+        self._process = process or TaskProcess(self._output, self._per_process)
         return self._process
+
+    @property
+    def _living(self) -> TaskProcess | None:
+        """The process that can be given a task, if there is one."""
+        return self._process if self._process and self._process.lives else None
 
     def _terminate(self, *_: object) -> None:
         try:
-            if self._process is not None and self._process.lives:
-                self._process.kill()
+            if process := self._living:
+                process.kill()
         finally:
             os._exit(128 + signal.SIGTERM)
 

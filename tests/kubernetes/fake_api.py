@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
 from urllib3.exceptions import HTTPError
 
 from snakemake_executor_plugin_kubernetes_pvc.connection import Connection, Stream
@@ -583,5 +584,10 @@ def _no(message: str, reason: str = "") -> dict[str, Any]:
 def _kill(process: subprocess.Popen) -> None:
     """Kill a process and its children, and wait until it is gone."""
     if process.poll() is None:
+        # A warm worker's children lead groups of their own.
+        children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGKILL)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         process.wait()
