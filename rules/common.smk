@@ -228,18 +228,13 @@ def shard_index():
     return user_error(read_shard_index, SHARD_INDEX)
 
 
-def index_with(shard):
-    """The index; Snakemake takes a shard of a split that is still to come as not known."""
+def shard_facts(shard):
+    """What is known of a shard; Snakemake takes one of a split that is still to come as unknown."""
     index = shard_index()
     if shard not in index:
         awaited = (LOST_FILES or [SHARD_INDEX])[0]
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), awaited)
-    return index
-
-
-def shard_facts(shard):
-    """What is known of a shard."""
-    return index_with(shard)[shard]
+    return index[shard]
 
 
 def number_of_sites(wildcards):
@@ -251,7 +246,7 @@ def number_of_sites(wildcards):
 def tiles_under_shard(wildcards):
     """The DEM's files under the patches of a shard, at every level that its sites may reach."""
     await_split()
-    return files_of(index_with(wildcards.shard).tiles_of(wildcards.shard))
+    return files_of(shard_facts(wildcards.shard).tiles)
 
 
 def tiles_under_sites(wildcards):
@@ -263,7 +258,7 @@ def tiles_under_sites(wildcards):
 def tiles_under_site(wildcards):
     """The DEM's files that the shard of a site may read."""
     shard = site_of(wildcards)[1]
-    return files_of(index_with(shard).tiles_of(shard))
+    return files_of(shard_facts(shard).tiles)
 
 
 def delineation_mb(wildcards, attempt, threads):
@@ -412,7 +407,7 @@ def other_split():
         return None  # They are not all here; lost ones are made again anyway.
     for shard in SHARDS:
         folder = f"{RESULTS}/shards/{shard}"
-        if recorded_files(folder) != index.files_of(shard):
+        if recorded_files(folder) != index[shard].files:
             return f"{SHARD_INDEX} was made with other files than those in {folder}"
     return None
 

@@ -8,6 +8,7 @@ a job with a message and never gives wrong numbers.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,6 +118,18 @@ def missing(path: str | Path) -> ResultError:
         "the file that a job wrote",
         "Do not change results during a run, and run the same command again.",
     )
+
+
+def version_of(path: str | Path) -> tuple[int, int, int]:
+    """Return size, time of change (ns), and inode of a file: whether it is read again.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    """
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def sha256_of(path: str | Path) -> str:

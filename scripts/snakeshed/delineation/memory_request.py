@@ -7,7 +7,6 @@ Every process of Snakemake imports this module: Arrow is imported where it is ne
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
-from snakeshed.result_files import check_result
+from snakeshed.result_files import version_of
+from snakeshed.tables.one_column import read_column
 from snakeshed.terrain.index import TerrainIndex
 
 BASE_BYTES = 320_000_000
@@ -34,7 +34,7 @@ LARGEST_TILE = 4096
 """Cells along a side of a tile, where there is more memory than that needs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardMemory:
     """What delineating one shard is expected to need at most.
 
@@ -118,8 +118,7 @@ class CatchmentSizes:
         ResultError, FileNotFoundError
             As for `check_result`.
         """
-        stat = os.stat(catchments)
-        return _sizes(str(catchments), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return _sizes(str(catchments), version_of(catchments))
 
     def features_bytes(self) -> int:
         """Estimate the peak of a job that extracts their features, in bytes."""
@@ -127,14 +126,10 @@ class CatchmentSizes:
 
 
 @cache
-def _sizes(catchments: str, *_: int) -> CatchmentSizes:
+def _sizes(catchments: str, _version: tuple[int, ...]) -> CatchmentSizes:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    check_result(catchments)
-    # Not read_table, which imports pandas.
-    with pq.ParquetFile(catchments) as table:
-        cells = table.read(columns=["cells"])["cells"]
+    cells = read_column(catchments, "cells")
     return CatchmentSizes(len(cells), pc.max(cells).as_py() or 0, pc.sum(cells).as_py() or 0)
 
 

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from snakeshed.delineation.memory_request import ShardMemory, covered_cells
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.errors import ResultError
-from snakeshed.result_files import read_if_there, record_of
+from snakeshed.result_files import read_if_there, record_of, version_of
 from snakeshed.terrain.index import TerrainIndex
 
 # What the split writes for every shard.
 FILES = ("sites.parquet", "terrain.json")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardFacts:
     """What is known of a shard before its sites are delineated.
 
@@ -129,23 +127,6 @@ def shard_index_text(shards: Mapping[str, ShardFacts], site_ids: Iterable[str] =
     return head + ",\n".join(lines) + "\n}}\n"
 
 
-class _Shard(NamedTuple):
-    """What the index has of a shard: as `ShardFacts`, but tiles by their numbers."""
-
-    sites: int
-    patch_cells: int
-    cells: int
-    larger: tuple[int, ...]
-    tiles: tuple[int, ...]
-    files: tuple[str, ...]
-
-    @classmethod
-    def of(cls, facts: Mapping) -> _Shard:
-        """Read it; an index of an earlier version has no files."""
-        lists = (tuple(facts.get(key, ())) for key in ("larger", "tiles", "files"))
-        return cls(facts["sites"], facts["patch_cells"], facts["cells"], *lists)
-
-
 class ShardIndex:
     """The facts of all shards of a study.
 
@@ -153,13 +134,28 @@ class ShardIndex:
     ----------
     text : str
         From `shard_index_text`.
+
+    Attributes
+    ----------
+    tiles : tuple of str
+        The tiles of all shards, each once, sorted.
     """
 
     def __init__(self, text: str) -> None:
         read = json.loads(text)
-        self._paths: list[str] = read["tiles"]
-        # Lists are smaller than dictionaries, which counts with ten thousand shards.
-        self._shards = {name: _Shard.of(facts) for name, facts in read["shards"].items()}
+        self.tiles: tuple[str, ...] = tuple(read["tiles"])
+        # Smaller than what was read, which counts with ten thousand shards.
+        self._shards = {
+            name: ShardFacts(
+                facts["sites"],
+                facts["patch_cells"],
+                ShardMemory(facts["cells"], tuple(facts["larger"])),
+                tuple(self.tiles[number] for number in facts["tiles"]),
+                # An index of an earlier version has none.
+                tuple(facts.get("files", ())),
+            )
+            for name, facts in read["shards"].items()
+        }
         # An index of an earlier version has none.
         self._site_ids: str = read.get("site_ids", "")
 
@@ -169,22 +165,7 @@ class ShardIndex:
 
     def __getitem__(self, shard: str) -> ShardFacts:
         """Return the facts of a shard by its name."""
-        facts = self._shards[shard]
-        return ShardFacts(
-            facts.sites,
-            facts.patch_cells,
-            ShardMemory(facts.cells, facts.larger),
-            self.tiles_of(shard),
-            facts.files,
-        )
-
-    def tiles_of(self, shard: str) -> tuple[str, ...]:
-        """Return the tiles of a shard alone."""
-        return tuple(self._paths[number] for number in self._shards[shard].tiles)
-
-    def files_of(self, shard: str) -> tuple[str, ...]:
-        """Return the digests of a shard's files alone."""
-        return self._shards[shard].files
+        return self._shards[shard]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -217,11 +198,6 @@ class ShardIndex:
         if digest_of_sites(found) != self._site_ids:
             raise _other_sites(where, "other sites", f"the {self.sites} of its index.json")
 
-    @property
-    def tiles(self) -> tuple[str, ...]:
-        """The tiles of all shards, each once, sorted."""
-        return tuple(self._paths)
-
 
 def _other_sites(where: str | Path, found: str, expected: str) -> ResultError:
     return ResultError(
@@ -246,10 +222,9 @@ def read_shard_index(path: str | Path) -> ShardIndex:
     ResultError, FileNotFoundError
         As `read_if_there`.
     """
-    stat = os.stat(path)
-    return _read(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return _read(str(path), version_of(path))
 
 
 @lru_cache(maxsize=1)
-def _read(path: str, *_: int) -> ShardIndex:
+def _read(path: str, _version: tuple[int, ...]) -> ShardIndex:
     return ShardIndex(read_if_there(path))

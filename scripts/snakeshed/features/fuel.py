@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from functools import lru_cache
 from snakeshed.errors import LayerError
 from snakeshed.features.columns import Column, coverage_column
 from snakeshed.features.missing import NOTHING_MISSING, Missing
+from snakeshed.result_files import version_of
 
 # Columns of the table of fuel models that are no parameters; all but the last two are needed.
 _FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")
@@ -47,11 +47,10 @@ class FuelLayer:
             There is no such table, or it cannot be understood.
         """
         try:
-            stat = os.stat(self.table)
-            state = stat.st_size, stat.st_mtime_ns, stat.st_ino
+            version = version_of(self.table)
         except OSError:  # reading it says why
-            state = ()
-        return _read_models(self.table, f"layer {self.name} ({self.table})", *state)
+            version = ()
+        return _read_models(self.table, f"layer {self.name} ({self.table})", version)
 
     def columns(self) -> list[Column]:
         """List the layer's columns, in order."""
@@ -98,7 +97,7 @@ class FuelLayer:
 
 
 @lru_cache(maxsize=8)
-def _read_models(table: str, where: str, *_: int) -> tuple[FuelModel, ...]:
+def _read_models(table: str, where: str, _version: tuple[int, ...]) -> tuple[FuelModel, ...]:
     """Read a table of fuel models, once in a process as long as the file is the same."""
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:

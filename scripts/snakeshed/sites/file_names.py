@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from snakeshed.errors import TableError
-from snakeshed.result_files import check_result
+from snakeshed.result_files import version_of
+from snakeshed.tables.one_column import read_column
 
 # File systems take 255 bytes; suffixes, and the names of half-written files, come on top.
 _LONGEST_BYTES = 180
@@ -74,20 +75,14 @@ def sites_in_shards(tables: Sequence[str | Path]) -> dict[str, tuple[str, str]]:
         Of each site, by the name of its files, the identifier and the shard.
     """
     # Snakemake asks several times for each of perhaps hundreds of targets.
-    return _read(tuple((str(table), Path(table).stat().st_mtime_ns) for table in tables))
+    return _read(tuple((str(table), version_of(table)) for table in tables))
 
 
 @lru_cache(maxsize=1)
-def _read(tables: tuple[tuple[str, int], ...]) -> dict[str, tuple[str, str]]:
-    import pyarrow.parquet as pq
-
+def _read(tables: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, tuple[str, str]]:
     found = {}
     for table, _ in tables:
-        check_result(table)
-        # Not read_table, which imports pandas.
-        with pq.ParquetFile(table) as file:
-            site_ids = file.read(columns=["site_id"])["site_id"].to_pylist()
-        for site_id in site_ids:
+        for site_id in read_column(table, "site_id").to_pylist():
             found[site_file(site_id)] = (site_id, Path(table).parent.name)
     return found
 

@@ -41,7 +41,7 @@ def test_shards_are_read_as_they_were_written():
     assert "02" in index
     assert "03" not in index
     assert index.tiles == ("a.tif", "b.tif", "ä.tif")
-    assert index.tiles_of("02") == ("a.tif", "b.tif")
+    assert index["02"].tiles == ("a.tif", "b.tif")
 
 
 def test_the_facts_of_a_shard_count_each_patch_once():
@@ -65,7 +65,7 @@ def test_ten_thousand_questions_read_the_file_once(tmp_path, monkeypatch):
     read = shard_index.read_if_there
     monkeypatch.setattr(shard_index, "read_if_there", lambda file: reads.append(file) or read(file))
     for _ in range(10_000):
-        assert read_shard_index(path).tiles_of("01") == ()
+        assert read_shard_index(path)["01"].tiles == ()
     assert len(reads) == 1
     write(path, SHARDS | {"01": SHARDS["00"]})
     assert read_shard_index(path)["01"] == SHARDS["00"]
@@ -101,7 +101,7 @@ def test_a_table_has_exactly_the_sites_of_the_index():
 
 def test_an_index_of_an_earlier_version_knows_no_files():
     shard = '{"sites": 1, "patch_cells": 9, "cells": 9, "larger": [], "tiles": []}'
-    assert ShardIndex(f'{{"tiles": [], "shards": {{"00": {shard}}}}}').files_of("00") == ()
+    assert ShardIndex(f'{{"tiles": [], "shards": {{"00": {shard}}}}}')["00"].files == ()
 
 
 def test_the_records_of_a_shards_files_are_read(tmp_path):
