@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from small_workflow import until
@@ -58,11 +57,9 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch) -> Iterator[Cluster]:
+def cluster(monkeypatch) -> Cluster:
     monkeypatch.setattr(scaled, "AGAIN_S", 0)
-    before = signal.getsignal(signal.SIGTERM)
-    yield Cluster()
-    signal.signal(signal.SIGTERM, before)
+    return Cluster()
 
 
 def ran(cluster: Cluster, code: str, *arguments: str) -> int:
