@@ -640,7 +640,10 @@ class Executor(RemoteExecutor):
         variables = tuple(self.envvars())
         placement = asdict(placement_of(job.name, settings))
         given = [settings.environment, settings.env_secret, settings.warm_up, self._code_on_path]
-        alike = [self._run.image, variables, placement, given, settings.jobs_per_process]
+        # Modules beside scripts may have the same names in two folders.
+        rules_folder = job.rule.basedir.get_path_or_uri(secret_free=True)
+        scripts = os.path.join(rules_folder, os.path.dirname(str(job.rule.script)))
+        alike = [self._run.image, variables, placement, given, scripts, settings.jobs_per_process]
         kind = digest(job.threads, asked, *alike)
         share_s = 60 * settings.batch_minutes
         command = [

@@ -2,14 +2,17 @@
 
 The worker sends it a task through a pipe, and gets back what the task used. A process that may run
 another task is as it was before the first, as far as this can be seen: the same environment,
-search path, output, signals, timers, and umask, no process and no thread that is left, and about as
-much memory as at the start. Where that is not so, and after each failure, it ends.
+search path, output, signals, timers, umask, and log handlers, no process and no thread that is
+left, and about as much memory as at the start. Where that is not so, and after each failure, it
+ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import json
+import logging
 import multiprocessing
 import os
 import pickle
@@ -26,7 +29,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from snakemake_executor_plugin_kubernetes_pvc.spool import Task
 
@@ -40,6 +43,8 @@ _LOOK_AFTER_S = 0.5
 # For how long a process that is asked to end, or a thread that has nothing to do, may live (s).
 _PATIENCE_S = 5
 _THREAD_PATIENCE_S = 0.05
+# Of prctl(2).
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class TaskProcess:
         self._output = output
         sys.stdout.flush()
         sys.stderr.flush()
+        # That of a benchmark ends a moment after it.
+        _wait_for_threads()
         here, there = multiprocessing.Pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -147,7 +154,7 @@ class TaskProcess:
                     self.kill()
                     return None, -1, seen
                 if task.benchmark and seen is None:
-                    # As Snakemake does. Its thread ends before the next fork.
+                    # As Snakemake does.
                     seen = looks.enter_context(benchmarked(self._pid))
                 # What a task has started and left may keep the pipe open. And the process may have
                 # answered, and then ended, since that was looked for.
@@ -181,6 +188,8 @@ def _serve(pipe, output: int, most: int) -> None:
     own, code = os.getpid(), 1
     try:
         os.setpgid(0, 0)
+        if most > 1:
+            _adopt_orphans()
         before = _Before(output)
         for number in range(1, most + 1):
             try:
@@ -196,26 +205,46 @@ def _serve(pipe, output: int, most: int) -> None:
             if not again:
                 # What a task wants done at the end is done before it counts as ended.
                 _finish()
+            _close_script()
             pipe.send_bytes(json.dumps({"again": again, "took": asdict(took[0])}).encode())
             if not again:
                 break
         code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            sys.stderr.write(f"{end.code}\n")
+        code = end.code
     except BaseException:  # noqa: BLE001 - the process ends with it
         traceback.print_exc()
     finally:
         _finish()
-        os._exit(code)
+        _close_script()
+        # As the system takes it.
+        os._exit(code & 0xFF)
+
+
+def _adopt_orphans() -> None:
+    """Let processes that lose their parent become children of this one, where they are seen."""
+    with suppress(AttributeError, OSError):  # Linux
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _wait_for_threads() -> None:
+    """Give other threads the time to end that one takes that has nothing to do."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(_THREAD_PATIENCE_S)
 
 
 def _finish() -> None:
-    with suppress(BaseException):
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+    """Do what Python does at its end: wait for threads, call exit functions, and write all."""
+    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+        with suppress(BaseException):
+            step()
+
+
+def _close_script() -> None:
+    """Forget the names of a script. Files that it has left open are written then."""
+    with suppress(Exception):
+        sys.modules["__main__"].__dict__.clear()
 
 
 class _Before:
@@ -230,21 +259,23 @@ class _Before:
     def __init__(self, output: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._output = output
-        self._streams = [open(each, "w", closefd=False) for each in (1, 2)]  # noqa: SIM115
+        self._streams = _streams()
         self._environment = dict(os.environ)
         self._path = list(sys.path)
         self._handlers = {each: signal.getsignal(each) for each in signal.valid_signals()}
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._at_exit = atexit._ncallbacks()
+        self._log_handlers = list(logging.root.handlers)
         self._memory_kb = _status("VmRSS")
 
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Undo what a task changes, where that is possible."""
         self._restore_streams()
-        if random := sys.modules.get("numpy.random"):
-            random.seed()
+        for name in ("random", "numpy.random"):
+            if module := sys.modules.get(name):
+                module.seed()
         try:
             # Each task gives a warning once, whatever earlier ones gave.
             with warnings.catch_warnings():
@@ -268,26 +299,34 @@ class _Before:
                 stream.flush()
         for each in (1, 2):
             os.dup2(self._output, each)
-        sys.stdout, sys.stderr = self._streams
+        # Others: a script may have closed these.
+        self._streams = sys.stdout, sys.stderr = _streams()
 
     def is_clean(self) -> bool:
         """Tell whether nothing is left of a task."""
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread():
-                thread.join(_THREAD_PATIENCE_S)
+        _wait_for_threads()
         with suppress(ChildProcessError):
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             return False
         return (
             threading.active_count() == 1
             and atexit._ncallbacks() == self._at_exit
+            and logging.root.handlers == self._log_handlers
             and _status("VmRSS") - self._memory_kb < 1024 * _GROWTH_MB
         )
 
 
+def _streams() -> tuple[TextIO, TextIO]:
+    """Open standard output and error as Python does, so that what a killed task says is there."""
+    return (
+        open(1, "w", closefd=False),
+        open(2, "w", buffering=1, errors="backslashreplace", closefd=False),
+    )
+
+
 def _run_script(task: Task, folder: str) -> None:
-    """Run a script as Snakemake does."""
-    from snakemake import logging
+    """Run a script as Snakemake does; `SystemExit` with a number if it fails."""
+    from snakemake.logging import logger
 
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     # It would keep that of the task before.
@@ -298,13 +337,22 @@ def _run_script(task: Task, folder: str) -> None:
     main = types.ModuleType("__main__")
     main.__file__ = main.__real_file__ = task.file
     sys.modules["__main__"] = main
-    main.logger = logging.logger
+    main.logger = logger
     main.snakemake = pickle.loads(task.snakemake)
     try:
         exec(compile(task.source, task.file, "exec"), main.__dict__)
     except SystemExit as end:
-        if end.code not in (None, 0):
+        if end.code is None:
+            return
+        if not isinstance(end.code, int):
+            sys.stderr.write(f"{end.code}\n")
+            raise SystemExit(1) from None
+        if end.code:
             raise
+    except BaseException:  # noqa: BLE001
+        # Where the script has its errors go.
+        traceback.print_exc()
+        raise SystemExit(1) from None
 
 
 @contextmanager
@@ -340,10 +388,11 @@ def _cpu_s() -> float:
 
 
 def _status(key: str) -> int:
-    """A value of this process's status (kB)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1])
+    """A value of this process's status (kB); 0 where that is not known."""
+    with suppress(FileNotFoundError):  # Linux
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1])
     return 0
 
 

@@ -98,8 +98,10 @@ class Worker:
         except OSError as error:
             return End(task.content, self._name, f"{error.strerror}: {error.filename}")
         kills = oom_kills()
+        # Before the folder is there: a process that is forked later would delete it at its end.
+        process = self._process_for(task)
         with tempfile.TemporaryDirectory() as folder:
-            status = self._process_for(task).run(task, folder)
+            status = process.run(task, folder)
             seconds = time.monotonic() - began
             said = _last_lines(self._output)
         reason = _reason(status, task)
@@ -221,7 +223,11 @@ def _reason(status: int, task: Task) -> str:
     if status == -1:
         return f"ran longer than its runtime of {task.runtime_s:.0f} s"
     code = os.waitstatus_to_exitcode(status)
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
 
 
 def _last_lines(output) -> str:

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +86,14 @@ def test_old_output_is_removed_before(run, task, tmp_path):
         ("raise SystemExit(3)", "exit code 3", ""),
         ("raise SystemExit('no such tile')", "exit code 1", "no such tile"),
         ("print('so far'); raise ValueError('no such tile')", "exit code 1", "no such tile"),
+        ("raise SystemExit(2**40 + 3)", "exit code 3", ""),
         ("os.kill(os.getpid(), 15)", "killed by SIGTERM", ""),
+        ("os.kill(os.getpid(), 40)", "killed by signal 40", ""),
+        (
+            "import sys; print('so far', file=sys.stderr); os.kill(os.getpid(), 9)",
+            "killed by SIGKILL",
+            "so far",
+        ),
         ("os.remove(snakemake.output[0])", "it ended well but did not make ", ""),
     ],
 )
@@ -134,6 +142,57 @@ def test_processes_that_a_task_leaves_end_with_it(run, task, tmp_path):
     until(lambda: not status.exists() or "(zombie)" in status.read_text(), 10)
 
 
+@pytest.mark.parametrize("per_process", [1, 3])
+def test_what_a_script_has_not_written_yet_is_in_its_output(spool, task, tmp_path, per_process):
+    opens = (
+        "import sys\nfile = open(snakemake.output[0], 'w')\nfile.write('all rows')\ndef f(): pass\n"
+    )
+    worker = Worker(spool, "w1", per_process)
+    end = worker.run(replace(task, source=opens))
+    assert (tmp_path / "deep/out.txt").read_text() == "all rows"
+    assert end.files == state_of((str(tmp_path / "deep/out.txt"),))
+
+
+@pytest.mark.parametrize("per_process", [1, 3])
+def test_threads_of_a_script_are_waited_for(spool, task, tmp_path, per_process):
+    leaves = (
+        "import time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def write():\n"
+        "    time.sleep(0.3)\n"
+        "    open(snakemake.output[0], 'w').write('all rows')\n"
+        "ThreadPoolExecutor(1).submit(write)\n"
+    )
+    assert Worker(spool, "w1", per_process).run(replace(task, source=leaves)).reason == ""
+    assert (tmp_path / "deep/out.txt").read_text() == "all rows"
+
+
+def test_a_traceback_goes_where_the_script_has_its_errors_go(run, task, tmp_path):
+    redirects = "import sys; sys.stderr = open('own.log', 'w'); raise ValueError('no such tile')"
+    assert run(does(task, redirects)).reason == "exit code 1"
+    assert "ValueError: no such tile" in (tmp_path / "own.log").read_text()
+
+
+def test_the_thread_of_a_benchmark_has_ended_before_a_process_is_forked(
+    run, task, tmp_path, monkeypatch
+):
+    measured = replace(
+        does(task, "import time; time.sleep(0.6)"), benchmark=str(tmp_path / "b.tsv")
+    )
+    threads, fork = [], os.fork
+
+    def counted_fork() -> int:
+        threads.append({*threading.enumerate()})
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted_fork)
+    for _ in range(5):
+        assert run(measured).reason == ""
+    assert len(threads) == 5
+    # pytest-xdist has some of its own.
+    assert all(each == threads[0] for each in threads)
+
+
 def test_a_task_has_a_folder_for_temporary_files_of_its_own(run, task, tmp_path):
     leaves = "import tempfile; open('where', 'w').write(tempfile.mkdtemp())"
     assert run(does(task, leaves)).reason == ""
@@ -148,6 +207,12 @@ def test_random_numbers_differ_between_tasks(run, task, tmp_path):
     for _ in range(3):
         assert run(drawing).reason == ""
     assert len(set((tmp_path / "drawn").read_text().split())) == 3
+
+
+def test_a_seed_is_that_of_one_task(shared, task):
+    draws = "import random\nopen('drawn', 'a').write(f'{random.random()}\\n')\nrandom.seed(1)"
+    pids(shared, task, *3 * [draws])
+    assert len(set(Path("drawn").read_text().split())) == 3
 
 
 def test_a_folder_in_the_place_of_an_output_is_named(run, task, tmp_path):
@@ -332,14 +397,15 @@ def test_signals_timers_and_the_umask_are_set_back(shared, task):
         "import sys\nwith open('1.log', 'w') as log: sys.stdout = sys.stderr = log",
         "import sys\nsys.stdout = sys.stderr = open('1.log', 'w'); print('of the first')",
         "log = os.open('1.log', os.O_WRONLY | os.O_CREAT)\nos.dup2(log, 1); os.dup2(log, 2)",
+        "import sys; sys.stdout.close(); sys.stderr.close()",
         "import sys; sys.stdout.close(); sys.stderr = None",
     ],
-    ids=["closed file", "file", "descriptor", "nothing"],
+    ids=["closed file", "file", "descriptor", "closed", "nothing"],
 )
 def test_a_task_that_redirects_its_output_takes_no_output_of_others(
     shared, task, tmp_path, redirects
 ):
-    first, second = pids(shared, task, redirects, "pass")
+    first, second = pids(shared, task, redirects, "print('of the second')")
     assert first == second
     assert "no such tile" in shared(does(task, "raise ValueError('no such tile')")).said
     log = tmp_path / "1.log"
@@ -357,6 +423,16 @@ def test_the_end_of_a_child_that_a_script_forks_is_not_its_own(shared, task, end
     end = shared(does(task, forks))
     assert end.reason == "exit code 1"
     assert "no such tile" in end.said
+
+
+def test_a_child_that_a_script_forks_leaves_the_folder_for_temporary_files(shared, task):
+    forks = (
+        "import sys, tempfile\n"
+        "if not (child := os.fork()): sys.exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "tempfile.TemporaryFile()"
+    )
+    assert shared(does(task, forks)).reason == ""
 
 
 def test_every_task_has_its_folder_for_temporary_files(shared, task):
@@ -378,10 +454,12 @@ def test_what_a_task_writes_is_said_of_it_alone(shared, task):
     [
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
         "import subprocess; subprocess.Popen(['sleep', '9'])",
+        "os.system('sleep 9 > /dev/null 2>&1 &')",
+        "import logging; logging.getLogger().addHandler(logging.NullHandler())",
         "import atexit; atexit.register(print, 'at the end')",
         "import builtins; builtins.left = bytes(range(256)) * 600_000",
     ],
-    ids=["thread", "process", "exit function", "memory"],
+    ids=["thread", "process", "orphan", "log handler", "exit function", "memory"],
 )
 def test_a_task_that_leaves_something_is_the_last_of_its_process(shared, task, leaves):
     began = time.monotonic()
