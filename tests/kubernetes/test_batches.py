@@ -54,6 +54,25 @@ def test_many_jobs_share_a_pod(fake, workflow):
     assert left(workflow) == ["spool"]
 
 
+def test_scripts_of_two_folders_each_find_the_module_beside_them(fake, workflow):
+    rules = ["rule all:\n    input: 'begin.txt', 'east.txt', 'west.txt'\n"]
+    for name in "east", "west":
+        (workflow.folder / name).mkdir()
+        (workflow.folder / name / "beside.py").write_text(f"name = {name!r}\n")
+        (workflow.folder / name / "writes.py").write_text(
+            "import beside\nopen(snakemake.output[0], 'w').write(beside.name)\n"
+        )
+        rules.append(f"rule {name}:\n    output: '{name}.txt'\n    script: '{name}/writes.py'\n")
+    rules.append("rule begin:\n    output: 'begin.txt'\n    script: 'begin.py'\n")
+    (workflow.folder / "Snakefile").write_text("\n".join(rules))
+    ran = workflow.run()
+    assert ran.code == 0, ran.text
+    assert [(workflow.folder / f"{name}.txt").read_text() for name in ("east", "west")] == [
+        "east",
+        "west",
+    ]
+
+
 def test_a_second_run_has_nothing_to_do(fake, workflow):
     assert workflow.run().code == 0
     fake.calls.clear()
