@@ -236,9 +236,12 @@ def _wait_for_threads() -> None:
 
 def _finish() -> None:
     """Do what Python does at its end: wait for threads, call exit functions, and write all."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+    for step in (threading._shutdown, atexit._run_exitfuncs):
         with suppress(BaseException):
             step()
+    with suppress(BaseException):
+        sys.stdout.flush()
+        sys.stderr.flush()
 
 
 def _close_script() -> None:
