@@ -232,7 +232,7 @@ class Executor(RemoteExecutor):
     def run_job(self, job: JobExecutorInterface) -> None:
         """Send one job, or leave it to the workers."""
         if task := self._tasks.pop(job, None):
-            kind, facts = self._kind(job)
+            kind, facts = self._kind(job, task)
             with self._one_thread:
                 placed = self._place(job, task, kind, facts)
             info = SubmittedJobInfo(job, external_jobid=task.product, aux={"task": placed})
@@ -360,7 +360,7 @@ class Executor(RemoteExecutor):
         chosen = jobs[: self.workflow.nodes]
         workers = {}
         if self.executor_settings.batch_minutes:
-            workers = {job: self._kind(job) for job in chosen if self._task(job)}
+            workers = {job: self._kind(job, task) for job in chosen if (task := self._task(job))}
         drafts = [self._manifest(self._facts(job)) for job in chosen if job not in workers]
         drafts += [self._manifest(facts) for facts in dict(workers.values()).values()]
         sys.stdout.write(yaml.safe_dump_all(drafts, sort_keys=False))
@@ -625,8 +625,8 @@ class Executor(RemoteExecutor):
             seconds = self._expected.seconds(job.name)
             return task_of(job, self.workflow, self._contents, seconds)
 
-    def _kind(self, job: JobExecutorInterface) -> tuple[str, JobFacts]:
-        """Choose the kind of pods for a job: its name, and what a worker there has to know."""
+    def _kind(self, job: JobExecutorInterface, task: Task) -> tuple[str, JobFacts]:
+        """Choose the kind of pods for a task: its name, and what a worker there has to know."""
         with self._counting_memory(job):
             resources = dict(job.resources.items())
         asked = {
@@ -640,11 +640,9 @@ class Executor(RemoteExecutor):
         variables = tuple(self.envvars())
         placement = asdict(placement_of(job.name, settings))
         given = [settings.environment, settings.env_secret, settings.warm_up, self._code_on_path]
+        alike = [self._run.image, variables, placement, given, settings.jobs_per_process]
         # Modules beside scripts may have the same names in two folders.
-        rules_folder = job.rule.basedir.get_path_or_uri(secret_free=True)
-        scripts = os.path.join(rules_folder, os.path.dirname(str(job.rule.script)))
-        alike = [self._run.image, variables, placement, given, scripts, settings.jobs_per_process]
-        kind = digest(job.threads, asked, *alike)
+        kind = digest(job.threads, asked, task.search, *alike)
         share_s = 60 * settings.batch_minutes
         command = [
             *("exec", self.get_python_executable(), "-m", WORKER),
@@ -869,8 +867,9 @@ class Executor(RemoteExecutor):
         """Return the memory of a pod for a job now (MB), the job's task, and that kind of pod."""
 
         def ask() -> tuple[int, tuple[Task, str, JobFacts]]:
-            kind, facts = self._kind(job)
-            return facts.resources.get("mem_mb", 0), (self._task(job), kind, facts)
+            task = self._task(job)
+            kind, facts = self._kind(job, task)
+            return facts.resources.get("mem_mb", 0), (task, kind, facts)
 
         # In a thread without an event loop, as functions for resources may need one of their own.
         with ThreadPoolExecutor(1) as thread:

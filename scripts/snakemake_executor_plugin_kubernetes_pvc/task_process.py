@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from snakemake_executor_plugin_kubernetes_pvc.spool import Task
 
@@ -202,21 +202,21 @@ def _serve(pipe, output: int, most: int) -> None:
                 code = 0
                 break
             again = number < most and before.is_clean()
-            if not again:
-                # What a task wants done at the end is done before it counts as ended.
+            # What a task wants done at the end is done before it counts as ended.
+            if again:
+                _close_script()
+            else:
                 _finish()
-            _close_script()
             pipe.send_bytes(json.dumps({"again": again, "took": asdict(took[0])}).encode())
             if not again:
                 break
         code = 0
     except SystemExit as end:
-        code = end.code
+        code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - the process ends with it
         traceback.print_exc()
     finally:
         _finish()
-        _close_script()
         # As the system takes it.
         os._exit(code & 0xFF)
 
@@ -236,7 +236,7 @@ def _wait_for_threads() -> None:
 
 def _finish() -> None:
     """Do what Python does at its end: wait for threads, call exit functions, and write all."""
-    for step in (threading._shutdown, atexit._run_exitfuncs):
+    for step in (threading._shutdown, atexit._run_exitfuncs, _close_script):
         with suppress(BaseException):
             step()
     with suppress(BaseException):
@@ -262,7 +262,7 @@ class _Before:
     def __init__(self, output: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._output = output
-        self._streams = _streams()
+        self._streams = sys.stdout, sys.stderr
         self._environment = dict(os.environ)
         self._path = list(sys.path)
         self._handlers = {each: signal.getsignal(each) for each in signal.valid_signals()}
@@ -302,8 +302,12 @@ class _Before:
                 stream.flush()
         for each in (1, 2):
             os.dup2(self._output, each)
-        # Others: a script may have closed these.
-        self._streams = sys.stdout, sys.stderr = _streams()
+        # As Python opens them, so that what a killed task says is there. Others than before: a
+        # script may have closed those.
+        self._streams = sys.stdout, sys.stderr = (
+            open(1, "w", closefd=False),  # noqa: SIM115
+            open(2, "w", buffering=1, errors="backslashreplace", closefd=False),  # noqa: SIM115
+        )
 
     def is_clean(self) -> bool:
         """Tell whether nothing is left of a task."""
@@ -317,14 +321,6 @@ class _Before:
             and logging.root.handlers == self._log_handlers
             and _status("VmRSS") - self._memory_kb < 1024 * _GROWTH_MB
         )
-
-
-def _streams() -> tuple[TextIO, TextIO]:
-    """Open standard output and error as Python does, so that what a killed task says is there."""
-    return (
-        open(1, "w", closefd=False),
-        open(2, "w", buffering=1, errors="backslashreplace", closefd=False),
-    )
 
 
 def _run_script(task: Task, folder: str) -> None:

@@ -144,9 +144,7 @@ def test_processes_that_a_task_leaves_end_with_it(run, task, tmp_path):
 
 @pytest.mark.parametrize("per_process", [1, 3])
 def test_what_a_script_has_not_written_yet_is_in_its_output(spool, task, tmp_path, per_process):
-    opens = (
-        "import sys\nfile = open(snakemake.output[0], 'w')\nfile.write('all rows')\ndef f(): pass\n"
-    )
+    opens = "file = open(snakemake.output[0], 'w')\nfile.write('all rows')\ndef f(): pass\n"
     worker = Worker(spool, "w1", per_process)
     end = worker.run(replace(task, source=opens))
     assert (tmp_path / "deep/out.txt").read_text() == "all rows"
