@@ -12,6 +12,7 @@ if not workflow.configfiles:
 
 include: "rules/common.smk"
 include: "rules/planning.smk"
+include: "rules/warm.smk"
 include: "rules/demo.smk"
 include: "rules/sites.smk"
 include: "rules/terrain.smk"
@@ -52,6 +53,7 @@ onstart:
 
     user_error(claim_results)
     compile_kernels()
+    run_scripts_warm()
 
 
 onsuccess:

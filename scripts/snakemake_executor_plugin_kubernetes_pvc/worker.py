@@ -9,21 +9,22 @@ fork.
 from __future__ import annotations
 
 import argparse
-import ast
-import gc
-import importlib
 import os
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snakemake_executor_plugin_kubernetes_pvc.spool import End, Spool, Task, state_of
-from snakemake_executor_plugin_kubernetes_pvc.task_process import TaskProcess
+from snakemake_warm_scripts.imports import Imports, function_of
+from snakemake_warm_scripts.process import TOO_LATE, ForkedProcess
+
+if TYPE_CHECKING:
+    from snakemake.benchmark import BenchmarkRecord
 
 LOOK_EVERY_S = 0.3
 LAST_LINES = 20
@@ -49,9 +50,9 @@ class Worker:
         self._spool = spool
         self._name = name
         self._per_process = per_process
-        self._imported: set[str] = set()
+        self._imports = Imports()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the worker
-        self._process: TaskProcess | None = None
+        self._process: ForkedProcess | None = None
 
     def work(self, seconds: float, idle_s: float) -> int:
         """Run tasks, and return how many.
@@ -101,9 +102,13 @@ class Worker:
         # Before the folder is there: a process that is forked later would delete it at its end.
         process = self._process_for(task)
         with tempfile.TemporaryDirectory() as folder:
-            status = process.run(task, folder)
+            record = _new_record() if task.benchmark else None
+            environment = {**os.environ, "TMPDIR": folder}
+            status = process.run(task, environment, task.runtime_s, record)
             seconds = time.monotonic() - began
             said = _last_lines(self._output)
+        if status == 0 and task.benchmark:
+            _write_benchmark(task.benchmark, record)
         reason = _reason(status, task)
         out_of_memory = memory_limit() if reason and oom_kills() > kills else ""
         files: list[list[int]] = []
@@ -114,43 +119,17 @@ class Worker:
                 reason = f"it ended well but did not make {error.filename}"
         return End(task.content, self._name, reason, out_of_memory, seconds, files, said)
 
-    def _import_of(self, task: Task) -> bool:
-        """Import what a script imports at its top, and run nothing else of it.
-
-        An error is left to the task, which meets it again and has a log for it. False if nothing
-        was new.
-        """
-        if task.source in self._imported:
-            return False
-        self._imported.add(task.source)
-        before = len(sys.modules)
-        # What every task needs of Snakemake.
-        from snakemake import benchmark, io, iocontainers, logging  # noqa: F401
-
-        with _search_path(task), suppress(Exception, SystemExit):
-            for node in ast.parse(task.source).body:
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    alone = ast.Module([node], [])
-                    with suppress(Exception, SystemExit):
-                        exec(compile(alone, task.file, "exec"), {"__name__": "imported"})
-        if len(sys.modules) == before:
-            return False
-        # A collection in a child would copy all that it looks at.
-        gc.collect()
-        gc.freeze()
-        return True
-
-    def _process_for(self, task: Task) -> TaskProcess:
+    def _process_for(self, task: Task) -> ForkedProcess:
         """A process that has what a task imports."""
-        is_behind = self._import_of(task)
+        is_behind = self._imports.add(task)
         if (process := self._living) and is_behind:
             process.end()
             process = None
-        self._process = process or TaskProcess(self._output, self._per_process)
+        self._process = process or ForkedProcess(self._output, self._per_process)
         return self._process
 
     @property
-    def _living(self) -> TaskProcess | None:
+    def _living(self) -> ForkedProcess | None:
         """The process that can be given a task, if there is one."""
         return self._process if self._process and self._process.lives else None
 
@@ -187,14 +166,17 @@ def _prepare(task: Task) -> None:
         Path(file).unlink(missing_ok=True)
 
 
-@contextmanager
-def _search_path(task: Task) -> Iterator[None]:
-    before = list(sys.path)
-    sys.path.extend(task.search)
-    try:
-        yield
-    finally:
-        sys.path[:] = before
+def _new_record() -> BenchmarkRecord:
+    from snakemake.benchmark import BenchmarkRecord
+
+    return BenchmarkRecord()
+
+
+def _write_benchmark(path: str, record: BenchmarkRecord) -> None:
+    """Write what a task took, in Snakemake's format."""
+    from snakemake.benchmark import write_benchmark_records
+
+    write_benchmark_records([record], path, False)
 
 
 def oom_kills() -> int:
@@ -220,7 +202,7 @@ def _reason(status: int, task: Task) -> str:
     """Say why a child failed, from the status that `os.waitpid` gives; empty if it did not."""
     if status == 0:
         return ""
-    if status == -1:
+    if status == TOO_LATE:
         return f"ran longer than its runtime of {task.runtime_s:.0f} s"
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
@@ -239,12 +221,6 @@ def _last_lines(output) -> str:
     return "\n".join(text.splitlines()[-LAST_LINES:])
 
 
-def _function(name: str) -> Callable[[], object]:
-    """Find a function by MODULE:NAME."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Work until there is nothing to do, or it is time to end."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -258,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.warm_up:
         began = time.monotonic()
         try:
-            _function(given.warm_up)()
+            function_of(given.warm_up)()
         except Exception:  # noqa: BLE001 - tasks can do without it
             traceback.print_exc()
             _say(f"{given.warm_up} failed: tasks start cold")

@@ -18,8 +18,8 @@ from small_workflow import until
 
 from snakemake_executor_plugin_kubernetes_pvc import worker as worker_module
 from snakemake_executor_plugin_kubernetes_pvc.spool import Spool, Task, state_of
-from snakemake_executor_plugin_kubernetes_pvc.task_process import TaskProcess
 from snakemake_executor_plugin_kubernetes_pvc.worker import Worker
+from snakemake_warm_scripts.process import ForkedProcess
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -526,13 +526,13 @@ def test_a_script_that_ends_its_process_itself_has_a_benchmark(shared, task, tmp
 
 def test_an_answer_that_comes_when_nobody_looks_is_not_lost(shared, task, tmp_path, monkeypatch):
     # The process has answered and ended before it is seen to have ended.
-    has_ended = TaskProcess._has_ended
+    has_ended = ForkedProcess._has_ended
 
-    def late(process: TaskProcess) -> bool:
+    def late(process: ForkedProcess) -> bool:
         time.sleep(1)
         return has_ended(process)
 
-    monkeypatch.setattr(TaskProcess, "_has_ended", late)
+    monkeypatch.setattr(ForkedProcess, "_has_ended", late)
     path = tmp_path / "b.tsv"
     slow = does(task, "import time, atexit; atexit.register(print); time.sleep(0.8)")
     assert shared(replace(slow, benchmark=str(path))).reason == ""

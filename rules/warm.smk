@@ -1,0 +1,24 @@
+# Jobs on this machine run their scripts in processes that have imported what they need: most of the
+# time of a small job went into imports. benchmarks/README.md has figures. A script of a pod, or in an
+# environment of --sdm conda, is run as Snakemake does.
+
+import atexit
+
+from snakemake_warm_scripts.runs import run_warm
+
+
+def scripts_to_come():
+    """Scripts of the rules that have something to do, in the order of the work."""
+    needed = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if "gather" in needed:
+        # Not known before the sites are split.
+        needed |= {"delineate", "extract_features"}
+    for rule in workflow.rules:
+        if rule.name in needed and rule.script:
+            yield os.path.normpath(os.path.join(str(rule.basedir), rule.script))
+
+
+def run_scripts_warm():
+    """Have jobs on this machine run their scripts so, unless a person debugs them."""
+    if not workflow.execution_settings.debug:
+        atexit.register(run_warm(scripts_to_come).close)

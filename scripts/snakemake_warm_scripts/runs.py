@@ -1,0 +1,267 @@
+"""Snakemake's side: Python scripts of local jobs run in processes of a server.
+
+The server is started with the first script, on the same machine. It ends with Snakemake, however
+that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake_warm_scripts.process import ScriptProcess
+from snakemake_warm_scripts.server import FORK, ScriptFile
+
+if TYPE_CHECKING:
+    from snakemake.benchmark import BenchmarkRecord
+
+# As Snakemake sets them for each job. The libraries read them once, when they are loaded.
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "GOTO_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+_TEMPORARY = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")
+# For how long a server without children may take to end (s).
+_PATIENCE_S = 5
+
+
+class NoProcessError(Exception):
+    """There is no server, or it cannot fork."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script with what Snakemake gives it, see `snakemake_warm_scripts.child.ScriptToRun`."""
+
+    source: str
+    file: str
+    snakemake: bytes
+    directory: str
+    search: tuple[str, ...]
+
+
+class WarmScripts:
+    """Runs scripts in processes that a server forks; any thread may ask for it.
+
+    Parameters
+    ----------
+    upcoming : callable
+        Returns the paths of scripts that are expected to run, in the order in which they are
+        needed. It is called once, with the first script.
+    """
+
+    def __init__(self, upcoming: Callable[[], Iterable[str]]) -> None:
+        self._upcoming = upcoming
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen | None = None
+        self._requests: socket.socket | None = None
+        self._idle: list[_Process] = []
+
+    def run(
+        self, script: Script, environment: dict[str, str], record: BenchmarkRecord | None = None
+    ) -> int:
+        """Run a script, and return the exit status of its process; less than 0: by a signal.
+
+        Raises
+        ------
+        NoProcessError
+            It cannot be run in this way; nothing was run.
+        """
+        process = self._process_for(script)
+        status = process.run(script, environment, record=record)
+        process.known.add(script.file)
+        with self._lock:
+            if process.lives and self._requests is not None:
+                self._idle.append(process)
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        """End the server and its processes."""
+        with self._lock:
+            for process in self._idle:
+                process.end()
+            self._idle.clear()
+            requests, self._requests = self._requests, None
+            server, self._server = self._server, None
+        if requests is not None:
+            requests.close()
+        if server is not None:
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(_PATIENCE_S)
+
+    def _process_for(self, script: Script) -> _Process:
+        """A process that has what the script imports: one that is idle, or else a new one."""
+        with self._lock:
+            self._idle = [process for process in self._idle if process.lives]
+            for process in reversed(self._idle):
+                if script.file in process.known:
+                    self._idle.remove(process)
+                    return process
+            if self._idle:
+                # The new one takes its place.
+                self._idle.pop(0).end()
+            if self._server is not None and self._server.poll() is not None:
+                self._requests.close()
+                self._server = None
+            try:
+                if self._server is None:
+                    self._start()
+                return _Process(self._requests, script)
+            except (OSError, EOFError) as error:
+                raise NoProcessError(str(error)) from error
+
+    def _start(self) -> None:
+        here, there = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "snakemake_warm_scripts.server"]
+        with there:
+            self._server = subprocess.Popen(
+                [*command, str(there.fileno()), *self._upcoming()],
+                pass_fds=[there.fileno()],
+                env=os.environ | dict.fromkeys(_THREADS, "1"),
+            )
+        self._requests = here
+
+
+class _Process(ScriptProcess):
+    """A process that the server forks.
+
+    Parameters
+    ----------
+    requests
+        To the server.
+    script
+        What is to be imported at least.
+    """
+
+    def __init__(self, requests: socket.socket, script: Script) -> None:
+        here, there = multiprocessing.Pipe()
+        self._status, reports = multiprocessing.Pipe(duplex=False)
+        with there, reports:
+            needs = ScriptFile(script.source, script.file, script.search)
+            here.send_bytes(pickle.dumps(needs))
+            socket.send_fds(requests, [FORK], [there.fileno(), reports.fileno()])
+        pid, known = json.loads(self._status.recv_bytes())
+        super().__init__(here, pid)
+        # Scripts whose imports it has.
+        self.known = {script.file, *known}
+
+    def kill(self) -> int:
+        """End it, and return its wait status."""
+        if not self._has_ended():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+        try:
+            status = json.loads(self._status.recv_bytes())
+        except EOFError:  # the server was killed
+            status = signal.SIGKILL
+        self._close()
+        return status
+
+    def end(self) -> None:
+        """Let it end in good order, at some time."""
+        self._close()
+
+    def _close(self) -> None:
+        self._pid = 0
+        self._pipe.close()
+        self._status.close()
+
+    def _has_ended(self) -> bool:
+        return self._status.poll()
+
+
+def run_warm(upcoming: Callable[[], Iterable[str]]) -> WarmScripts:
+    """Let Snakemake run the Python scripts of this process's jobs in warm processes.
+
+    Scripts that need anything else than this Python (conda, a container, environment modules, a
+    shadow folder, another shell, or to be kept) are run as before.
+
+    Parameters
+    ----------
+    upcoming : callable
+        As for `WarmScripts`.
+
+    Returns
+    -------
+    WarmScripts
+        To be closed at the end.
+    """
+    from snakemake.script import PythonScript
+
+    warm = WarmScripts(upcoming)
+    evaluate_cold = PythonScript.evaluate
+
+    def evaluate(self: PythonScript, edit: bool = False) -> None:
+        needs_more = (
+            edit,
+            not self.is_local,
+            not self.cleanup_scripts,
+            *(self.conda_env, self.container_img, self.env_modules, self.shadow_dir),
+            self.resources.get("shell_exec"),
+        )
+        if any(needs_more):
+            return evaluate_cold(self, edit)
+        script = _script_of(self)
+        try:
+            status = warm.run(script, _environment_of(self), self.bench_record)
+        except NoProcessError:
+            return evaluate_cold(self, edit)
+        if status:
+            raise subprocess.CalledProcessError(status, shlex.join([sys.executable, script.file]))
+        return None
+
+    PythonScript.evaluate = evaluate
+    return warm
+
+
+def _script_of(script: Any) -> Script:
+    from snakemake.common import get_snakemake_searchpaths
+    from snakemake.iocontainers import Snakemake
+
+    folder = script.path.get_basedir().get_path_or_uri(secret_free=True)
+    given = Snakemake(
+        script.input,
+        script.output,
+        script.params,
+        script.wildcards,
+        script.threads,
+        script.resources,
+        script.log,
+        script.config,
+        script.rulename,
+        script.bench_iteration,
+        folder,
+    )
+    beside = [str(Path(script.cache_path).parent)] if script.cache_path else []
+    return Script(
+        script.source,
+        os.path.realpath(script.local_path),
+        pickle.dumps(given),
+        os.getcwd(),
+        tuple(dict.fromkeys([*get_snakemake_searchpaths(), *beside, folder])),
+    )
+
+
+def _environment_of(script: Any) -> dict[str, str]:
+    """Variables that Snakemake sets for a job."""
+    environment = os.environ | dict.fromkeys(_THREADS, str(script.threads))
+    if folder := script.resources.get("tmpdir"):
+        environment |= dict.fromkeys(_TEMPORARY, folder)
+    return environment
