@@ -22,3 +22,7 @@ def run_scripts_warm():
     """Have jobs on this machine run their scripts so, unless a person debugs them."""
     if not workflow.execution_settings.debug:
         atexit.register(run_warm(scripts_to_come).close)
+    # Snakemake starts at most 100 jobs a second, which spares a cluster. Here it would look every
+    # second whether there may be more, and wait for that at the end.
+    if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
+        workflow.scheduler.job_rate_limiter = None
