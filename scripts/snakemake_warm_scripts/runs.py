@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,15 +65,17 @@ class WarmScripts:
     ----------
     upcoming : callable
         Returns the paths of scripts that are expected to run, in the order in which they are
-        needed. It is called once, with the first script.
+        needed. It is called when the server starts, with the first script.
     """
 
     def __init__(self, upcoming: Callable[[], Iterable[str]]) -> None:
         self._upcoming = upcoming
-        self._lock = threading.Lock()
+        # Of the list, and of the server.
+        self._lock, self._server_lock = threading.Lock(), threading.Lock()
+        self._idle: list[_Process] = []
         self._server: subprocess.Popen | None = None
         self._requests: socket.socket | None = None
-        self._idle: list[_Process] = []
+        self._closed = False
 
     def run(
         self, script: Script, environment: dict[str, str], record: BenchmarkRecord | None = None
@@ -84,30 +87,35 @@ class WarmScripts:
         NoProcessError
             It cannot be run in this way; nothing was run.
         """
-        process = self._process_for(script)
+        process = self._idle_process(script) or self._new_process(script)
         status = process.run(script, environment, record=record)
         process.known.add(script.file)
         with self._lock:
-            if process.lives and self._requests is not None:
+            if self._closed:
+                process.end()
+            elif process.lives:
                 self._idle.append(process)
         return os.waitstatus_to_exitcode(status)
 
     def close(self) -> None:
         """End the server and its processes."""
         with self._lock:
+            self._closed = True
             for process in self._idle:
                 process.end()
             self._idle.clear()
-            requests, self._requests = self._requests, None
+        with self._server_lock:
             server, self._server = self._server, None
-        if requests is not None:
-            requests.close()
-        if server is not None:
-            with suppress(subprocess.TimeoutExpired):
-                server.wait(_PATIENCE_S)
+            if server is not None:
+                self._requests.close()
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(_PATIENCE_S)
 
-    def _process_for(self, script: Script) -> _Process:
-        """A process that has what the script imports: one that is idle, or else a new one."""
+    def _idle_process(self, script: Script) -> _Process | None:
+        """A process that has what the script imports, or None.
+
+        If there are only others, one of them ends, as a new one takes its place.
+        """
         with self._lock:
             self._idle = [process for process in self._idle if process.lives]
             for process in reversed(self._idle):
@@ -115,20 +123,23 @@ class WarmScripts:
                     self._idle.remove(process)
                     return process
             if self._idle:
-                # The new one takes its place.
                 self._idle.pop(0).end()
-            if self._server is not None and self._server.poll() is not None:
-                self._requests.close()
-                self._server = None
-            try:
-                if self._server is None:
+        return None
+
+    def _new_process(self, script: Script) -> _Process:
+        try:
+            with self._server_lock:
+                if self._server is None or self._server.poll() is not None:
                     self._start()
-                return _Process(self._requests, script)
-            except (OSError, EOFError) as error:
-                raise NoProcessError(str(error)) from error
+                asked = _Process.ask(self._requests, script)
+            return _Process(*asked, script)
+        except (OSError, EOFError) as error:
+            raise NoProcessError(str(error)) from error
 
     def _start(self) -> None:
-        here, there = socket.socketpair()
+        if self._requests is not None:
+            self._requests.close()
+        self._requests, there = socket.socketpair()
         command = [sys.executable, "-P", "-m", "snakemake_warm_scripts.server"]
         with there:
             self._server = subprocess.Popen(
@@ -136,7 +147,6 @@ class WarmScripts:
                 pass_fds=[there.fileno()],
                 env=os.environ | dict.fromkeys(_THREADS, "1"),
             )
-        self._requests = here
 
 
 class _Process(ScriptProcess):
@@ -144,23 +154,32 @@ class _Process(ScriptProcess):
 
     Parameters
     ----------
-    requests
-        To the server.
+    pipe
+        To the process.
+    status
+        From the server: process id and scripts whose imports the process has, and at the end its
+        wait status.
     script
-        What is to be imported at least.
+        For which it was forked.
     """
 
-    def __init__(self, requests: socket.socket, script: Script) -> None:
+    def __init__(self, pipe: Connection, status: Connection, script: Script) -> None:
+        self._status = status
+        pid, known = json.loads(status.recv_bytes())
+        super().__init__(pipe, pid)
+        # Scripts whose imports it has.
+        self.known = {script.file, *known}
+
+    @staticmethod
+    def ask(requests: socket.socket, script: Script) -> tuple[Connection, Connection]:
+        """Ask the server for a process that has what a script imports."""
         here, there = multiprocessing.Pipe()
-        self._status, reports = multiprocessing.Pipe(duplex=False)
+        status, reports = multiprocessing.Pipe(duplex=False)
         with there, reports:
             needs = ScriptFile(script.source, script.file, script.search)
             here.send_bytes(pickle.dumps(needs))
             socket.send_fds(requests, [FORK], [there.fileno(), reports.fileno()])
-        pid, known = json.loads(self._status.recv_bytes())
-        super().__init__(here, pid)
-        # Scripts whose imports it has.
-        self.known = {script.file, *known}
+        return here, status
 
     def kill(self) -> int:
         """End it, and return its wait status."""

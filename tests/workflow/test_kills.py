@@ -63,7 +63,8 @@ def kill(victim: str, study: TinyStudy, run: subprocess.Popen, chance: random.Ra
 
 
 def is_job(command: str) -> bool:
-    return "/.snakemake/scripts/" in command
+    # Also the process that forks those of the jobs.
+    return "snakemake_warm_scripts.server" in command
 
 
 def ended_within(run: subprocess.Popen, seconds: float) -> bool:

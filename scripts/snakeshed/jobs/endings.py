@@ -6,6 +6,7 @@ results with their own: they end with the process that started them.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
@@ -62,10 +63,10 @@ def end_with_parent(parent: int, done: threading.Event | None = None) -> None:
     done : threading.Event, optional
     """
     arguments = (parent, _beyond_shells(parent), done or threading.Event())
-    watch = threading.Thread(target=_watch, args=arguments, daemon=True)
-    # Without memory for a thread, the job ends soon, and says so.
-    with suppress(RuntimeError):
-        watch.start()
+    # Without memory for a thread, the job ends soon, and says so. (A threading.Thread that has no
+    # memory to begin with is waited for without end.)
+    with suppress(RuntimeError, MemoryError):
+        _thread.start_new_thread(_watch, arguments)
 
 
 def interrupt_once() -> None:

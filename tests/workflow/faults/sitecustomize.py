@@ -58,7 +58,7 @@ def fill_its_disk() -> None:
 
 
 def fail_its_disk() -> None:
-    raise OSError(errno.EIO, os.strerror(errno.EIO), brought[0])
+    raise OSError(errno.EIO, os.strerror(errno.EIO), sys.modules["__main__"].fault_at)
 
 
 def truncate_a_file() -> None:
@@ -99,16 +99,21 @@ CLOCKS = {"clock-ahead": 3600, "clock-back": -3600}
 
 
 def watch(event: str, arguments: tuple) -> None:
-    """Bring the fault at the first event that it waits for."""
+    """Bring the fault at the first event of a job that it waits for."""
     awaited, path, bring = FAULTS[FAULT]
-    if event == awaited and path in str(arguments[0]) and is_job_of_rule() and not brought:
-        brought.append(str(arguments[0]))  # before its own files are heard of
-        bring()
+    if event == awaited and path in str(arguments[0]) and is_job_of_rule():
+        # Each job has another, also in a process that runs several.
+        main = sys.modules["__main__"].__dict__
+        if "fault_at" not in main:
+            main["fault_at"] = str(arguments[0])  # before its own files are heard of
+            bring()
 
 
 def is_job_of_rule() -> bool:
-    script = sys.argv[0]
-    return script.endswith(f".{RULE}.py") or (RULE == "any" and ".snakemake/scripts/" in script)
+    if not hasattr(sys.modules["__main__"], "snakemake"):
+        return False
+    # delineate.py, or what Snakemake makes of it: tmpabcdefgh.delineate.py
+    return RULE in ("any", sys.argv[0].removesuffix(".py").replace("/", ".").rpartition(".")[2])
 
 
 def move_the_clock(seconds: int) -> None:
@@ -124,7 +129,6 @@ def move_the_clock(seconds: int) -> None:
     os.replace = replace_then
 
 
-brought: list[str] = []
 if FAULT in CLOCKS:
     move_the_clock(CLOCKS[FAULT])
 elif RULE:
