@@ -14,9 +14,8 @@ from snakeshed.delineation.level_ground import PatchGround, level_ground
 from snakeshed.delineation.outlines import outline
 from snakeshed.delineation.pyramid import Patch
 from snakeshed.delineation.site import DelineationRule, Site
-from snakeshed.grid.drainage import Drainage
-from snakeshed.grid.grid import Grid
-from snakeshed.grid.pysheds_import import Raster, ViewFinder
+from snakeshed.grid.padding import padded_elevations
+from snakeshed.grid.routing import Routing
 from snakeshed.grid.snap import Candidate, Neighbourhood, Snap, confidence
 from snakeshed.kernels.accumulation import upslope_mm2
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
@@ -38,7 +37,7 @@ POOL = 8
 
 def route_ground(
     ground: Ground, lattice: Lattice, conditioning: str, threads: int
-) -> tuple[RowGeometry, CellSizes, Drainage, np.ndarray]:
+) -> tuple[RowGeometry, CellSizes, Routing, np.ndarray]:
     """Route a window of terrain.
 
     Parameters
@@ -56,21 +55,16 @@ def route_ground(
         Of the h + 2 rows of the padded window, by which water finds its way.
     sizes : CellSizes
         Of its cells on the ground.
-    drainage : Drainage
+    drainage : Routing
     areas_m2 : ndarray of float64, shape (h + 2, w + 2)
         What drains through each cell, on the ground.
     """
     geometry = lattice.routing_rows(ground.row - 1, ground.z.shape[0] + 2)
-    view = ViewFinder(
-        affine=lattice.affine(ground.row, ground.column),
-        shape=ground.z.shape,
-        nodata=ground.z.dtype.type(np.nan),
-    )
-    drainage = Grid(view).route(
-        Raster(ground.z, view),
-        ground.border,
-        geometry.width_m[1:-1],
-        geometry.height_m[1:-1],
+    drainage = Routing.of(
+        padded_elevations(ground.z, np.isnan(ground.z)),
+        np.pad(ground.border, 1),
+        geometry.width_m,
+        geometry.height_m,
         threads,
         conditioning,
     )

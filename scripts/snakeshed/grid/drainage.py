@@ -8,58 +8,20 @@ import numpy as np
 
 from snakeshed.grid.dirmap import DIRMAP, FLATS, PITS, to_dirmap
 from snakeshed.grid.pysheds_import import Raster, ViewFinder
-from snakeshed.kernels.catchments import preorder
+from snakeshed.grid.routing import Routing
 
 
 @dataclass(frozen=True, eq=False)
-class Drainage:
-    """Where the water of a conditioned DEM goes.
-
-    The arrays are padded by a ring of one cell, and a cell is named by its flat index in them: the
-    cell in row i and column j of a DEM of w columns is ``(i + 1) * (w + 2) + j + 1``.
+class Drainage(Routing):
+    """Where the water of a conditioned DEM goes, and the DEM's place, for rasters of pysheds.
 
     Attributes
     ----------
-    filled : ndarray of float32 or float64, shape (h + 2, w + 2)
-        Elevations without depressions, in the DEM's unit; NaN at nodata and in the ring. Where
-        depressions are carved, the elevations as they are.
-    directions : ndarray of uint8, shape (h + 2, w + 2)
-        1 to 8 for N, NE, E, SE, S, SW, W, NW; 0 for a cell that drains outside; 255 at nodata and
-        in the ring.
-    counts : ndarray of int32 or int64, shape (h + 2, w + 2)
-        Cells that drain through each cell, itself included; 0 at nodata and in the ring.
     viewfinder : pysheds ViewFinder
         Of the DEM, for the rasters that are made of the arrays.
     """
 
-    filled: np.ndarray
-    directions: np.ndarray
-    counts: np.ndarray
     viewfinder: ViewFinder
-
-    def catchments(self, cells: np.ndarray) -> list[np.ndarray]:
-        """Catchment of each of some cells.
-
-        Parameters
-        ----------
-        cells : array_like of int64, shape (n,)
-            Outlets, as flat indices; nested and repeated ones are ordinary.
-
-        Returns
-        -------
-        list of n ndarrays of int64
-            Flat indices, the outlet first, each cell before those that drain into it. Nested
-            catchments share their memory.
-
-        Raises
-        ------
-        ValueError
-            If an outlet is outside the data or on nodata.
-        """
-        outlets = np.asarray(cells, dtype=np.int64)
-        order, starts = preorder(self.directions, self.counts, outlets)
-        sizes = self.counts.reshape(self.counts.size)[outlets]
-        return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
     def flowdir(self, dirmap: tuple[int, ...] = DIRMAP, nodata_out: int = 0) -> Raster:
         """Flow directions as pysheds writes them.

@@ -29,12 +29,12 @@ from snakeshed.grid.padding import (
 )
 from snakeshed.grid.pysheds_import import Grid as StockGrid
 from snakeshed.grid.pysheds_import import Raster, View, ViewFinder
+from snakeshed.grid.routing import Routing
 from snakeshed.kernels.accumulation import accumulate, count_upslope
-from snakeshed.kernels.carving import carve
 from snakeshed.kernels.catchments import upslope_mask
 from snakeshed.kernels.channels import reaches, stream_order
 from snakeshed.kernels.d8 import FLAT, open_border
-from snakeshed.kernels.filling import fill, flood
+from snakeshed.kernels.filling import flood
 from snakeshed.kernels.height_above_drainage import nearest_drainage
 from snakeshed.kernels.inflation import inflate_flats
 from snakeshed.kernels.pits import fill_pits, find_flats, find_pits
@@ -169,11 +169,8 @@ class Grid(StockGrid):
             heights[1:-1] = checked_elevations(height_m, dem.shape[:1], "height_m")
         if threads is None:
             threads = numba.config.NUMBA_NUM_THREADS
-        if conditioning == "carve":
-            filled, directions = z, carve(z, outlets, widths, heights, threads)
-        else:
-            filled, directions = fill(z, outlets, widths, heights, threads, out=z)
-        return Drainage(filled, directions, count_upslope(directions, threads), dem.viewfinder)
+        routed = Routing.of(z, outlets, widths, heights, threads, conditioning)
+        return Drainage(routed.filled, routed.directions, routed.counts, dem.viewfinder)
 
     def fill_depressions(self, dem: Raster, nodata_out: float = np.nan, **kwargs) -> Raster:
         """Fill the depressions of a DEM, up to the level at which they spill.

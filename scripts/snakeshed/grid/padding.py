@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from snakeshed.ellipsoid import ellipsoid_cell
-from snakeshed.grid.pysheds_import import Raster
+
+if TYPE_CHECKING:
+    from snakeshed.grid.pysheds_import import Raster
 
 SMALLEST = 1e-290
 """Nothing but 0 below this: the smallest difference of two elevations has a slope above 0."""
