@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import rasterio
 
@@ -30,10 +31,12 @@ from snakeshed.delineation.patch import (
 )
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
-from snakeshed.delineation.tiled_window import MOST_VOID_CELLS_BY_TILES, TerrainWindow
 from snakeshed.errors import ConfigurationError
 from snakeshed.terrain.elevations import terrain_of
 from snakeshed.terrain.index import TerrainIndex
+
+if TYPE_CHECKING:
+    from snakeshed.delineation.tiled_window import TerrainWindow
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +127,9 @@ class _Shard:
                 yield self._run_by_tiles(patch, sites)
 
     def _run_by_tiles(self, patch: Patch, sites: tuple[Site, ...]) -> PatchResult:
+        # Few shards have such a patch, and its kernels take long to load.
+        from snakeshed.delineation.tiled_window import TerrainWindow
+
         part = self.index.part_with_tiles(*self.pyramid.window(patch))
         source = TerrainWindow(self.index, self.rule.max_void_cells, *part, self.name)
         self._check_voids(patch, source)
@@ -136,6 +142,8 @@ class _Shard:
 
     def _check_voids(self, patch: Patch, source: TerrainWindow) -> None:
         """Refuse voids for whose sake a tile would be read with more ground than fits."""
+        from snakeshed.delineation.tiled_window import MOST_VOID_CELLS_BY_TILES
+
         if self.rule.max_void_cells <= MOST_VOID_CELLS_BY_TILES:
             return
         around = self.tiles.edge + 2 * source.margin

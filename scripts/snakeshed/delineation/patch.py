@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -20,10 +21,12 @@ from snakeshed.delineation.level_ground import PatchGround
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.routed_window import Box, Routed
 from snakeshed.delineation.site import DelineationRule, Site
-from snakeshed.delineation.tiled_window import TerrainWindow, TiledWindow
 from snakeshed.grid.snap import Snap, snap
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex, near_a_tile, on_a_tile
+
+if TYPE_CHECKING:
+    from snakeshed.delineation.tiled_window import TerrainWindow, TiledWindow
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,8 @@ def delineate_by_tiles(
     TerrainError
         A tile of the DEM cannot be read.
     """
+    from snakeshed.delineation.tiled_window import TiledWindow
+
     started = time.perf_counter()
     inside, final = _split_off_distant(sites, patch, source.index, rule)
     if not inside:

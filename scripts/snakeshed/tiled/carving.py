@@ -14,8 +14,6 @@ from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from snakeshed.kernels.basin_graph import saddles
 from snakeshed.kernels.carving import check_drained
@@ -222,6 +220,9 @@ class _WindowBasins:
 
     def _unite(self) -> tuple[np.ndarray, int]:
         """Basin of the window that each numbered piece belongs to, 0 the outside; and how many."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
         ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for tile in self._tiling.tiles:
             told = self._told[tile]

@@ -366,7 +366,7 @@ def test_voids_too_large_to_be_seen_around_a_tile_are_refused(indices, tmp_path,
         "number, or give each worker 321 MB of memory."
     )
     # Tiles with few cells around them are smaller than what fits.
-    monkeypatch.setattr("snakeshed.delineation.delineate.MOST_VOID_CELLS_BY_TILES", 2)
+    monkeypatch.setattr("snakeshed.delineation.tiled_window.MOST_VOID_CELLS_BY_TILES", 2)
     same(run(3, 21 * 21), run(3, 40 * 36))
     with pytest.raises(ConfigurationError):
         run(3, 21 * 21 - 1)
