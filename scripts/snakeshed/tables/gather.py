@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from snakeshed.errors import TableError
 from snakeshed.tables.geoparquet import (
@@ -47,6 +46,8 @@ def concatenate(paths: Iterable[str | Path]) -> pa.Table:
         _check_same_schema(paths[0], tables[0], path, table)
     joined = pa.concat_tables(tables)
     _check_unique(paths, tables)
+    import pyarrow.compute as pc
+
     joined = joined.take(pc.sort_indices(joined["site_id"])).combine_chunks()
     if GEOMETRY not in joined.column_names:
         return joined
@@ -69,15 +70,15 @@ def one_site(path: str | Path, site_id: str) -> pa.Table:
         The file has no such site.
     """
     table = read_arrow(path)
-    row = table.filter(pc.equal(table["site_id"], site_id)).combine_chunks()
-    if not row.num_rows:
+    ids = table["site_id"].to_pylist()
+    if site_id not in ids:
         raise TableError(
             str(path),
             f"no site {site_id!r}",
             "a row for it",
             "It was written for another site table: delete it and run the workflow again.",
         )
-    return row
+    return table.slice(ids.index(site_id), 1).combine_chunks()
 
 
 def _check_same_schema(first: Path, one: pa.Table, path: Path, other: pa.Table) -> None:

@@ -10,19 +10,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from snakeshed.errors import TableError
 from snakeshed.result_files import check_result, damaged, missing, named_in_errors, result_file
+from snakeshed.tables.arrays import array_of, null_for_nan
 
 if TYPE_CHECKING:
     import geopandas
     import numpy as np
+    import pandas as pd
 
 GEOMETRY = "geometry"
 DESCRIPTION = b"description"
@@ -114,6 +114,29 @@ def read_table(
     return to_geopandas(read_arrow(path, columns, recorded))
 
 
+def rows_of(table: pa.Table | pd.DataFrame | geopandas.GeoDataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain values, without pandas where they come from `read_arrow`.
+
+    Parameters
+    ----------
+    table : pyarrow.Table, pandas.DataFrame or geopandas.GeoDataFrame
+
+    Returns
+    -------
+    list of dict
+        Column name to value: None for null and NaN, a shapely geometry in the column `geometry`.
+    """
+    if not isinstance(table, pa.Table):
+        outlines = table[GEOMETRY].tolist() if GEOMETRY in table.columns else None
+        rows = _arrow(table.drop(columns=GEOMETRY, errors="ignore"), {}).to_pylist()
+    else:
+        outlines = from_wkb(table).tolist() if GEOMETRY in table.column_names else None
+        rows = _arrow(table, {}).to_pylist()
+    for row, outline in zip(rows, outlines or (), strict=outlines is not None):
+        row[GEOMETRY] = outline
+    return rows
+
+
 def read_descriptions(path: str | Path) -> dict[str, str]:
     """Return what each column of a Parquet file means.
 
@@ -145,7 +168,7 @@ def _arrow(frame: pd.DataFrame | pa.Table, types: Mapping[str, pa.DataType]) -> 
             pa.field(name, kind, metadata=frame.schema.field(name).metadata)
             for name, (_, kind) in columns.items()
         ]
-        arrays = [_without_nan(column.cast(kind)) for column, kind in columns.values()]
+        arrays = [_without_nan(_cast(column, kind)) for column, kind in columns.values()]
         return pa.table(arrays, schema=pa.schema(fields, metadata=frame.schema.metadata))
 
     arrays, fields = [], []
@@ -165,6 +188,8 @@ def _arrow(frame: pd.DataFrame | pa.Table, types: Mapping[str, pa.DataType]) -> 
 
 def _type_of(dtype: object) -> pa.DataType:
     """Return the Arrow type of a pandas dtype."""
+    import pandas as pd
+
     if isinstance(dtype, pd.ArrowDtype):
         return dtype.pyarrow_dtype
     if pd.api.types.is_bool_dtype(dtype):
@@ -198,7 +223,14 @@ def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column with null in place of NaN."""
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pa.chunked_array([null_for_nan(chunk) for chunk in column.chunks], column.type)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in another type, without pyarrow.compute where it has it already."""
+    if not pa.types.is_nested(kind) and column.type.equals(kind):
+        return column
+    return column.cast(kind)
 
 
 def _described(table: pa.Table, descriptions: Mapping[str, str]) -> pa.Table:
@@ -230,7 +262,7 @@ def _with_geometry(table: pa.Table, geometry: np.ndarray | Sequence, crs: object
     geometry = _object_array(geometry)
     encoded = shapely.to_wkb(geometry, byte_order=1, include_srid=False, flavor="iso")
     table = table.append_column(
-        pa.field(GEOMETRY, pa.binary()), pa.array(encoded.tolist(), type=pa.binary())
+        pa.field(GEOMETRY, pa.binary()), array_of(encoded.tolist(), pa.binary())
     )
     projjson = CRS.from_user_input(crs).to_json_dict()
     return table.replace_schema_metadata(geo_metadata(geometry, projjson))
@@ -328,6 +360,8 @@ def read_arrow(
 
 def to_geopandas(table: pa.Table) -> pd.DataFrame | geopandas.GeoDataFrame:
     """Return a table as a frame in which every null is visible as such."""
+    import pandas as pd
+
     has_geometry = GEOMETRY in table.column_names
     columns = {}
     for name in table.column_names:

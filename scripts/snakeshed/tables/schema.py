@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from snakeshed.tables.arrays import array_of
+
 TEXT, REAL, WHOLE, TRUTH = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 
@@ -24,4 +26,5 @@ def table_of(rows: Sequence[Mapping], columns: Mapping[str, tuple[pa.DataType, s
             for name, (kind, text) in columns.items()
         ]
     )
-    return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    arrays = [array_of([row.get(name) for row in rows], columns[name][0]) for name in columns]
+    return pa.table(arrays, schema=schema)
