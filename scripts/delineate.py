@@ -14,7 +14,7 @@ from snakeshed.delineation.table import write_catchments
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result
-from snakeshed.tables.geoparquet import read_table
+from snakeshed.tables.geoparquet import read_arrow
 from snakeshed.terrain.index import TerrainIndex
 
 
@@ -38,8 +38,8 @@ def main(
         remove_left_tiles(Path(catchments).parent)
         index = TerrainIndex.from_json(read_result(terrain))
         pyramid = PatchPyramid(index.lattice, **patches)
-        shard = read_table(sites)
-        starts = map(Patch.from_id, shard["patch"].dropna())
+        shard = read_arrow(sites)
+        starts = map(Patch.from_id, filter(None, shard["patch"].to_pylist()))
         expected = ShardMemory.of_patches(starts, pyramid, index)
         needed, given = workers * expected.delineation_bytes(1), given_bytes(mem_mb)
         with open_backend(backend, workers, needed, given) as where:

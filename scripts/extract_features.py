@@ -9,7 +9,7 @@ from snakeshed.features.table import write_features
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result
-from snakeshed.tables.geoparquet import read_table
+from snakeshed.tables.geoparquet import read_arrow
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 
@@ -33,7 +33,7 @@ def main(
         rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
         declared = [layer_of(layer) for layer in layers]
         with Terrain(index, max_void_cells) as ground:
-            rows = extract_features(read_table(catchments), ground, rule, declared)
+            rows = extract_features(read_arrow(catchments), ground, rule, declared)
         unchanged.check()
         write_features(rows, feature_columns(rule, declared), output)
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from snakeshed.grid.snap import SnapRule
+from snakeshed.tables.geoparquet import rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 MAX_PIT_M = 30.0
 """Default of `dem.max_pit_m`."""
 
 
-def sites_of(table: pd.DataFrame) -> list[Site]:
+def sites_of(table: pa.Table | pd.DataFrame) -> list[Site]:
     """The sites of a shard's table."""
     return [
         Site(
-            site_id=row.site_id,
-            x=row.x,
-            y=row.y,
-            level=int(row.level),
-            reported_area_km2=None if pd.isna(row.reported_area_km2) else row.reported_area_km2,
-            needs_more=bool(row.needs_more),
+            site_id=row["site_id"],
+            x=math.nan if row["x"] is None else row["x"],
+            y=math.nan if row["y"] is None else row["y"],
+            level=row["level"],
+            reported_area_km2=row["reported_area_km2"],
+            needs_more=row["needs_more"],
         )
-        for row in table.itertuples()
+        for row in rows_of(table)
     ]
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-
-import geopandas
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from snakeshed.features.columns import TRUST, ReliefRule
 from snakeshed.features.form_and_relief import catchment_features
 from snakeshed.features.layers import Layer, feature_columns
 from snakeshed.features.zonal import summarise
+from snakeshed.tables.geoparquet import GEOMETRY, rows_of
 from snakeshed.terrain.elevations import Terrain
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
 
 def extract_features(
-    catchments: geopandas.GeoDataFrame,
+    catchments: pa.Table | geopandas.GeoDataFrame,
     terrain: Terrain,
     rule: ReliefRule,
     layers: Sequence[Layer],
@@ -28,7 +31,7 @@ def extract_features(
 
     Parameters
     ----------
-    catchments : geopandas.GeoDataFrame
+    catchments : pyarrow.Table or geopandas.GeoDataFrame
         Sorted by ``site_id``; outlines on the terrain's lattice.
     terrain : Terrain
     rule : ReliefRule
@@ -51,28 +54,27 @@ def extract_features(
     feature_columns(rule, layers)
     started = time.perf_counter()
     known = ["site_id", "status", "reason", *TRUST]
-    rows = [
-        {name: None if pd.isna(value) else value for name, value in zip(known, row, strict=True)}
-        for row in catchments[known].itertuples(index=False)
-    ]
-    done = catchments[catchments["status"] == "ok"]
+    sites = rows_of(catchments)
+    rows = [{name: site[name] for name in known} for site in sites]
+    done = [site for site in sites if site["status"] == "ok"]
     features = [row for row in rows if row["status"] == "ok"]
-    for row, site in zip(features, done.itertuples(), strict=True):
+    for row, site in zip(features, done, strict=True):
         row |= catchment_features(
-            site.geometry,
-            site.area_km2,
-            site.longest_flow_path_km,
-            site.basin_length_km,
-            site.channel_length_km,
-            site.perimeter_km,
+            site[GEOMETRY],
+            site["area_km2"],
+            site["longest_flow_path_km"],
+            site["basin_length_km"],
+            site["channel_length_km"],
+            site["perimeter_km"],
             terrain,
             rule,
         )
+    outlines = [site[GEOMETRY] for site in done]
     log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
     gaps: list[list[str]] = [[] for _ in features]
     for layer in layers:
         started = time.perf_counter()
-        summaries = summarise(layer, list(done.geometry), terrain.index.lattice.crs)
+        summaries = summarise(layer, outlines, terrain.index.lattice.crs)
         for row, values, gap in zip(features, summaries, gaps, strict=True):
             row |= values
             *others, coverage = values.values()
