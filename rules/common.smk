@@ -27,7 +27,7 @@ from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
-from snakeshed.jobs.digest import script_digest
+from snakeshed.jobs.digest import KeptSyntax, script_digest
 from snakeshed.jobs.endings import interrupt_once
 from snakeshed.jobs.fetched_results import check_fetched
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
@@ -166,6 +166,12 @@ def here(paths):
     return paths
 
 
+@cache
+def kept_syntax():
+    """What the library's files say, so that only those are parsed that have changed."""
+    return KeptSyntax(".snakemake/snakeshed/syntax.json")
+
+
 def library_of(script):
     """Digest of the library code that a rule's script imports; only computed for rules in use.
 
@@ -174,7 +180,7 @@ def library_of(script):
 
     @cache
     def digest():
-        return script_digest(Path(workflow.basedir, f"scripts/{script}.py"))
+        return script_digest(Path(workflow.basedir, f"scripts/{script}.py"), kept=kept_syntax())
 
     return lambda wildcards: digest() if workflow.is_main_process else ""
 

@@ -12,7 +12,14 @@ from pathlib import Path
 import grimp
 import pytest
 
-from snakeshed.jobs.digest import PACKAGE, imported_modules, package_digest, script_digest
+from snakeshed.jobs.digest import (
+    PACKAGE,
+    KeptSyntax,
+    Syntax,
+    imported_modules,
+    package_digest,
+    script_digest,
+)
 
 SCRIPTS = PACKAGE.parent
 
@@ -193,3 +200,90 @@ def test_layers_do_not_concern_the_delineation():
     names = {path.relative_to(PACKAGE).as_posix() for path in modules}
     assert {"delineation/site.py", "grid/snap.py", "kernels/snapping.py"} <= names
     assert not {name for name in names if name.startswith(("features/", "study/", "report/"))}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """Make what is kept in a file, and count the files that are parsed from now on."""
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda content: parsed.append(content) or parse(content))
+
+    def make() -> tuple[KeptSyntax, list[bytes]]:
+        parsed.clear()
+        return KeptSyntax(tmp_path / "kept/syntax.json"), parsed
+
+    return make
+
+
+def digest_with(kept: KeptSyntax, folder: Path, **changes: str) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "script.py").write_text(SCRIPT)
+    return script_digest(folder / "script.py", package(folder, **changes), kept)
+
+
+def test_what_is_kept_on_disk_is_not_parsed_again(digest_of, kept, tmp_path):
+    first, parsed = kept()
+    assert digest_with(first, tmp_path / "a") == digest_of()
+    assert len(parsed) > 3
+    again, parsed = kept()
+    assert digest_with(again, tmp_path / "b") == digest_of()
+    assert len(parsed) == 5, "all of them for the digest without what is kept"
+
+
+def test_only_a_file_that_has_changed_is_parsed(digest_of, kept, tmp_path):
+    digest_with(kept()[0], tmp_path / "a")
+    expected = digest_of(units="FOOT = 0.3\n")
+    again, parsed = kept()
+    assert digest_with(again, tmp_path / "b", units="FOOT = 0.3\n") == expected
+    assert parsed == [b"FOOT = 0.3\n"]
+    last, parsed = kept()
+    assert digest_with(last, tmp_path / "c", units="FOOT = 0.3\n") == expected
+    assert not parsed
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "",
+        lambda text: text[:-5],
+        lambda text: text.replace("alone", "alike"),
+        lambda text: text.partition("\n")[2],
+        lambda text: "\0\xff" + text,
+    ],
+)
+def test_what_is_damaged_on_disk_counts_as_not_there(digest_of, kept, tmp_path, spoil):
+    imports_alone = {"units": "import pack.alone\n\nFOOT = 0.3048\n"}
+    digest_with(kept()[0], tmp_path / "a", **imports_alone)
+    file = tmp_path / "kept/syntax.json"
+    before = file.read_text()
+    assert "alone" in before
+    file.write_text(spoil(before), encoding="latin-1")
+    again, parsed = kept()
+    digest_with(again, tmp_path / "b", **imports_alone)
+    assert parsed
+    assert file.read_text() == before
+    assert digest_with(kept()[0], tmp_path / "c", **imports_alone) == digest_of(**imports_alone)
+
+
+def test_what_another_python_has_kept_is_not_used(kept, tmp_path, monkeypatch):
+    digest_with(kept()[0], tmp_path / "a")
+    monkeypatch.setattr(sys, "version", "4.0.0")
+    again, parsed = kept()
+    digest_with(again, tmp_path / "b")
+    assert len(parsed) > 3
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(digest_of, tmp_path):
+    (tmp_path / "file").touch()
+    kept = KeptSyntax(tmp_path / "file/syntax.json")
+    assert digest_with(kept, tmp_path / "a") == digest_of()
+
+
+def test_kept_syntax_is_that_of_the_file_itself(kept):
+    first, _ = kept()
+    contents = [path.read_bytes() for path in sorted(PACKAGE.glob("*/*.py"))]
+    expected = list(map(Syntax.of, contents))
+    assert list(map(first.of, contents)) == expected
+    first.save()
+    assert list(map(kept()[0].of, contents)) == expected
