@@ -8,9 +8,11 @@ pod too, the 0.3 s and 50 MB of the Kubernetes client. This executor stands besi
 interface (``RemoteExecutor``), and imports the client when it first has a job to send.
 """
 
+from typing import Any
+
+from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings
 
-from snakemake_executor_plugin_kubernetes_pvc.executor import Executor
 from snakemake_executor_plugin_kubernetes_pvc.settings import ExecutorSettings
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]
@@ -23,3 +25,15 @@ common_settings = CommonSettings(
     # A value in the command would be readable in the Job; see ExecutorSettings.env_secret.
     pass_envvar_declarations_to_cmd=False,
 )
+
+
+class Executor(AbstractExecutor):
+    """What Snakemake makes the executor of: every Snakemake imports the plugins, few use this one.
+
+    It gives the executor itself, `snakemake_executor_plugin_kubernetes_pvc.executor.Executor`.
+    """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:  # noqa: D102
+        from snakemake_executor_plugin_kubernetes_pvc.executor import Executor as Itself
+
+        return Itself(*arguments, **options)
