@@ -48,7 +48,6 @@ rule all:
 onstart:
     interrupt_once()
     # Before Snakemake's loggers do so in a thread of their own.
-    import pyarrow.compute
     import pyarrow.parquet
 
     user_error(claim_results)

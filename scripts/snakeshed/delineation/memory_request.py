@@ -127,10 +127,9 @@ class CatchmentSizes:
 
 @cache
 def _sizes(catchments: str, _version: tuple[int, ...]) -> CatchmentSizes:
-    import pyarrow.compute as pc
-
-    cells = read_column(catchments, "cells")
-    return CatchmentSizes(len(cells), pc.max(cells).as_py() or 0, pc.sum(cells).as_py() or 0)
+    cells = read_column(catchments, "cells").to_pylist()
+    known = [count for count in cells if count is not None]
+    return CatchmentSizes(len(cells), max(known, default=0), sum(known))
 
 
 def asked_mb(needed_bytes: int, attempt: int) -> int:
