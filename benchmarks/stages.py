@@ -23,7 +23,7 @@ from snakeshed.grid.snap import SnapRule
 from snakeshed.sites.prepare import prepare_sites
 from snakeshed.study.configuration import complete
 from snakeshed.tables.gather import concatenate
-from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.tables.geoparquet import read_arrow, write_table
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
@@ -74,7 +74,7 @@ def run_shard(study: dict, folder: Path) -> dict:
         study["dem"]["max_void_cells"],
         study["network"]["min_area_km2"],
     )
-    sites = sites_of(read_table(folder / "sites.parquet"))
+    sites = sites_of(read_arrow(folder / "sites.parquet"))
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
     write_catchments(catchments, folder / "catchments.parquet", index.lattice.crs)
@@ -83,7 +83,7 @@ def run_shard(study: dict, folder: Path) -> dict:
         tuple(study["features"]["steep_degrees"]), tuple(study["features"]["percentiles"])
     )
     with Terrain(index, rule.max_void_cells) as terrain:
-        rows = extract_features(read_table(folder / "catchments.parquet"), terrain, relief, [])
+        rows = extract_features(read_arrow(folder / "catchments.parquet"), terrain, relief, [])
     write_features(rows, feature_columns(relief, []), folder / "features.parquet")
     marks.append(time.process_time())
     done = [catchment for catchment in catchments if catchment.status == "ok"]

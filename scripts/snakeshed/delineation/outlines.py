@@ -57,11 +57,16 @@ def cells_within(geometry: shapely.Geometry, lattice: Lattice) -> tuple[np.ndarr
         round((east - lattice.x0) / lattice.dx) - column + 2,
     )
 
-    def to_nodes(vertices: np.ndarray) -> np.ndarray:
-        x, y = vertices.T
-        columns = np.rint((x - lattice.x0) / lattice.dx) - (column - 1)
-        rows = np.rint((lattice.y0 - y) / lattice.dy) - (row - 1)
-        return np.column_stack([columns, rows])
-
-    nodes = shapely.transform(geometry, to_nodes)
-    return features.rasterize([nodes], shape, dtype=np.uint8) > 0, row - 1, column - 1
+    # A cell is inside where an odd number of vertical sides lies to the west of it. Both ends of
+    # each side are marked; marks are summed down the columns, and then along the rows.
+    marks = np.zeros(shape, np.uint8)
+    for ring in shapely.get_rings(shapely.get_parts(geometry)):
+        x, y = shapely.get_coordinates(ring).T
+        columns = np.rint((x - lattice.x0) / lattice.dx).astype(np.int64) - (column - 1)
+        rows = np.rint((lattice.y0 - y) / lattice.dy).astype(np.int64) - (row - 1)
+        upright = columns[1:] == columns[:-1]
+        for ends in (rows[:-1], rows[1:]):
+            np.bitwise_xor.at(marks, (ends[upright], columns[1:][upright]), 1)
+    for axis in (0, 1):
+        np.bitwise_xor.accumulate(marks, axis=axis, out=marks)
+    return marks.view(np.bool_), row - 1, column - 1
