@@ -9,9 +9,9 @@ from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.report.card import CardValues, card
 from snakeshed.report.card_figure import card_figure
-from snakeshed.report.site_values import plain_rows
 from snakeshed.result_files import read_result, result_file
-from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.tables.gather import one_site
+from snakeshed.tables.geoparquet import GEOMETRY, read_descriptions, rows_of
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 from snakeshed.terrain.suspects import coarse_cells
@@ -34,18 +34,19 @@ def main(
     with job_log(log, f"the card of {site_id}") as logger:
         unchanged = UnchangedInputs(inputs, inputs_of_run)
         index = TerrainIndex.from_json(read_result(terrain))
-        tables = [read_table(path) for path in (catchments, features)]
-        own, of_features = (table[table["site_id"] == site_id] for table in tables)
+        tables = [one_site(path, site_id) for path in (catchments, features)]
+        ((own,), (of_features,)) = map(rows_of, tables)
+        outline = own.pop(GEOMETRY)
         values = CardValues(
-            catchment=plain_rows(own)[0],
-            features=plain_rows(of_features)[0],
+            catchment=own,
+            features=of_features,
             descriptions=read_descriptions(features) | read_descriptions(catchments),
             configuration=study,
         )
         with Terrain(index, study["dem"]["max_void_cells"]) as ground:
             drawn, notes = card_figure(
                 row=values.catchment,
-                outline=own.geometry.iloc[0],
+                outline=outline,
                 terrain=ground,
                 pyramid=PatchPyramid(index.lattice, **study["patches"]),
                 # A constant has nothing to show.

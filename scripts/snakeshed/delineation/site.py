@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from snakeshed.grid.snap import SnapRule
+from snakeshed.grid.snap_rule import SnapRule
 from snakeshed.tables.geoparquet import rows_of
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from snakeshed.grid.snap_rule import PLAUSIBLE_COST, SnapRule, agreement
 from snakeshed.kernels.d8 import COLUMN_STEP, NODATA, OUTSIDE, ROW_STEP
 from snakeshed.kernels.snapping import (
     last_in_box,
@@ -29,28 +30,8 @@ from snakeshed.kernels.snapping import (
 # A candidate is plausible as a runner-up when its area is within this factor of the reported one.
 PLAUSIBLE_FACTOR = 3.0
 
-# Confidence classes: the least and the largest area / reported area, best class first.
-CONFIDENCE = {"high": (0.9, 1.1), "medium": (1 / 1.5, 1.5)}
-
 # "high" needs this stability as well; docs/confidence.md has the measurements.
 STABLE = 0.8
-
-# A candidate could be the true outlet when its cost is within this of the least: as much as an
-# area costs that is at the limit of "medium".
-PLAUSIBLE_COST = math.log(1.5)
-
-# Ratios of decimal numbers such as 0.363 / 0.33 miss the limits of classes by a rounding error.
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class SnapRule:
-    """How sites are snapped, and what is refused; the ``snap`` section of the configuration."""
-
-    radius_m: float
-    distance_weight: float
-    min_area_km2: float
-    max_area_mismatch: float | None = None
 
 
 @dataclass(frozen=True)
@@ -267,20 +248,6 @@ def _least(costs: np.ndarray, among: np.ndarray) -> float | None:
     """Least finite cost among the marked cells; None without one."""
     least = float(np.where(among, costs, np.inf).min())
     return least if math.isfinite(least) else None
-
-
-def agreement(ratio: float) -> str:
-    """Class of an area by its ratio to the reported one, limits included: high, medium or low.
-
-    Parameters
-    ----------
-    ratio : float
-        Area / reported area.
-    """
-    for name, (least, most) in CONFIDENCE.items():
-        if least - _ROUNDING <= ratio <= most + _ROUNDING:
-            return name
-    return "low"
 
 
 def confidence(choice: Snap, reported_area_km2: float | None) -> str:

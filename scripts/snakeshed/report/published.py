@@ -72,7 +72,7 @@ def compare(
         whose published value passes the bound by more than the tolerance; and
         ``excess_median``, by how much, or None.
     """
-    from snakeshed.grid.snap import agreement
+    from snakeshed.grid.snap_rule import agreement
 
     done = features[features["status"] == "ok"]
     compared = []

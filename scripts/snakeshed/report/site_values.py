@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from snakeshed.delineation.catchment import STATUSES
 from snakeshed.features.columns import BEFORE_FEATURES, ReliefRule, catchment_columns
-from snakeshed.grid.snap import CONFIDENCE, PLAUSIBLE_COST, agreement
+from snakeshed.grid.snap_rule import CONFIDENCE, PLAUSIBLE_COST, agreement
 from snakeshed.report.page import fixed, number, percent, words
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIDENCES = (*CONFIDENCE, "low", "unrated")
 KINDS = (*CONFIDENCES, *STATUSES[1:])
@@ -23,6 +24,12 @@ PLACES = ("centroid_x", "centroid_y", "west", "south", "east", "north")
 
 def plain(value: Any) -> Any:
     """Return a cell of a table as a plain value, None for whatever stands for null."""
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(value)
+    import pandas as pd
+
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -88,7 +88,7 @@ def summarise(
     dict
         Plain values, the same for the same tables.
     """
-    from snakeshed.grid.snap import agreement
+    from snakeshed.grid.snap_rule import agreement
 
     catchments, rejected = finished.catchments, finished.rejected
     done = catchments[catchments["status"] == "ok"]

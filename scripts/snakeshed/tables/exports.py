@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from snakeshed.errors import TableError
@@ -18,6 +18,9 @@ from snakeshed.tables.geoparquet import (
     read_arrow,
     to_geopandas,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # GDAL stamps a GeoPackage with the time of writing; a fixed time keeps its bytes reproducible.
 _GEOPACKAGE_DATE = "2000-01-01T00:00:00.000Z"
@@ -35,6 +38,8 @@ def write_csv(frame: pd.DataFrame | pa.Table, path: str | Path) -> None:
     path : str or Path
         The file; it appears atomically.
     """
+    import pandas as pd
+
     if isinstance(frame, pa.Table):
         frame = to_geopandas(
             frame.select([name for name in frame.column_names if name != GEOMETRY])
@@ -116,6 +121,8 @@ def _cell(value: object) -> object:
         value = value.tolist()
     if not isinstance(value, list):
         return value
+    import pandas as pd
+
     # NaN is how pandas shows a null inside a list; JSON has no NaN.
     return json.dumps([None if pd.isna(item) else item for item in value])
 
