@@ -76,6 +76,39 @@ def test_no_parameter_is_looked_at_with_pandas(planned):
     assert [place for place in found if place.endswith(":_serialize_param_builtin")]
 
 
+# What jobs need; Snakemake itself imports NumPy, and last_words() nothing more.
+FOR_JOBS = {
+    "dask",
+    "geopandas",
+    "matplotlib",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "pyproj",
+    "pysheds",
+    "rasterio",
+    "scipy",
+    "shapely",
+    "xarray",
+}
+
+
+def test_a_run_that_has_nothing_to_do_imports_nothing_that_only_jobs_need(study):
+    python, *command = study.command()
+    done = subprocess.run(
+        [python, "-X", "importtime", *command],
+        cwd=study.folder,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Nothing to be done" in done.stdout + done.stderr
+    loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert {"snakemake.workflow", "snakeshed.terrain.index"} <= loaded
+    assert not FOR_JOBS.intersection(name.partition(".")[0] for name in loaded)
+    assert "snakemake_executor_plugin_kubernetes_pvc.executor" not in loaded
+
+
 SMALL = """
 import sys, time
 from snakemake.logging import logger

@@ -33,9 +33,22 @@ OF_FEW = {
     "rioxarray",
     "jsonschema",
 }
+KERNELS = {"numba", "llvmlite", "snakeshed.kernels.compiled"}
 NOT_IMPORTED = {
     "delineate": FRAMES | PYSHEDS | PLOTS | OF_FEW | {"snakeshed.delineation.tiled_window"},
     "extract_features": FRAMES | PYSHEDS | PLOTS | OF_FEW,
+    "gather": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio"},
+    "site_card": FRAMES | PYSHEDS | PLOTS | OF_FEW,
+    "site_features": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
+    "export_csv": PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
+    "export_geopackage": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
+    "index_terrain": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
+    "index_layers": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
+    "prepare_sites": PLOTS | OF_FEW | KERNELS,
+    "split_shards": PLOTS | OF_FEW | KERNELS | {"geopandas"},
+    "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},
+    "report": PLOTS | OF_FEW | KERNELS,
+    "archive": {"numba", "matplotlib", "rasterio"},
 }
 
 
@@ -93,6 +106,18 @@ extract_features.main(
 print(*sys.modules)
 """
 
+OF_ALL_SHARDS = """
+import sys
+from snakeshed.delineation.nesting import with_nesting
+from snakeshed.tables.gather import concatenate, one_site
+from snakeshed.tables.geoparquet import write_table
+
+shard = sys.argv[1]
+write_table(with_nesting(concatenate([f"{shard}/catchments.parquet"])), f"{shard}/all.parquet")
+write_table(one_site(f"{shard}/features.parquet", "a"), f"{shard}/one.parquet")
+print(*sys.modules)
+"""
+
 
 def test_the_jobs_of_a_shard_never_load_pandas(tmp_path):
     """Nor do they by way of pyarrow, which imports it to look at values."""
@@ -120,3 +145,7 @@ def test_the_jobs_of_a_shard_never_load_pandas(tmp_path):
     features = read_table(tmp_path / "features.parquet").set_index("site_id")
     assert features["status"].to_dict() == {"a": "ok", "far": "outside_dem", "lost": "outside_dem"}
     assert features.loc["a", "relief_m"] > 0
+    loaded = run_python(OF_ALL_SHARDS, tmp_path)
+    assert not {"pandas", "geopandas", "numba", "rasterio"}.intersection(loaded)
+    assert read_table(tmp_path / "all.parquet")["site_id"].to_list() == ["a", "far", "lost"]
+    assert read_table(tmp_path / "one.parquet")["site_id"].to_list() == ["a"]
