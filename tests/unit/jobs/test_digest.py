@@ -287,3 +287,14 @@ def test_kept_syntax_is_that_of_the_file_itself(kept):
     assert list(map(first.of, contents)) == expected
     first.save()
     assert list(map(kept()[0].of, contents)) == expected
+
+
+def test_the_digest_of_all_modules_changes_with_each_name_and_content(tmp_path):
+    (tmp_path / "grid").mkdir()
+    seen = set()
+    for name, content in (("a.py", "x = 1"), ("a.py", "x = 1  # m"), ("grid/a.py", "x = 1")):
+        (tmp_path / name).write_text(content)
+        seen.add(package_digest(tmp_path))
+    (tmp_path / "grid/a.py").rename(tmp_path / "grid/b.py")
+    seen.add(package_digest(tmp_path))
+    assert len(seen) == 4
