@@ -64,8 +64,9 @@ class WarmScripts:
     Parameters
     ----------
     upcoming : callable
-        Returns the paths of scripts that are expected to run, in the order in which they are
-        needed. It is called when the server starts, with the first script.
+        Returns what the server does while it has no requests: paths of scripts that are expected
+        to run, in the order in which they are needed, and functions as MODULE:FUNCTION. It is
+        called when the server starts, with the first script.
     """
 
     def __init__(self, upcoming: Callable[[], Iterable[str]]) -> None:

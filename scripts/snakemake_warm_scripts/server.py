@@ -1,9 +1,10 @@
 """The process that imports what scripts need, and forks.
 
-``python -P -m snakemake_warm_scripts.server SOCKET SCRIPT ...`` takes requests on a socket that it
-has inherited from Snakemake (`snakemake_warm_scripts.runs`). While there are none, it imports what
-the scripts need that are still to come. Everything here runs in one thread: threads do not survive
-a fork. It ends with Snakemake, and so do the processes that it has forked.
+``python -P -m snakemake_warm_scripts.server SOCKET STEP ...`` takes requests on a socket that it
+has inherited from Snakemake (`snakemake_warm_scripts.runs`). While there are none, it takes steps
+that scripts will need: it imports what a script imports, or calls a function, given as
+MODULE:FUNCTION. Everything here runs in one thread: threads do not survive a fork. It ends with
+Snakemake, and so do the processes that it has forked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from snakemake_warm_scripts.child import serve
-from snakemake_warm_scripts.imports import Imports
+from snakemake_warm_scripts.imports import Imports, freeze, function_of
 
 FORK = b"f"
 # For how long scripts may clean up when Snakemake has ended (s).
@@ -54,7 +55,7 @@ class Server:
         Where Snakemake asks for a process. Each request brings two pipes: one to the process, whose
         first message is a `ScriptFile`, and one that takes its process id and later its status.
     upcoming
-        Paths of scripts whose imports are done while there are no requests.
+        Paths of scripts, and MODULE:FUNCTION, for while there are no requests.
     most
         How many scripts a process runs.
     """
@@ -85,8 +86,7 @@ class Server:
                 if self._requests in ready and not self._fork():
                     break
                 if not ready:
-                    with suppress(OSError):  # left to the job of the script
-                        self._import(ScriptFile.read(self._upcoming.pop(0)))
+                    self._take_step(self._upcoming.pop(0))
         self._end_all()
 
     def _watch_signals(self) -> None:
@@ -96,6 +96,15 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+
+    def _take_step(self, step: str) -> None:
+        # What fails here is left to the script, which can do without it or says why it cannot.
+        with suppress(Exception, SystemExit):
+            if step.endswith(".py"):
+                self._import(ScriptFile.read(step))
+            else:
+                function_of(step)()
+                freeze()
 
     def _import(self, script: ScriptFile) -> None:
         self._imports.add(script)
@@ -161,12 +170,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Work until Snakemake has ended."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("socket", type=int, help="number of the socket for requests")
-    parser.add_argument("scripts", nargs="*", help="scripts that are expected to run")
+    parser.add_argument("steps", nargs="*", help="scripts to come, and MODULE:FUNCTION")
     parser.add_argument("--per-process", type=int, default=50, help="scripts a process runs")
     given = parser.parse_args(arguments)
     with socket.socket(fileno=given.socket) as requests:
         requests.set_inheritable(False)
-        Server(requests, given.scripts, given.per_process).work()
+        Server(requests, given.steps, given.per_process).work()
     # There is nothing to clean up, and much that is loaded.
     os._exit(0)
 

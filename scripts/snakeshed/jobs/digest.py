@@ -135,8 +135,8 @@ def script_digest(
 def package_digest(package: Path = PACKAGE) -> str:
     """Digest of the files of all modules of the library.
 
-    Unlike that of a script, it changes with comments: it is for processes that have to have the same
-    library, and each of them would take a second to parse it.
+    Unlike that of a script, it changes with comments: it is for processes that have to have the
+    same library, and each of them would take a second to parse it.
 
     Parameters
     ----------

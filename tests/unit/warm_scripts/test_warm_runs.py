@@ -173,6 +173,21 @@ def test_imports_of_scripts_to_come_are_done_meanwhile(script, tmp_path, monkeyp
     assert (tmp_path / "imported").read_text() == "i"
 
 
+def test_a_function_that_warms_up_is_called_once_and_may_fail(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{SCRIPTS}:{tmp_path}")
+    notes = f"open({str(tmp_path / 'heated')!r}, 'a').write('i')"
+    (tmp_path / "ovens.py").write_text(f"def heat(): {notes}\ndef burn(): 1 / 0\n")
+    warm = WarmScripts(lambda: ["ovens:burn", "ovens:heat"])
+    try:
+        assert run(warm, script("")) == 0
+        until((tmp_path / "heated").exists)
+        other = script("import sys; assert 'ovens' in sys.modules", "other.py")
+        assert run(warm, other) == 0
+    finally:
+        warm.close()
+    assert (tmp_path / "heated").read_text() == "i"
+
+
 def test_a_script_with_other_imports_has_a_new_process(warm, script, tmp_path):
     (tmp_path / "of_the_second.py").touch()
     assert run(warm, script(WRITE_PID)) == 0
