@@ -37,7 +37,9 @@ def other(finished, once) -> Path:
     return once("other", make)
 
 
-def delineate(study: TinyStudy, backend: str, installed: Path, **environment: str) -> Run:
+def delineate(
+    study: TinyStudy, backend: str, installed: Path, *more: str, **environment: str
+) -> Run:
     """Delineate the shard of site a, where the environment has the library of some checkout.
 
     It comes first there, before whatever else is installed.
@@ -51,6 +53,7 @@ def delineate(study: TinyStudy, backend: str, installed: Path, **environment: st
         "--forcerun",
         "delineate",
         *options,
+        *more,
         PYTHONPATH=str(installed / "scripts"),
         **environment,
     )
@@ -109,7 +112,8 @@ def test_a_job_stops_where_the_shell_puts_the_other_checkout_first(study, other,
     started = tmp_path / "start-up"
     started.write_text(f"export PYTHONPATH={other}/scripts\n")
     before = study.contents()
-    run = delineate(study, "local", other, BASH_ENV=str(started))
+    # As Snakemake runs scripts: a shell starts Python for each.
+    run = delineate(study, "local", other, "--skip-script-cleanup", BASH_ENV=str(started))
     assert run.code == 1
     message = (
         f"this job: found the library {other}/scripts/snakeshed; expected the workflow's own, "
@@ -120,6 +124,10 @@ def test_a_job_stops_where_the_shell_puts_the_other_checkout_first(study, other,
     shard = f"shards/{study.shard_of('a')}/catchments.parquet"
     # A failed job leaves no table, and no other one is touched.
     assert study.contents() == {name: each for name, each in before.items() if name != shard}
+    # In warm processes there is no shell.
+    run = delineate(study, "local", other, BASH_ENV=str(started))
+    assert run.code == 0, run.text
+    assert study.contents()[shard][0] == before[shard][0]
 
 
 def test_what_a_user_puts_on_the_path_stays_there(study, other, tmp_path):
@@ -127,7 +135,7 @@ def test_what_a_user_puts_on_the_path_stays_there(study, other, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "with open(os.environ['TOLD'], 'a') as file:\n"
-        "    print(sys.argv[0], *sys.path[:4], sep=':', file=file)\n"
+        "    print(*sys.orig_argv, *sys.path[:4], sep=':', file=file)\n"
     )
     told, kept = tmp_path / "told", tmp_path / "numba"
     own = os.pathsep.join([str(tmp_path), str(other / "scripts")])
