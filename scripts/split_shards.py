@@ -8,7 +8,7 @@ from snakeshed.delineation.shard_index import ShardFacts, recorded_files, shard_
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result, result_file
-from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.tables.geoparquet import read_arrow, write_table
 from snakeshed.terrain.index import TerrainIndex
 
 
@@ -26,7 +26,7 @@ def main(
     """Write the sites and the terrain index of each shard, then the index of all shards."""
     with job_log(log, f"splitting the sites into {shards} shards") as logger:
         index = TerrainIndex.from_json(read_result(terrain))
-        table = read_table(sites)
+        table = read_arrow(sites)
         check_bounds(index, patches, radius_m, min_areas_km2)
         check_shards(shards, len(table))
         pyramid = PatchPyramid(index.lattice, **patches)
@@ -40,7 +40,7 @@ def main(
             write_table(shard.sites, folder / "sites.parquet", COLUMNS)
             with result_file(folder / "terrain.json") as part:
                 part.write_text(shard.terrain.to_json(), encoding="utf-8")
-            starts = map(Patch.from_id, shard.sites["patch"].dropna())
+            starts = map(Patch.from_id, filter(None, shard.sites["patch"].to_pylist()))
             facts[shard.name] = ShardFacts.of(
                 len(shard.sites), starts, pyramid, shard.terrain, recorded_files(folder)
             )
@@ -52,7 +52,7 @@ def main(
             )
         # The last: with it, all are there.
         with result_file(output) as part:
-            part.write_text(shard_index_text(facts, table["site_id"]), encoding="utf-8")
+            part.write_text(shard_index_text(facts, table["site_id"].to_pylist()), encoding="utf-8")
 
 
 if __name__ == "__main__":

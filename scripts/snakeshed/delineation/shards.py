@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid, shard_name, shard_of
 from snakeshed.errors import TerrainError
 from snakeshed.progress import counted
 from snakeshed.raster.crs import transformer
+from snakeshed.tables.schema import REAL, TEXT, TRUTH, WHOLE, table_of
 from snakeshed.terrain.index import TerrainIndex, near_a_tile, tiles_under
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = {
     "site_id": "Identifier of the site.",
@@ -24,6 +30,8 @@ COLUMNS = {
     "patch": "Patch in whose core the site lies at that level; null without x and y.",
     "needs_more": "The reported area asks for a larger window than the top level has.",
 }
+
+_TYPES = dict(zip(COLUMNS, (TEXT, REAL, REAL, REAL, WHOLE, TEXT, TRUTH), strict=True))
 
 # Digits of coordinates in a projected CRS (1 mm) and in degrees (1 mm): coarser than what two
 # CPUs may differ in, finer than any survey.
@@ -41,18 +49,30 @@ class Shard:
     """The sites of one job (columns `COLUMNS`, sorted by ``site_id``) and the tiles under them."""
 
     name: str
-    sites: pd.DataFrame
+    sites: pa.Table
     terrain: TerrainIndex
 
 
+class _Placed(NamedTuple):
+    """A row of a shard's table."""
+
+    site_id: str
+    x: float | None
+    y: float | None
+    reported_area_km2: float | None
+    level: int
+    patch: str | None
+    needs_more: bool
+
+
 def split(
-    sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
+    sites: pa.Table | pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
 ) -> list[Shard]:
     """Spread sites over shards, by a stable hash of their patch.
 
     Parameters
     ----------
-    sites : pandas.DataFrame
+    sites : pyarrow.Table or pandas.DataFrame
         ``sites.parquet``: site_id, x, y, crs, reported_area_km2.
     index : TerrainIndex
         Of the whole DEM.
@@ -65,33 +85,40 @@ def split(
     list of Shard
         One for each name, in order. A shard's content depends on its own sites alone.
     """
-    placed = _place(sites, index, pyramid).sort_values("site_id", ignore_index=True)
-    rows = placed.groupby(_shard_numbers(placed, shards)).indices
-    nobody, nothing = placed.iloc[:0], index.subset(())
+    rows_of: dict[int, list[_Placed]] = {}
+    placed = _place(sites, index, pyramid)
+    for number, row in zip(_shard_numbers(placed, shards), placed, strict=True):
+        rows_of.setdefault(number, []).append(row)
+    described = {name: (_TYPES[name], text) for name, text in COLUMNS.items()}
+    nobody, nothing = table_of([], described), index.subset(())
     result = []
     for shard in range(shards):
         name = shard_name(shard, shards)
-        if shard not in rows:
+        if shard not in rows_of:
             result.append(Shard(name, nobody, nothing))
             continue
-        own = placed.iloc[rows[shard]].reset_index(drop=True)
-        result.append(Shard(name, own, index.subset(_tiles(own, index, pyramid))))
+        own = sorted(rows_of[shard], key=lambda row: row.site_id)
+        tiles = _tiles(own, index, pyramid)
+        table = table_of([row._asdict() for row in own], described)
+        result.append(Shard(name, table, index.subset(tiles)))
     return result
 
 
 def shards_with_sites(
-    sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
+    sites: pa.Table | pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid, shards: int
 ) -> int:
     """Return how many of the shards that `split` makes have sites."""
-    return len(np.unique(_shard_numbers(_place(sites, index, pyramid), shards)))
+    return len(set(_shard_numbers(_place(sites, index, pyramid), shards)))
 
 
-def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np.ndarray:
+def within_reach(
+    sites: pa.Table | pd.DataFrame, index: TerrainIndex, radius_m: float
+) -> np.ndarray:
     """Tell of each site whether the DEM has a tile within a radius of it.
 
     Parameters
     ----------
-    sites : pandas.DataFrame
+    sites : pyarrow.Table or pandas.DataFrame
         ``sites.parquet``: x, y, crs.
     index : TerrainIndex
         Of the whole DEM.
@@ -103,10 +130,14 @@ def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> n
     numpy.ndarray of bool
         False for a site that will be a row with ``outside_dem``.
     """
-    x, y = _in_terrain_crs(sites, index)
+    return _within_reach(_places(sites), index, radius_m)
+
+
+def _within_reach(places: _Places, index: TerrainIndex, radius_m: float) -> np.ndarray:
+    x, y = _in_terrain_crs(places, index)
     has_place = np.isfinite(x) & np.isfinite(y)
     x = index.turned(x)
-    reached = np.zeros(len(sites), bool)
+    reached = np.zeros(len(x), bool)
     reached[has_place] = _on_tiles(index, x[has_place], y[has_place])
     beside = np.flatnonzero(has_place & ~reached).tolist()
     doing = "looking for the DEM near sites beside it"
@@ -115,12 +146,12 @@ def within_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> n
     return reached
 
 
-def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np.ndarray:
+def check_reach(sites: pa.Table | pd.DataFrame, index: TerrainIndex, radius_m: float) -> np.ndarray:
     """Refuse a DEM that not one site lies on or near.
 
     Parameters
     ----------
-    sites : pandas.DataFrame
+    sites : pyarrow.Table or pandas.DataFrame
         ``sites.parquet``: site_id, lon, lat, x, y, crs.
     index : TerrainIndex
         Of the whole DEM.
@@ -138,12 +169,12 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np
         There is none within reach, although there are sites.
     """
     reached = within_reach(sites, index, radius_m)
-    if sites.empty or reached.any():
+    if not len(sites) or reached.any():
         return reached
-    exchanged = sites[sites["lon"].abs() <= 90]
-    exchanged = exchanged.assign(x=exchanged["lat"], y=exchanged["lon"], crs="EPSG:4326")
+    lons, lats = _values(sites, "lon"), _values(sites, "lat")
+    possible = [(lat, lon) for lon, lat in zip(lons, lats, strict=True) if abs(lon) <= 90]
+    exchanged = _Places(*np.array(possible).reshape(-1, 2).T, ["EPSG:4326"] * len(possible))
     count = "the only site not" if len(sites) == 1 else f"not one of {len(sites):,} sites"
-    lons, lats = sites["lon"].tolist(), sites["lat"].tolist()
     raise TerrainError(
         "sites.path and dem.path",
         f"{count} within {radius_m:g} m of the DEM: "
@@ -151,15 +182,36 @@ def check_reach(sites: pd.DataFrame, index: TerrainIndex, radius_m: float) -> np
         f"{_told(_extent(index))}",
         "sites on the DEM",
         "Some would be on it with longitude and latitude exchanged: check sites.columns.x and y."
-        if any(within_reach(exchanged, index, radius_m))
+        if any(_within_reach(exchanged, index, radius_m))
         else "Check sites.crs (or sites.utm and the zones), and that this is the DEM of the place.",
     )
 
 
-def _in_terrain_crs(sites: pd.DataFrame, index: TerrainIndex) -> tuple[np.ndarray, np.ndarray]:
+class _Places(NamedTuple):
+    """Where sites are: coordinates, each in the CRS of its site."""
+
+    x: np.ndarray
+    y: np.ndarray
+    crs: Sequence[str]
+
+
+def _places(sites: pa.Table | pd.DataFrame) -> _Places:
+    x, y = (np.array(_values(sites, name), np.float64) for name in ("x", "y"))
+    return _Places(x, y, _values(sites, "crs"))
+
+
+def _values(sites: pa.Table | pd.DataFrame, name: str) -> list:
+    column = sites[name]
+    return column.to_pylist() if isinstance(column, pa.ChunkedArray) else column.tolist()
+
+
+def _in_terrain_crs(places: _Places, index: TerrainIndex) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y in the CRS of the terrain; not finite where a site has no place in it."""
-    x, y = sites["x"].to_numpy("float64", copy=True), sites["y"].to_numpy("float64", copy=True)
-    for crs, rows in sites.groupby("crs", sort=False).indices.items():
+    x, y = places.x.copy(), places.y.copy()
+    rows_of: dict[str, list[int]] = {}
+    for row, crs in enumerate(places.crs):
+        rows_of.setdefault(crs, []).append(row)
+    for crs, rows in rows_of.items():
         x[rows], y[rows] = _transformed(crs, index.lattice.crs, x[rows], y[rows])
     return x, y
 
@@ -183,8 +235,10 @@ def _on_tiles(index: TerrainIndex, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     rows, columns = rows[countable].astype(np.int64), columns[countable].astype(np.int64)
     on = np.zeros(len(countable), bool)
     # Sites near one another are looked for together.
-    blocks = pd.DataFrame({"row": rows // _BLOCK, "column": columns // _BLOCK})
-    groups = blocks.groupby(["row", "column"], sort=False).indices
+    blocks = zip((rows // _BLOCK).tolist(), (columns // _BLOCK).tolist(), strict=True)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for point, block in enumerate(blocks):
+        groups.setdefault(block, []).append(point)
     for (row, column), own in counted(groups.items(), "looking for sites on the DEM", what="parts"):
         for number in index.touching(row * _BLOCK, column * _BLOCK, _BLOCK, _BLOCK):
             tile = index.tiles[number]
@@ -221,60 +275,43 @@ def _told(extent: tuple[float, float, float, float] | None) -> str:
     return f"longitude {west} to {east}, latitude {south} to {north}"
 
 
-def _place(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> pd.DataFrame:
-    """Return the columns `COLUMNS` of all sites."""
+def _place(
+    sites: pa.Table | pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid
+) -> list[_Placed]:
+    """Return the rows of all sites."""
     lattice = index.lattice
     decimals = _GEOGRAPHIC_DECIMALS if lattice.geographic else _PROJECTED_DECIMALS
-    areas = sites["reported_area_km2"].astype("float64").tolist()
-    starts = [pyramid.start_level(area) for area in areas]
+    # Null and NaN alike: none.
+    areas = np.array(_values(sites, "reported_area_km2"), np.float64).tolist()
     names: dict[Patch, str] = {}
-    xs, ys, patches = [], [], []
-    coordinates = (values.tolist() for values in _in_terrain_crs(sites, index))
-    placing = zip(*coordinates, starts, strict=True)
-    for x, y, (level, _) in counted(placing, "placing sites on the DEM", len(sites), "sites"):
+    rows = []
+    coordinates = (values.tolist() for values in _in_terrain_crs(_places(sites), index))
+    placing = zip(_values(sites, "site_id"), *coordinates, areas, strict=True)
+    for site_id, x, y, area in counted(placing, "placing sites on the DEM", len(sites), "sites"):
+        level, needs_more = pyramid.start_level(area)
         patch = None
         if math.isfinite(x) and math.isfinite(y):
             x, y = round(float(index.turned_near(x)), decimals), round(y, decimals)
             own = pyramid.patch_of(*lattice.cell_of(x, y), level)
             patch = names.setdefault(own, own.id)
         else:
-            x = y = math.nan
-        xs.append(x)
-        ys.append(y)
-        patches.append(patch)
-    columns = {
-        "site_id": sites["site_id"].astype("str").to_numpy(),
-        "x": xs,
-        "y": ys,
-        "reported_area_km2": areas,
-        "level": [level for level, _ in starts],
-        "patch": patches,
-        "needs_more": [needs_more for _, needs_more in starts],
-    }
-    types = {
-        "site_id": "str",
-        "x": "float64",
-        "y": "float64",
-        "reported_area_km2": "float64",
-        "level": "int64",
-        "patch": "str",
-        "needs_more": "bool",
-    }
-    return pd.DataFrame(columns).astype(types)
+            x = y = None
+        known = None if math.isnan(area) else area
+        rows.append(_Placed(site_id, x, y, known, level, patch, needs_more))
+    return rows
 
 
-def _shard_numbers(placed: pd.DataFrame, shards: int) -> np.ndarray:
+def _shard_numbers(placed: Sequence[_Placed], shards: int) -> list[int]:
     """Return the shard of each site."""
     # Sites without a place have no patch; together they go to one shard.
-    patches = placed["patch"].fillna("")
-    numbers = {patch: shard_of(patch, shards) for patch in patches.unique()}
-    return patches.map(numbers).to_numpy("int64")
+    numbers = {patch: shard_of(patch or "", shards) for patch in {row.patch for row in placed}}
+    return [numbers[row.patch] for row in placed]
 
 
-def _tiles(sites: pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
+def _tiles(sites: Sequence[_Placed], index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
     """Tiles under the sites' patches at every level that they may reach."""
     patches: set[Patch] = set()
-    for name in sites["patch"].dropna().unique():
+    for name in {row.patch for row in sites} - {None}:
         patch = Patch.from_id(name)
         # What is above a patch that is there already is there too.
         while patch not in patches:

@@ -255,7 +255,7 @@ def test_all_levels_that_the_schema_allows_can_be_used_on_a_small_dem(indices, n
         }
     )
     (shard,) = split(table, index, pyramid, 1)
-    assert shard.sites["level"].tolist() == [0, 15]
+    assert shard.sites["level"].to_pylist() == [0, 15]
     done = delineate(sites_of(shard.sites), shard.terrain, pyramid, RULE, Backend("serial"))
     assert [each.status for each in done] == ["ok", "ok"]
     assert done[1].patch_level == 15

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from examples import examples
 from hypothesis import given
@@ -12,11 +15,12 @@ from rasters import write_raster, write_tiles
 
 import split_shards
 from snakeshed.delineation.pyramid import PatchPyramid, shard_of
-from snakeshed.delineation.shards import COLUMNS, Shard, check_reach, split, within_reach
+from snakeshed.delineation.shards import COLUMNS, Shard, check_reach, within_reach
+from snakeshed.delineation.shards import split as split_sites
 from snakeshed.delineation.site import Site, sites_of
 from snakeshed.errors import TerrainError
 from snakeshed.result_files import result_file
-from snakeshed.tables.geoparquet import read_table, write_table
+from snakeshed.tables.geoparquet import read_arrow, read_table, to_geopandas, write_table
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.index import TerrainIndex, tiles_under
 
@@ -45,6 +49,11 @@ def table(sites, crs="EPSG:32611") -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=["site_id", "x", "y", "crs", "reported_area_km2"])
     return frame.astype({"reported_area_km2": "float64"})
+
+
+def split(*arguments) -> list[Shard]:
+    """The shards with their tables as frames."""
+    return [replace(shard, sites=to_geopandas(shard.sites)) for shard in split_sites(*arguments)]
 
 
 def same(one: Shard, other: Shard) -> bool:
@@ -138,8 +147,8 @@ def test_a_site_without_a_place_in_the_crs_is_kept(index, tmp_path):
     lost = pd.DataFrame(
         {"site_id": ["lost"], "x": [-27.0], "y": [0.0], "crs": ["EPSG:4326"]}
     ).assign(reported_area_km2=np.nan)
-    shards = split(pd.concat([sites, lost]), index, pyramid_of(index), 3)
-    (shard,) = (shard for shard in shards if "lost" in set(shard.sites["site_id"]))
+    shards = split_sites(pd.concat([sites, lost]), index, pyramid_of(index), 3)
+    (shard,) = (shard for shard in shards if "lost" in shard.sites["site_id"].to_pylist())
     write_table(shard.sites, tmp_path / "sites.parquet", COLUMNS)
     back = read_table(tmp_path / "sites.parquet").set_index("site_id")
     assert back.loc["lost", ["x", "y", "patch"]].isna().all()
@@ -237,18 +246,36 @@ def test_the_rule_stops_before_any_shard(index, tmp_path):
 
 def test_sites_come_back_from_the_table_of_a_shard(index, tmp_path):
     sites = [("b", 5, 5, None), ("a", 7.25, 9.5, 0.02)]
-    (shard,) = split(table(sites), index, pyramid_of(index), 1)
-    write_table(shard.sites, tmp_path / "sites.parquet", COLUMNS)
-    assert sites_of(read_table(tmp_path / "sites.parquet")) == [
+    expected = [
         Site("a", LEFT + 95.0, TOP - 72.5, 1, 0.02, False),
         Site("b", LEFT + 50.0, TOP - 50.0, 0, None, False),
     ]
+    (shard,) = split_sites(table(sites), index, pyramid_of(index), 1)
+    assert sites_of(shard.sites) == expected
+    write_table(shard.sites, tmp_path / "sites.parquet", COLUMNS)
+    for read in (read_arrow, read_table):
+        assert sites_of(read(tmp_path / "sites.parquet")) == expected
+
+
+@examples(20)
+@given(some_sites, st.integers(1, 4))
+def test_a_table_of_arrow_is_split_as_a_frame_is(index, sites, n):
+    frame = table(sites).assign(lon=-116.999, lat=36.143)
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    one, other = (split_sites(each, index, pyramid_of(index), n) for each in (frame, arrow))
+    assert all(map(same, one, other))
+    reached = [within_reach(each, index, 100.0).tolist() for each in (frame, arrow)]
+    assert reached[0] == reached[1]
+    if not any(reached[0]) and sites:
+        for each in (frame, arrow):
+            with pytest.raises(TerrainError, match="within 100 m of the DEM"):
+                check_reach(each, index, 100.0)
 
 
 def test_an_empty_shard_is_an_empty_table_with_the_same_columns(index, tmp_path):
-    full, *_ = split(table([("a", 5, 5, 0.02)]), index, pyramid_of(index), 1)
-    empty, *_ = split(table([]), index, pyramid_of(index), 1)
-    assert (empty.sites.dtypes == full.sites.dtypes).all()
+    full, *_ = split_sites(table([("a", 5, 5, 0.02)]), index, pyramid_of(index), 1)
+    empty, *_ = split_sites(table([]), index, pyramid_of(index), 1)
+    assert empty.sites.schema.equals(full.sites.schema, check_metadata=True)
     assert empty.terrain.tiles == ()
     write_table(empty.sites, tmp_path / "sites.parquet", COLUMNS)
-    assert sites_of(read_table(tmp_path / "sites.parquet")) == []
+    assert sites_of(read_arrow(tmp_path / "sites.parquet")) == []

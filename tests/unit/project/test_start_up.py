@@ -45,7 +45,7 @@ NOT_IMPORTED = {
     "index_terrain": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
     "index_layers": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
     "prepare_sites": PLOTS | OF_FEW | KERNELS,
-    "split_shards": PLOTS | OF_FEW | KERNELS | {"geopandas"},
+    "split_shards": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio"},
     "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},
     "report": PLOTS | OF_FEW | KERNELS,
     "archive": {"numba", "matplotlib", "rasterio"},

@@ -147,7 +147,7 @@ def run(study: dict) -> None:
     index = _terrain(study["dem"])
     pyramid = PatchPyramid(index.lattice, **study["patches"])
     for shard in split(prepared.sites, index, pyramid, study["shards"]):
-        if shard.sites.empty:
+        if not len(shard.sites):
             continue
         rule = DelineationRule.of(study)
         done = delineate(sites_of(shard.sites), index, pyramid, rule, Backend("serial"))
