@@ -2,13 +2,15 @@
 
 matplotlib ships 344 x 403 cells of SRTM elevations, 3 arc-seconds wide, around the Jacksboro fault
 in Tennessee. Sites are laid on its streams, with the contributing areas that stock pysheds finds:
-an origin independent of this library's kernels. A numeric and a fuel layer follow from the shape of
-the ground. Nothing here is random, and nothing is fetched.
+an origin independent of this library's kernels. Stock pysheds first compiles for 20 seconds, so
+what it found is kept in `snakeshed.demo_outlets`. A numeric and a fuel layer follow from the shape
+of the ground. Nothing here is random, and nothing is fetched.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from matplotlib.cbook import get_sample_data
 from pyproj import Geod
 
 from snakeshed.atomic import atomic
-from snakeshed.grid.pysheds_import import Grid, Raster, ViewFinder
+from snakeshed.demo_outlets import OUTLETS
 
 SAMPLE = "jacksboro_fault_dem.npz"
 CRS = "EPSG:4326"
@@ -42,8 +44,7 @@ def make_demo(folder: str | Path) -> None:
     """
     folder = Path(folder)
     elevation, transform = read_sample()
-    area_km2, is_whole = contributing_areas(elevation, transform)
-    sites = site_table(choose_outlets(area_km2, is_whole), area_km2, transform)
+    sites = site_table(OUTLETS, elevation.shape, transform)
 
     _write_raster(folder / "dem.tif", elevation, transform, "elevation in metres")
     _write_raster(folder / "roughness.tif", roughness(elevation), transform, "roughness in metres")
@@ -81,6 +82,17 @@ def read_sample() -> tuple[np.ndarray, Affine]:
     return elevation, Affine(width, 0.0, west, 0.0, -height, north)
 
 
+def stock_outlets() -> list[tuple[int, int, float]]:
+    """Find the outlets of the sites with stock pysheds: what `snakeshed.demo_outlets` has to hold.
+
+    Returns
+    -------
+    list of (row, column, area_km2)
+        As of :func:`choose_outlets`.
+    """
+    return choose_outlets(*contributing_areas(*read_sample()))
+
+
 def contributing_areas(elevation: np.ndarray, transform: Affine) -> tuple[np.ndarray, np.ndarray]:
     """Area that drains through each cell, by stock pysheds.
 
@@ -98,6 +110,9 @@ def contributing_areas(elevation: np.ndarray, transform: Affine) -> tuple[np.nda
     is_whole : ndarray of bool, shape (h, w)
         Whether none of them lies at the edge, beyond which there might be more.
     """
+    # Jobs have no use for it.
+    from snakeshed.grid.pysheds_import import Grid, Raster, ViewFinder
+
     rows, columns = elevation.shape
     width_m, height_m = _cell_size_m(transform, rows)
     # pysheds compares slopes in the units of its grid: cells in degrees would look like squares.
@@ -120,7 +135,7 @@ def contributing_areas(elevation: np.ndarray, transform: Affine) -> tuple[np.nda
     return area_km2, edge_cells == 0.0
 
 
-def choose_outlets(area_km2: np.ndarray, is_whole: np.ndarray) -> list[tuple[int, int]]:
+def choose_outlets(area_km2: np.ndarray, is_whole: np.ndarray) -> list[tuple[int, int, float]]:
     """Choose cells whose areas are spread evenly over the orders of magnitude, and over the map.
 
     Each area from the largest down is looked for among the cells that drain it within 10 %; of
@@ -135,9 +150,9 @@ def choose_outlets(area_km2: np.ndarray, is_whole: np.ndarray) -> list[tuple[int
 
     Returns
     -------
-    list of (row, column)
-        `WHOLE_SITES` cells of whole catchments, the largest first, and at the end one cell whose
-        catchment is cut by the edge of the DEM.
+    list of (row, column, area_km2)
+        `WHOLE_SITES` cells of whole catchments, from large to small, and at the end one cell whose
+        catchment is cut by the edge of the DEM. Areas are rounded to three decimals.
     """
     ratio = SMALLEST_KM2 / LARGEST_KM2
     wanted = [LARGEST_KM2 * ratio ** (step / (WHOLE_SITES - 1)) for step in range(WHOLE_SITES)]
@@ -152,13 +167,13 @@ def choose_outlets(area_km2: np.ndarray, is_whole: np.ndarray) -> list[tuple[int
         if not candidates.any():
             raise ValueError(f"no stream of the demo's terrain drains {area:.1f} km2")
         best = divmod(int(np.argmax(np.where(candidates, nearest, -1))), area_km2.shape[1])
-        chosen.append(best)
+        chosen.append((*best, round(float(area_km2[best]), 3)))
         np.minimum(nearest, (row - best[0]) ** 2 + (column - best[1]) ** 2, out=nearest)
     return chosen
 
 
 def site_table(
-    outlets: list[tuple[int, int]], area_km2: np.ndarray, transform: Affine
+    outlets: Sequence[tuple[int, int, float]], shape: tuple[int, int], transform: Affine
 ) -> pd.DataFrame:
     """Make the table that a person in the field would have brought.
 
@@ -167,10 +182,10 @@ def site_table(
 
     Parameters
     ----------
-    outlets : list of (row, column)
-        Cells of the true outlets.
-    area_km2 : ndarray of float64, shape (h, w)
-        Contributing areas.
+    outlets : sequence of (row, column, area_km2)
+        Cells of the true outlets, and what drains through them.
+    shape : (int, int)
+        Rows and columns of the DEM.
     transform : Affine
         From columns and rows to longitude and latitude.
 
@@ -181,12 +196,11 @@ def site_table(
         reported), ``storm_date``.
     """
     sites = []
-    for number, (row, column) in enumerate(outlets, start=1):
+    for number, (row, column, area_km2) in enumerate(outlets, start=1):
         right, down = (0.0, 0.0) if number == 1 else _aside(number)
         lon, lat = transform @ (column + 0.5 + right, row + 0.5 + down)
-        area = math.nan if number == 1 else round(float(area_km2[row, column]), 3)
-        sites.append((lon, lat, area))
-    lon, lat = transform @ (area_km2.shape[1] + 20.5, area_km2.shape[0] / 2)
+        sites.append((lon, lat, math.nan if number == 1 else area_km2))
+    lon, lat = transform @ (shape[1] + 20.5, shape[0] / 2)
     sites.append((lon, lat, 1.0))
 
     observations = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,12 @@ from affine import Affine
 from pyproj import Geod
 
 from snakeshed import demo
+from snakeshed.demo_outlets import OUTLETS
 
 MILLIDEGREES = Affine(0.001, 0.0, 10.0, 0.0, -0.001, 40.0)
 FUEL_TABLE = Path(__file__).parents[3] / "config" / "fbfm40.csv"
+# Where it has not done so before, stock pysheds compiles for 20 s.
+runs_stock_pysheds = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,25 @@ def test_same_bytes_every_time(folder, tmp_path):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+@runs_stock_pysheds
+def test_outlets_are_those_that_stock_pysheds_finds():
+    assert demo.stock_outlets() == list(OUTLETS)
+
+
+def test_making_the_demo_imports_neither_pysheds_nor_numba(tmp_path):
+    code = """
+import sys
+from snakeshed.demo import make_demo
+make_demo(sys.argv[1])
+print({"pysheds", "numba"} & set(sys.modules))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+
+
+@runs_stock_pysheds
 def test_areas_are_geodesic():
     # A ramp down to the south: each cell drains itself and the cells north of it.
     elevation = np.repeat(np.arange(20, 0, -2, dtype=np.int16)[:, np.newaxis], 9, axis=1)
@@ -95,6 +120,7 @@ def test_areas_are_geodesic():
     assert not is_whole.any()
 
 
+@runs_stock_pysheds
 def test_a_catchment_is_whole_unless_it_reaches_the_edge():
     row, column = np.indices((11, 11))
     bowl = (10 * ((row - 5) ** 2 + (column - 5) ** 2)).astype(np.int16)
@@ -140,6 +166,7 @@ def test_some_sites_have_two_observations_of_one_place(sites):
     assert not sites.duplicated(["site", "storm_date"]).any()
 
 
+@runs_stock_pysheds
 def test_sites_are_close_to_a_stream_of_their_area(sites, terrain, areas):
     _, transform = terrain
     area_km2, is_whole = areas

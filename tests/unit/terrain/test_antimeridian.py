@@ -17,6 +17,7 @@ from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import check_reach, split, within_reach
 from snakeshed.delineation.site import DelineationRule, sites_of
+from snakeshed.demo_outlets import OUTLETS
 from snakeshed.grid.snap import SnapRule
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -41,8 +42,7 @@ def ground() -> np.ndarray:
 def places(ground) -> list[tuple[float, float, float]]:
     """Sites of the demo: by columns and rows of its DEM, and their areas."""
     _, transform = demo.read_sample()
-    area_km2, is_whole = demo.contributing_areas(ground, transform)
-    table = demo.site_table(demo.choose_outlets(area_km2, is_whole), area_km2, transform)
+    table = demo.site_table(OUTLETS, ground.shape, transform)
     table = table.drop_duplicates("site")
     columns, rows = ~transform * (table["lon"].to_numpy(), table["lat"].to_numpy())
     places = zip(columns, rows, table["area_km2"], strict=True)
