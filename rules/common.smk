@@ -535,7 +535,9 @@ def compile_kernels():
     """
     if (folder := os.environ.get("NUMBA_CACHE_DIR")) and not BUCKET and not is_filled(folder):
         logger.info(f"Compiled kernels are kept in {folder}.")
-        subprocess.run([sys.executable, "-m", "snakeshed.cli", "compile"], check=True)
+        # All of them, since jobs may not be able to write there; a driver's pod has one core.
+        command = [sys.executable, "-m", "snakeshed.cli", "compile", "--all", "--cores", "1"]
+        subprocess.run(command, check=True)
 
 
 def bring_results():

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -58,6 +57,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"snakeshed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     add = commands.add_parser("compile", help="compile the kernels, so that no run waits for it")
+    add.add_argument("--all", action="store_true", help="also those of tiles and of carving")
+    add.add_argument("--cores", type=int, help="to compile on; at most 4 if not given")
     add.set_defaults(run=_compile)
     add = commands.add_parser("check", help="what is wrong with a study, or what a run would do")
     add.add_argument("config", type=Path, help="its configuration, such as config/mine.yaml")
@@ -240,15 +241,14 @@ def _says_yes(question: str) -> bool:
         return False
 
 
-def _compile(_: argparse.Namespace) -> int:
+def _compile(chosen: argparse.Namespace) -> int:
     started = time.perf_counter()
     # Importing takes seconds: it must not slow down the other commands.
+    from snakeshed.compilation import compile_kernels
     from snakeshed.jobs.kernel_cache import note_filled
-    from snakeshed.precompile import precompile
 
-    with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
-        precompile(folder)
-    if kept := os.environ.get("NUMBA_CACHE_DIR"):
+    compile_kernels(chosen.all, chosen.cores)
+    if chosen.all and (kept := os.environ.get("NUMBA_CACHE_DIR")):
         note_filled(kept)
     print(f"snakeshed: kernels ready after {time.perf_counter() - started:.1f} s")
     return 0

@@ -32,33 +32,21 @@ CELLS = 60
 TRANSFORM = Affine(1 / 1200, 0.0, -84.0, 0.0, -1 / 1200, 36.0)
 
 
-def precompile(folder: str | Path) -> int:
-    """Delineate two sites in all ways and extract their features, and run the stock pysheds.
+def precompile(folder: str | Path, all_ways: bool = False) -> int:
+    """Delineate two sites and extract their features.
 
     Parameters
     ----------
     folder : str or Path
         For the files of that run.
+    all_ways : bool
+        By tiles and with carving, too.
 
     Returns
     -------
     int
         Number of cells of the larger catchment.
     """
-    # Stock pysheds, which jobs have no use for.
-    from snakeshed.demo import contributing_areas
-
-    contributing_areas(_valley(), TRANSFORM)
-    return _run(folder, all_ways=True)
-
-
-def warm_up() -> None:
-    """Load what the jobs of a shard use, in a process that forks for each of them."""
-    with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
-        _run(folder, all_ways=False)
-
-
-def _run(folder: str | Path, all_ways: bool) -> int:
     elevation = _valley()
     dem = Path(folder, "dem.tif")
     profile = {
@@ -104,6 +92,12 @@ def _run(folder: str | Path, all_ways: bool) -> int:
         layers = [NumericLayer("single", str(dem), ()), NumericLayer("double", str(fine), ())]
         extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), layers)
     return max(each.cells for each in catchments)
+
+
+def warm_up() -> None:
+    """Load what the jobs of a shard use, in a process that forks for each of them."""
+    with tempfile.TemporaryDirectory(prefix="snakeshed-") as folder:
+        precompile(folder)
 
 
 def _valley() -> np.ndarray:

@@ -88,6 +88,10 @@ def keep(function: Callable) -> Callable:
     return function
 
 
+# A file system may show an old index for a while.
+_SAVES = 5
+
+
 class _KeptCode(IndexDataCacheFile):
     """Files of kept code that are named after what they hold.
 
@@ -96,11 +100,15 @@ class _KeptCode(IndexDataCacheFile):
     """
 
     def save(self, key: tuple, data: object) -> None:
-        overloads = self._load_index()
         holds = hashlib.sha256(f"{key!r} {self._source_stamp}".encode()).hexdigest()[:16]
-        overloads[key] = f"{self._index_name.removesuffix('.nbi')}.{holds}.nbc"
-        self._save_data(overloads[key], data)
-        self._save_index(overloads)
+        name = f"{self._index_name.removesuffix('.nbi')}.{holds}.nbc"
+        self._save_data(name, data)
+        # Another process that saves at the same time may put its index in the place of this one.
+        for _ in range(_SAVES):
+            overloads = self._load_index()
+            if overloads.get(key) == name:
+                break
+            self._save_index({**overloads, key: name})
 
 
 # How one kernel file imports from another; a test sees to it that there is no other way.

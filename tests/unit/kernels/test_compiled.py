@@ -83,6 +83,28 @@ def test_processes_that_compile_at_the_same_time_never_get_each_others_code(tmp_
     assert isinstance(third(5), int)
 
 
+@needs_compilation
+def test_what_another_process_has_just_overwritten_is_noted_again(tmp_path, monkeypatch):
+    """The other one has read the list before this one wrote to it, and writes afterwards."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    one = compiled(double)
+    file = one._cache._cache_file
+    write = file._save_index
+
+    def overtaken(overloads):
+        write(overloads)
+        file._save_index = write
+        write({"another": "double.another.nbc"})
+
+    file._save_index = overtaken
+    assert one(4) == 8
+    listed = file._load_index()
+    assert len(listed) == 2
+    again = compiled(double)
+    assert again(5) == 10
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
 def _save_from_empty(file, key, data):
     known = file._load_index
     file._load_index = dict

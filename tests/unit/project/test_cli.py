@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from snakeshed import __version__
+from snakeshed import __version__, compilation
 from snakeshed.cli import main
+from snakeshed.jobs.kernel_cache import is_filled
 
 # Kernels of options, which a run with the defaults never calls.
 ON_DEMAND = ["_mark_upslope", "bilinear"]
@@ -42,6 +43,25 @@ def test_compile_says_how_long_it_took(capsys):
     assert capsys.readouterr().out.startswith("snakeshed: kernels ready after ")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected", "filled"),
+    [
+        (["compile"], (False, None), False),
+        (["compile", "--all"], (True, None), True),
+        (["compile", "--all", "--cores", "1"], (True, 1), True),
+    ],
+)
+def test_only_with_all_kernels_a_folder_for_them_is_full(
+    words, expected, filled, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(compilation, "compile_kernels", lambda *what: asked.append(what))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert main(words) == 0
+    assert asked == [expected]
+    assert is_filled(tmp_path) == filled
+
+
 def python(code: str, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
@@ -64,7 +84,7 @@ from numba.core.registry import CPUDispatcher
 import snakeshed.kernels
 from snakeshed.precompile import precompile
 
-assert precompile(sys.argv[1]) > 100
+assert precompile(sys.argv[1], all_ways=True) > 100
 kernels = {}
 for module in pkgutil.walk_packages(snakeshed.kernels.__path__, "snakeshed.kernels."):
     if module.name.removeprefix("snakeshed.kernels.") in sys.argv[2:]:
