@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from snakeshed.errors import ArchiveError
 
-DEVELOPMENT = "envs/development.in"
-"""What asks for packages that no run needs."""
+NOT_FOR_RUNS = {"-r envs/build.in", "-r envs/development.in"}
+"""Who asks for packages that no run needs; in older archives, the lock file has the latter, too."""
 
 LARGEST_LOCK = 8 << 20
 _LONGEST_LINE, _MOST_PINS = 4096, 20_000
@@ -119,13 +119,13 @@ def _no_lock(number: int, line: str) -> ArchiveError:
 
 
 def needed_to_run(pins: Sequence[Pin]) -> list[Pin]:
-    """Those that are not there for development alone, of this Python on this machine."""
+    """Those that a run needs, of this Python on this machine."""
     # Downwards from what is asked for; one without such comments counts as asked for.
     kept = {
         pin.name
         for pin in pins
         if not pin.wanted_by
-        or any(who.startswith("-r ") and who != f"-r {DEVELOPMENT}" for who in pin.wanted_by)
+        or any(who.startswith("-r ") and who not in NOT_FOR_RUNS for who in pin.wanted_by)
     }
     while more := {pin.name for pin in pins if pin.wanted_by & kept} - kept:
         kept |= more

@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 
 CHECKOUT = Path(__file__).parents[3]
 LOCK = (CHECKOUT / "envs" / "requirements.lock").read_text(encoding="utf-8")
+DEVELOPMENT = (CHECKOUT / "envs" / "development.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 # Names of conda's packages; most are those without what only a person at a screen needs.
@@ -26,8 +27,8 @@ CONDA_NAMES = {
 }
 
 
-def locked() -> dict[str, str]:
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, flags=re.MULTILINE)
+def locked(lock: str = LOCK) -> dict[str, str]:
+    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", lock, flags=re.MULTILINE)
     versions = dict(pins)
     assert len(versions) == len(pins), "a package has two versions"
     return versions
@@ -35,7 +36,7 @@ def locked() -> dict[str, str]:
 
 def asked_for(*files: str) -> dict[str, Requirement]:
     lines = []
-    for file in files or ("requirements.in", "development.in"):
+    for file in files:
         lines += (CHECKOUT / "envs" / file).read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {requirement.name: requirement for requirement in wanted}
@@ -62,10 +63,30 @@ def test_conda_has_all_that_the_workflow_needs():
     assert {CONDA_NAMES.get(name, name) for name in conda()} == needed | {"python"}
 
 
-def test_lock_satisfies_what_is_asked_for():
-    versions = locked()
-    for name, requirement in asked_for().items():
+@pytest.mark.parametrize(
+    ("lock", "files"),
+    [(LOCK, ["requirements.in", "build.in"]), (DEVELOPMENT, ["development.in"])],
+    ids=["requirements", "development"],
+)
+def test_lock_satisfies_what_is_asked_for(lock, files):
+    versions = locked(lock)
+    for name, requirement in asked_for(*files).items():
         assert requirement.specifier.contains(versions[name]), name
+
+
+def test_both_locks_can_be_installed_in_one_environment():
+    running, developing = locked(), locked(DEVELOPMENT)
+    shared = running.keys() & developing.keys()
+    assert {name: running[name] for name in shared} == {name: developing[name] for name in shared}
+
+
+def test_a_run_installs_no_test_tool():
+    assert not locked().keys() & asked_for("development.in").keys()
+
+
+def test_the_package_is_built_with_what_the_lock_pins():
+    text = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text)["build-system"]["requires"] == list(asked_for("build.in"))
 
 
 def test_the_extra_kubernetes_pins_what_its_lock_does():
@@ -88,26 +109,34 @@ def test_package_asks_for_what_the_lock_is_made_from():
         if extra != "kubernetes"
     )
     declared = [Requirement(line) for line in (*PROJECT["dependencies"], *extras)]
-    wanted = asked_for()
-    wanted.pop("hatchling")
+    wanted = asked_for("requirements.in", "development.in")
     assert {each.name: each.specifier for each in declared} == {
         name: requirement.specifier for name, requirement in wanted.items()
     }
 
 
-def test_every_locked_package_has_hashes_and_no_address():
-    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.MULTILINE)[1:]
-    assert len(entries) == len(locked())
+@pytest.mark.parametrize("lock", [LOCK, DEVELOPMENT], ids=["requirements", "development"])
+def test_every_locked_package_has_hashes_and_no_address(lock):
+    entries = re.split(r"^(?=[\w.-]+==)", lock, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(locked(lock))
     assert all("--hash=sha256:" in entry for entry in entries)
-    assert "://" not in LOCK
-    assert "index-url" not in LOCK
+    assert "://" not in lock
+    assert "index-url" not in lock
 
 
-def test_lock_says_how_to_renew_it():
-    assert re.match(
-        r"# .*\n#    uv pip compile envs/requirements\.in envs/development\.in .*--generate-hashes",
-        LOCK,
-    )
+@pytest.mark.parametrize(
+    ("lock", "files"),
+    [
+        (LOCK, "envs/requirements.in envs/build.in"),
+        (DEVELOPMENT, "envs/development.in --constraint envs/requirements.lock"),
+    ],
+    ids=["requirements", "development"],
+)
+def test_lock_says_how_to_renew_it(lock, files):
+    how, command = lock.splitlines()[:2]
+    assert how.startswith("# ")
+    assert command.startswith(f"#    uv pip compile {files} --universal")
+    assert "--generate-hashes" in command
 
 
 @pytest.mark.parametrize(
