@@ -56,7 +56,7 @@ $(VENV)/.compiled: $(VENV)/.installed $(sources)
 	@$(VENV)/bin/snakeshed compile >/dev/null
 	@touch $@
 
-# Also what a run needs only if its configuration asks for it or memory is short.
+# Also what a run needs only for patches that are too large for one worker.
 $(VENV)/.compiled-all: $(VENV)/.installed $(sources)
 	@echo 'Compiling all kernels (about 30 s if none is there yet) ...'
 	@$(VENV)/bin/snakeshed compile --all >/dev/null

@@ -41,7 +41,7 @@ def compile_kernels(all_ways: bool = False, processes: int | None = None) -> Non
     Parameters
     ----------
     all_ways : bool
-        For runs by tiles and runs that carve, too, not only for the default one.
+        Also what is called for patches that are routed by tiles.
     processes : int, optional
         One for each core that this process may use, at most 4, if it is not given.
     """

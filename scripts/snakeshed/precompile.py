@@ -40,7 +40,7 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
     folder : str or Path
         For the files of that run.
     all_ways : bool
-        By tiles and with carving, too.
+        By tiles, too.
 
     Returns
     -------
@@ -74,13 +74,14 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
     lon, lat = TRANSFORM @ (CELLS / 2, 0.8 * CELLS)
     # To the nearest channel, and by a reported area, of which outlets on both sides are sought.
     sites = [Site("valley", lon, lat, 0), Site("reported", lon, lat, 0, reported_area_km2=1.5)]
+    carve = replace(rule, conditioning="carve")
     with Backend("serial") as backend:
         catchments = delineate(sites, index, pyramid, rule, backend)
+        delineate(sites, index, pyramid, carve, backend)
         if all_ways:
             tiles = TileSettings(0, CELLS // 3, str(folder))
             delineate(sites, index, pyramid, rule, backend, tiles)
-            delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend, tiles)
-            delineate(sites, index, pyramid, replace(rule, conditioning="carve"), backend)
+            delineate(sites, index, pyramid, carve, backend, tiles)
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)
