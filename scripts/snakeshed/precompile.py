@@ -24,7 +24,7 @@ from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import NumericLayer
 from snakeshed.grid.snap import SnapRule
-from snakeshed.tables.geoparquet import read_table
+from snakeshed.tables.geoparquet import read_arrow
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 
@@ -91,7 +91,7 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
         with rasterio.open(fine, "w", **profile | {"dtype": np.float64}) as raster:
             raster.write(elevation, 1)
         layers = [NumericLayer("single", str(dem), ()), NumericLayer("double", str(fine), ())]
-        extract_features(read_table(table), terrain, ReliefRule((23.0,), (50.0,)), layers)
+        extract_features(read_arrow(table), terrain, ReliefRule((23.0,), (50.0,)), layers)
     return max(each.cells for each in catchments)
 
 
