@@ -57,7 +57,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--version", action="version", version=f"snakeshed {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     add = commands.add_parser("compile", help="compile the kernels, so that no run waits for it")
-    add.add_argument("--all", action="store_true", help="also those for patches that are routed by tiles")
+    add.add_argument(
+        "--all", action="store_true", help="also those for patches that are routed by tiles"
+    )
     add.add_argument("--cores", type=int, help="to compile on; at most 4 if not given")
     add.set_defaults(run=_compile)
     add = commands.add_parser("check", help="what is wrong with a study, or what a run would do")

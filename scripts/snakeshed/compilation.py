@@ -48,12 +48,18 @@ def compile_kernels(all_ways: bool = False, processes: int | None = None) -> Non
     from snakeshed.precompile import precompile
 
     if processes is None:
-        processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
+        processes = min(_cores(), _MOST_PROCESSES)
     with (
         tempfile.TemporaryDirectory(prefix="snakeshed-") as folder,
         _helped(all_ways, processes - 1),
     ):
         precompile(folder, all_ways)
+
+
+def _cores() -> int:
+    # Not every system knows which of them a process may use.
+    of_process = getattr(os, "sched_getaffinity", None)
+    return len(of_process(0)) if of_process else os.cpu_count() or 1
 
 
 class _Helpers(event.Listener):

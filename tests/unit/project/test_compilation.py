@@ -195,3 +195,24 @@ def test_others_that_fail_cost_nothing_but_time(executors, monkeypatch):
     monkeypatch.setattr("snakeshed.precompile.precompile", precompile)
     compilation.compile_kernels(False, 2)
     assert executors[1].given == ["end"]
+
+
+@pytest.mark.parametrize(("cores", "helpers"), [(1, None), (2, 1), (64, 3)])
+@pytest.mark.parametrize("known", [True, False])
+def test_there_are_as_many_processes_as_cores_but_not_very_many(cores, helpers, known, monkeypatch):
+    if known:
+        monkeypatch.setattr(compilation.os, "sched_getaffinity", lambda _: set(range(cores)))
+    else:
+        monkeypatch.delattr(compilation.os, "sched_getaffinity")
+        monkeypatch.setattr(compilation.os, "cpu_count", lambda: cores)
+    numbers = []
+
+    class Counted(Executor):
+        def __init__(self, number: int, *_: object, **__: object) -> None:
+            super().__init__()
+            numbers.append(number)
+
+    monkeypatch.setattr(compilation, "ProcessPoolExecutor", Counted)
+    monkeypatch.setattr("snakeshed.precompile.precompile", lambda *_: None)
+    compilation.compile_kernels()
+    assert numbers == ([] if helpers is None else [1, helpers])
