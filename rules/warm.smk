@@ -1,6 +1,6 @@
-# Jobs on this machine run their scripts in processes that have imported what they need: most of the
-# time of a small job went into imports. benchmarks/README.md has figures. A script of a pod, or in an
-# environment of --sdm conda, is run as Snakemake does.
+# Local jobs run their scripts in processes that have already imported what they need: most of a small
+# job's time went into imports. benchmarks/README.md has figures. Scripts in conda environments or
+# containers, or with --skip-script-cleanup, run as usual.
 
 import atexit
 
@@ -20,14 +20,14 @@ def steps_to_come():
         if rule.name in needed and rule.script:
             if rule.name == "delineate":
                 yield "snakeshed.precompile:warm_up"
-            yield os.path.normpath(os.path.join(str(rule.basedir), rule.script))
+            yield os.path.realpath(os.path.join(str(rule.basedir), rule.script))
 
 
 def run_scripts_warm():
-    """Have jobs on this machine run their scripts so, unless a person debugs them."""
+    """Run the scripts of local jobs in warm processes, except with --debug."""
     if not workflow.execution_settings.debug:
-        atexit.register(run_warm(steps_to_come).close)
-    # Snakemake starts at most 100 jobs a second, which spares a cluster. Here it would look every
-    # second whether there may be more, and wait for that at the end.
+        atexit.register(run_warm(steps_to_come()).close)
+    # Snakemake starts at most 100 jobs a second, to spare a cluster. For local jobs, that only makes
+    # it wake up every second, and wait up to a second at the end.
     if workflow.local_exec and hasattr(workflow.scheduler, "job_rate_limiter"):
         workflow.scheduler.job_rate_limiter = None

@@ -1,20 +1,25 @@
 """What a forked process does: it runs the scripts that come through a pipe, one after the other.
 
-It answers with what each script used. A process that may run another script is as it was before
-the first, as far as this can be seen: the same environment, search path, output, signals, timers,
-umask, and log handlers, no process and no thread that is left, and about as much memory as at the
-start. Where that is not so, and after each failure, it ends.
+It answers with what each script used. Between two scripts, the environment, the search path,
+standard output and error, signal handlers, timers, and the umask are restored. A process ends after
+a failure, and where a script has left anything else that can be seen: other limits of the process,
+files that are open for writing, processes, threads, exit functions, log handlers, or much memory.
+What a script changes in imported modules stays.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
+import fcntl
+import gc
+import io
 import json
 import logging
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import sys
 import tempfile
@@ -102,7 +107,9 @@ def serve(
                 _close_script()
             else:
                 _finish()
-            pipe.send_bytes(json.dumps({"again": again, "usage": asdict(usage[0])}).encode())
+            answer = json.dumps({"again": again, "usage": asdict(usage[0])}).encode()
+            with suppress(OSError):  # nobody waits for it any more
+                pipe.send_bytes(answer)
             if not again:
                 break
         code = 0
@@ -134,7 +141,7 @@ def wait_for_threads() -> None:
 
 def _finish() -> None:
     """Do what Python does at its end: wait for threads, call exit functions, and write all."""
-    for step in (threading._shutdown, atexit._run_exitfuncs, _close_script):
+    for step in (threading._shutdown, atexit._run_exitfuncs, _close_script, _write_open_files):
         with suppress(BaseException):
             step()
     with suppress(BaseException):
@@ -146,6 +153,48 @@ def _close_script() -> None:
     """Forget the names of a script. Files that it has left open are written then."""
     with suppress(Exception):
         sys.modules["__main__"].__dict__.clear()
+
+
+def _write_open_files() -> None:
+    """Write what is still in the buffers of files that something else than the script refers to."""
+    for each in gc.get_objects():
+        if isinstance(each, io.IOBase) and not each.closed:
+            with suppress(Exception):
+                each.flush()
+
+
+def _writable_files() -> set[int]:
+    """Descriptors of this process, besides standard output and error, that can be written to."""
+    found = set()
+    with suppress(OSError):  # Linux
+        for number in map(int, os.listdir("/proc/self/fd")):
+            # The descriptor of the folder itself is gone.
+            with suppress(OSError):
+                mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+                if number > 2 and mode != os.O_RDONLY:
+                    found.add(number)
+    return found
+
+
+def _settings() -> tuple:
+    """What a script may change of its process, and is not restored."""
+    limits = {
+        name: resource.getrlimit(getattr(resource, name))
+        for name in dir(resource)
+        if name.startswith("RLIMIT_")
+    }
+    return (
+        limits,
+        signal.pthread_sigmask(signal.SIG_BLOCK, []),
+        os.sched_getaffinity(0),
+        os.getpriority(os.PRIO_PROCESS, 0),
+        gc.isenabled(),
+        sys.getrecursionlimit(),
+        logging.root.manager.disable,
+        logging.root.level,
+        list(logging.root.handlers),
+        atexit._ncallbacks(),
+    )
 
 
 class _Before:
@@ -167,8 +216,8 @@ class _Before:
         self._handlers = {each: signal.getsignal(each) for each in signal.valid_signals()}
         self._umask = os.umask(0)
         os.umask(self._umask)
-        self._at_exit = atexit._ncallbacks()
-        self._log_handlers = list(logging.root.handlers)
+        self._settings = _settings()
+        self._files = _writable_files()
         self._memory_kb = status_kb("VmRSS")
 
     @contextmanager
@@ -196,7 +245,7 @@ class _Before:
                 os.environ.update(self._environment)
 
     def _restore_streams(self) -> None:
-        for stream in {sys.stdout, sys.stderr, *self._streams}:
+        for stream in (sys.stdout, sys.stderr, *self._streams):
             with suppress(Exception):  # a script may have closed it
                 stream.flush()
         for number, output in zip((1, 2), self._outputs, strict=True):
@@ -216,14 +265,15 @@ class _Before:
             return False
         return (
             threading.active_count() == 1
-            and atexit._ncallbacks() == self._at_exit
-            and logging.root.handlers == self._log_handlers
+            and _settings() == self._settings
+            and _writable_files() == self._files
             and status_kb("VmRSS") - self._memory_kb < 1024 * _GROWTH_MB
         )
 
 
 def _run(script: ScriptToRun, environment: dict[str, str]) -> None:
     """Run a script as Snakemake does; `SystemExit` with a number if it fails."""
+    from snakemake.iocontainers import Snakemake
     from snakemake.logging import logger
 
     if os.environ != environment:
@@ -238,10 +288,11 @@ def _run(script: ScriptToRun, environment: dict[str, str]) -> None:
     main = types.ModuleType("__main__")
     main.__file__ = main.__real_file__ = script.file
     sys.modules["__main__"] = main
-    main.logger = logger
+    # What Snakemake puts before a script.
+    main.sys, main.pickle, main.Snakemake, main.logger = sys, pickle, Snakemake, logger
     main.snakemake = pickle.loads(script.snakemake)
     try:
-        exec(compile(script.source, script.file, "exec"), main.__dict__)
+        exec(compile(script.source, script.file, "exec", dont_inherit=True), main.__dict__)
     except SystemExit as end:
         if end.code is None:
             return

@@ -57,7 +57,8 @@ class Imports:
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     alone = ast.Module([node], [])
                     with suppress(Exception, SystemExit):
-                        exec(compile(alone, script.file, "exec"), {"__name__": "imported"})
+                        code = compile(alone, script.file, "exec", dont_inherit=True)
+                        exec(code, {"__name__": "imported"})
         if len(sys.modules) == before:
             return False
         freeze()

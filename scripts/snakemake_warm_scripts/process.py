@@ -114,23 +114,33 @@ class ScriptProcess(ABC):
         late = float("inf") if runtime_s is None else time.monotonic() + runtime_s
         sampled = record is None
         while True:
-            with suppress(EOFError, ConnectionResetError):
+            try:
                 if self._pipe.poll(max(0, min(_SAMPLE_AFTER_S, late - time.monotonic()))):
                     return json.loads(self._pipe.recv_bytes()), 0
-                if time.monotonic() >= late:
-                    self.kill()
-                    return None, TOO_LATE
-                if not sampled:
-                    from snakemake.benchmark import benchmarked
+            except (EOFError, ConnectionResetError):
+                # It has ended, or the script has closed the pipe.
+                return None, self._status_at_end(late)
+            if time.monotonic() >= late:
+                self.kill()
+                return None, TOO_LATE
+            # What a script has started and left may keep the pipe open. And the process may have
+            # answered, and then ended, since that was looked for.
+            if self._has_ended() and not self._pipe.poll():
+                return None, self.kill()
+            if not sampled:
+                from snakemake.benchmark import benchmarked
 
-                    # As Snakemake does.
-                    samples.enter_context(benchmarked(self._pid, record))
-                    sampled = True
-                # What a script has started and left may keep the pipe open. And the process may
-                # have answered, and then ended, since that was looked for.
-                if not self._has_ended() or self._pipe.poll():
-                    continue
-            return None, self.kill()
+                # As Snakemake does.
+                samples.enter_context(benchmarked(self._pid, record))
+                sampled = True
+
+    def _status_at_end(self, late: float) -> int:
+        while not self._has_ended():
+            if time.monotonic() >= late:
+                self.kill()
+                return TOO_LATE
+            time.sleep(0.005)
+        return self.kill()
 
 
 class ForkedProcess(ScriptProcess):

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake.benchmark import BenchmarkRecord
 from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, ResourceList, Wildcards
-from snakemake.script import PythonScript
+from snakemake.script import HyScript, PythonScript
 
 from snakemake_warm_scripts import runs
 from snakemake_warm_scripts.runs import NoProcessError, Script, WarmScripts, run_warm
@@ -29,7 +29,7 @@ SCRIPTS = Path(__file__).parents[3] / "scripts"
 def warm(monkeypatch) -> Iterator[WarmScripts]:
     """A server, whose scripts can import the library."""
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
-    made = WarmScripts(list)
+    made = WarmScripts()
     yield made
     made.close()
 
@@ -162,7 +162,7 @@ def test_imports_of_scripts_to_come_are_done_meanwhile(script, tmp_path, monkeyp
         f"open({str(tmp_path / 'imported')!r}, 'a').write('i')"
     )
     (tmp_path / "later.py").write_text("import needed_later\nraise ValueError\n")
-    warm = WarmScripts(lambda: [str(tmp_path / "gone.py"), str(tmp_path / "later.py")])
+    warm = WarmScripts([str(tmp_path / "gone.py"), str(tmp_path / "later.py")])
     try:
         assert run(warm, script("")) == 0
         until((tmp_path / "imported").exists)
@@ -177,7 +177,7 @@ def test_a_function_that_warms_up_is_called_once_and_may_fail(script, tmp_path, 
     monkeypatch.setenv("PYTHONPATH", f"{SCRIPTS}:{tmp_path}")
     notes = f"open({str(tmp_path / 'heated')!r}, 'a').write('i')"
     (tmp_path / "ovens.py").write_text(f"def heat(): {notes}\ndef burn(): 1 / 0\n")
-    warm = WarmScripts(lambda: ["ovens:burn", "ovens:heat"])
+    warm = WarmScripts(["ovens:burn", "ovens:heat"])
     try:
         assert run(warm, script("")) == 0
         until((tmp_path / "heated").exists)
@@ -190,21 +190,24 @@ def test_a_function_that_warms_up_is_called_once_and_may_fail(script, tmp_path, 
 
 def test_a_script_with_other_imports_has_a_new_process(warm, script, tmp_path):
     (tmp_path / "of_the_second.py").touch()
-    assert run(warm, script(WRITE_PID)) == 0
+    first_script = replace(script(WRITE_PID), search=(str(tmp_path),))
+    assert run(warm, first_script) == 0
     second = script(f"import sys\nimport of_the_second\n{WRITE_PID}", "second.py")
     second = replace(second, search=(str(tmp_path),))
     assert run(warm, second) == 0
     first, other = pids_in(tmp_path)
     assert first != other
     # The other has the imports of both.
-    assert run(warm, second) == run(warm, script(WRITE_PID)) == 0
+    assert run(warm, second) == run(warm, first_script) == 0
     assert set(pids_in(tmp_path)[2:]) == {other}
     until(lambda: not is_alive(first))
 
 
 def test_a_server_that_was_killed_is_replaced(warm, script, tmp_path):
-    kills = "import signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(os.getpid(), 9)"
-    assert run(warm, script(kills)) == -9
+    # What the script itself does still counts.
+    kills = "import signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(0.3)\n"
+    assert run(warm, script(kills)) == 0
+    assert run(warm, script(f"{kills}os.kill(os.getpid(), 9)")) == -9
     for _ in range(3):  # it may not be known to have ended yet
         try:
             assert run(warm, script(WRITE_PID)) == 0
@@ -223,6 +226,128 @@ def test_a_process_that_was_killed_between_two_scripts_is_replaced(warm, script,
     assert pids_in(tmp_path)[1] != first
 
 
+def test_scripts_of_another_folder_are_not_run_with_the_modules_of_the_first(warm, script):
+    assert run(warm, replace(script(""), search=("/one",))) == 0
+    with pytest.raises(NoProcessError, match="searched in \\('/one',\\)"):
+        run(warm, replace(script(""), search=("/two",)))
+
+
+def test_a_large_script_runs(warm, script):
+    assert run(warm, script("x = 1\n" * 300_000)) == 0
+
+
+def test_a_script_is_compiled_by_itself(warm, script):
+    says = "class A:\n    x: int = 1\nassert A.__annotations__['x'] is int"
+    assert run(warm, script(says)) == 0
+
+
+def test_a_script_finds_what_snakemake_puts_before_it(warm, script):
+    assert run(warm, script("sys, pickle, Snakemake, logger, snakemake")) == 0
+
+
+def test_files_that_a_module_holds_open_are_written(warm, script, tmp_path):
+    holds = "import string\nstring.held = open('held.txt', 'w')\nstring.held.write('table')"
+    assert run(warm, script(f"{holds}\n{WRITE_PID}")) == 0
+    assert (tmp_path / "held.txt").read_text() == "table"
+    assert run(warm, script(WRITE_PID)) == 0
+    assert len(set(pids_in(tmp_path))) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))",
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])",
+        "import gc; gc.disable()",
+        "import logging; logging.disable()",
+        "os.nice(1)",
+    ],
+)
+def test_a_process_that_a_script_has_changed_runs_no_other(warm, script, tmp_path, changes):
+    assert run(warm, script(WRITE_PID + changes)) == run(warm, script(WRITE_PID)) == 0
+    assert len(set(pids_in(tmp_path))) == 2
+
+
+def test_a_script_may_become_another_program_or_close_its_files(warm, script, tmp_path):
+    assert run(warm, script("os.execvp('sh', ['sh', '-c', 'sleep 0.2; exit 3'])")) == 3
+    closes = "import time\nos.closerange(3, 100)\ntime.sleep(0.2)\nos._exit(4)"
+    assert run(warm, script(closes)) == 4
+
+
+def test_idle_processes_are_few(warm, script, tmp_path):
+    waits = f"import time\n{WRITE_PID}while not os.path.exists('go'): time.sleep(0.01)"
+    threads = [threading.Thread(target=run, args=(warm, script(waits))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(pids_in(tmp_path)) == 4)
+    (tmp_path / "go").touch()
+    for thread in threads:
+        thread.join()
+    until(lambda: sum(map(is_alive, pids_in(tmp_path))) == 1)
+
+
+@pytest.fixture
+def slow_import(tmp_path) -> Iterator[str]:
+    """A step of the server that takes until there is a file "go"."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import os, time\n"
+        f"open({str(tmp_path / 'begun')!r}, 'w').write(str(os.getpid()))\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
+    )
+    (tmp_path / "later.py").write_text("import slow_to_import\n")
+    yield str(tmp_path / "later.py")
+    (tmp_path / "go").touch()
+
+
+def test_the_end_of_a_script_is_known_while_the_server_imports(
+    script, slow_import, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    warm = WarmScripts([slow_import])
+    try:
+        # The server begins with that only after this request.
+        assert run(warm, script(WRITE_PID)) == 0
+        until((tmp_path / "begun").exists)
+        assert run(warm, script("os.kill(os.getpid(), 9)")) == -9
+        assert not (tmp_path / "go").exists()
+    finally:
+        (tmp_path / "go").touch()
+        warm.close()
+
+
+def test_an_idle_process_that_was_killed_is_known_while_the_server_imports(
+    script, slow_import, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    warm = WarmScripts([slow_import])
+    try:
+        assert run(warm, script(WRITE_PID)) == 0
+        until((tmp_path / "begun").exists)
+        (first,) = pids_in(tmp_path)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: not is_alive(first))
+        threading.Timer(0.3, (tmp_path / "go").touch).start()
+        assert run(warm, script(WRITE_PID)) == 0
+    finally:
+        warm.close()
+    assert len(set(pids_in(tmp_path))) == 2
+
+
+def test_a_step_that_ends_the_server_harms_no_script(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    (tmp_path / "crashes.py").write_text("import os\nos._exit(9)\n")
+    (tmp_path / "later.py").write_text("import crashes\n")
+    warm = WarmScripts([str(tmp_path / "later.py")])
+    try:
+        outlives = f"import time\n{WRITE_PID}time.sleep(0.5)\n{WRITE_PID}"
+        assert run(warm, replace(script(outlives), search=(str(tmp_path),))) == 0
+        assert len(pids_in(tmp_path)) == 2
+        # Another server does without the step.
+        assert run(warm, replace(script(WRITE_PID, "other.py"), search=(str(tmp_path),))) == 0
+    finally:
+        warm.close()
+
+
 def test_all_processes_end_with_close(warm, script, tmp_path):
     assert run(warm, script(f"{WRITE_PID}open('out.txt', 'a').write(str(os.getppid()))")) == 0
     both = pids_in(tmp_path)
@@ -233,7 +358,7 @@ def test_all_processes_end_with_close(warm, script, tmp_path):
 
 # A Snakemake with a script that waits.
 DRIVER = """
-import os, pickle, signal, sys
+import os, pickle, signal, sys, time
 from types import SimpleNamespace
 from snakemake_warm_scripts.runs import Script, WarmScripts
 signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
@@ -253,12 +378,15 @@ except KeyboardInterrupt:
     note("interrupted")
     raise SystemExit(130)
 '''
-warm = WarmScripts(list)
+warm = WarmScripts(sys.argv[2:])
 script = Script(source, "piece.py", pickle.dumps(None), os.getcwd(), ())
 try:
     code = warm.run(script, dict(os.environ))
 except KeyboardInterrupt:
     code = "driver interrupted"
+    # Snakemake waits for its jobs.
+    while "interrupted" not in open("out.txt").read():
+        time.sleep(0.01)
 print(code)
 """
 
@@ -267,9 +395,11 @@ print(code)
 def driver(tmp_path) -> Iterator[Callable[..., tuple[subprocess.Popen, list[int]]]]:
     started = []
 
-    def start(on_interrupt: str = "default_int_handler") -> tuple[subprocess.Popen, list[int]]:
+    def start(
+        on_interrupt: str = "default_int_handler", *steps: str
+    ) -> tuple[subprocess.Popen, list[int]]:
         process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, on_interrupt],
+            [sys.executable, "-c", DRIVER, on_interrupt, *steps],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
             stdout=subprocess.PIPE,
@@ -298,6 +428,85 @@ def test_scripts_end_in_good_order_with_a_snakemake_that_is_killed(driver, tmp_p
     assert said(tmp_path).endswith("cleaned up")
 
 
+def test_all_end_with_a_snakemake_that_is_killed_while_the_server_imports(
+    driver, slow_import, tmp_path
+):
+    process, others = driver("default_int_handler", slow_import)
+    until((tmp_path / "begun").exists)
+    process.kill()
+    until(lambda: not any(map(is_alive, others)))
+    assert said(tmp_path).endswith("cleaned up")
+    assert not (tmp_path / "go").exists()
+
+
+TWO_SCRIPTS = """
+import os, pickle, threading, time
+from snakemake_warm_scripts.runs import Script, WarmScripts
+needs = "import slow_to_import\\nopen('ran', 'w')"
+script = Script(needs, "later.py", pickle.dumps(None), os.getcwd(), (os.getcwd(),))
+warm = WarmScripts()
+codes = []
+run = lambda: codes.append(warm.run(script, dict(os.environ)))
+threads = [threading.Thread(target=run) for _ in range(2)]
+for thread in threads:
+    thread.start()
+try:
+    for thread in threads:
+        thread.join()
+except KeyboardInterrupt:
+    while len(codes) < 2:
+        time.sleep(0.01)
+print(codes)
+"""
+
+
+def test_no_script_begins_after_ctrl_c(slow_import, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", TWO_SCRIPTS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    until((tmp_path / "begun").exists)
+    os.killpg(process.pid, signal.SIGINT)
+    shown, _ = process.communicate(timeout=20)
+    assert shown == "[-2, -2]\n"
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "go").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.05, 0.2])
+def test_ctrl_c_while_the_server_starts_leaves_no_traceback(tmp_path, after_s):
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(1)")
+    started = TWO_SCRIPTS.replace("warm = ", "print('!', flush=True)\nwarm = ")
+    process = subprocess.Popen(
+        [sys.executable, "-c", started],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "!\n"
+    until(lambda: "server" in children_of(process.pid))
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    shown, complaints = process.communicate(timeout=20)
+    assert (shown, complaints) == ("[-2, -2]\n", "")
+
+
+def children_of(pid: int) -> str:
+    """Command lines of the children of a process."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    found += [each for task in threads for each in (task / "children").read_text().split()]
+    return " ".join(Path(f"/proc/{each}/cmdline").read_text() for each in found)
+
+
 def test_ctrl_c_reaches_the_script_and_not_the_server(driver, tmp_path):
     process, (script, server) = driver("SIG_IGN")
     os.killpg(process.pid, signal.SIGINT)
@@ -324,20 +533,22 @@ def cold(monkeypatch) -> list:
 
 
 @pytest.fixture
-def job(tmp_path) -> SimpleNamespace:
+def job(tmp_path) -> PythonScript:
     """What Snakemake knows of a script."""
     file = tmp_path / "piece.py"
     folder = SimpleNamespace(get_path_or_uri=lambda secret_free: str(tmp_path))
     none = ("cache_path", "conda_env", "container_img", "env_modules", "shadow_dir", "bench_record")
-    return SimpleNamespace(
+    made = PythonScript.__new__(PythonScript)
+    vars(made).update(
         **dict.fromkeys(none),
         input=InputFiles(),
         output=OutputFiles(),
         params=Params(),
         wildcards=Wildcards(),
         log=Log(),
-        path=SimpleNamespace(get_basedir=lambda: folder),
-        local_path=str(file),
+        path=SimpleNamespace(
+            get_basedir=lambda: folder, get_path_or_uri=lambda secret_free: str(file)
+        ),
         source="import os, sys\nsys.exit(int(os.environ['OMP_NUM_THREADS']))",
         threads=3,
         resources=ResourceList(fromdict={"tmpdir": "/tmp"}),
@@ -347,11 +558,12 @@ def job(tmp_path) -> SimpleNamespace:
         is_local=True,
         cleanup_scripts=True,
     )
+    return made
 
 
 def test_a_job_of_snakemake_runs_warm(cold, job, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
-    warm = run_warm(list)
+    warm = run_warm([])
     try:
         with pytest.raises(subprocess.CalledProcessError, match="exit status 3") as failed:
             PythonScript.evaluate(job)
@@ -371,6 +583,7 @@ def test_a_job_of_snakemake_runs_warm(cold, job, monkeypatch):
         {"is_local": False},
         {"cleanup_scripts": False},
         {"resources": {"shell_exec": "zsh"}},
+        {"__class__": HyScript},
     ],
     ids=lambda needs: next(iter(needs)),
 )
@@ -379,14 +592,15 @@ def test_a_job_that_needs_more_runs_as_ever(cold, job, needs, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    run_warm(list)
-    vars(job).update(needs)
+    run_warm([])
+    for name, value in needs.items():
+        setattr(job, name, value)
     PythonScript.evaluate(job)
     assert cold == [job]
 
 
 def test_without_a_server_a_job_runs_as_ever(cold, job, monkeypatch):
     monkeypatch.setattr(runs.sys, "executable", "/bin/false")
-    run_warm(list)
+    run_warm([])
     PythonScript.evaluate(job)
     assert cold == [job]
