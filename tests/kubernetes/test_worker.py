@@ -394,7 +394,8 @@ def test_signals_timers_and_the_umask_are_set_back(shared, task):
     [
         "import sys\nwith open('1.log', 'w') as log: sys.stdout = sys.stderr = log",
         "import sys\nsys.stdout = sys.stderr = open('1.log', 'w'); print('of the first')",
-        "log = os.open('1.log', os.O_WRONLY | os.O_CREAT)\nos.dup2(log, 1); os.dup2(log, 2); os.close(log)",
+        "log = os.open('1.log', os.O_WRONLY | os.O_CREAT)\n"
+        "os.dup2(log, 1); os.dup2(log, 2); os.close(log)",
         "import sys; sys.stdout.close(); sys.stderr.close()",
         "import sys; sys.stdout.close(); sys.stderr = None",
     ],
