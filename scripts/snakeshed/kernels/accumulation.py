@@ -19,7 +19,7 @@ from snakeshed.kernels.row_bands import in_bands, split
 def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
     """Number of cells that drain through each cell, the cell itself included.
 
-    O(cells): each cell passes its count on when its last donor has arrived.
+    O(cells): each cell passes its count on when that of its last donor has arrived.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
     counts = np.zeros(directions.shape, dtype=index_type(directions.size))
-    return _gather(directions, counts, counts, threads)
+    return _gather(directions, counts, True, threads)
 
 
 def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -59,8 +59,9 @@ def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) ->
         In the unit of the weights; 0 at nodata and in the ring.
     """
     sums = np.where(directions != NODATA, weights, weights.dtype.type(0))
-    exact = np.issubdtype(sums.dtype, np.integer)
-    return _gather(directions, sums, np.empty((0, 0), np.int32), threads if exact else 1)
+    if np.issubdtype(sums.dtype, np.integer):
+        return _gather(directions, sums, False, threads)
+    return _gather_in_order(directions, sums)
 
 
 def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> np.ndarray:
@@ -89,7 +90,7 @@ def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> n
         ),
         split(1, directions.shape[0] - 1, threads),
     )
-    return _gather(directions, sums, np.empty((0, 0), np.int32), threads)
+    return _gather(directions, sums, False, threads)
 
 
 @compiled(nogil=True)
@@ -100,27 +101,64 @@ def _own_areas(directions, area_m2, bits, offset, first, end, sums):
                 sums[i, j] = np.int64(np.rint(between(area_m2, bits, offset, i, j) * 1e6))
 
 
-def _gather(
-    directions: np.ndarray, sums: np.ndarray, counts: np.ndarray, threads: int
-) -> np.ndarray:
+def _gather(directions: np.ndarray, sums: np.ndarray, ones: bool, threads: int) -> np.ndarray:
+    """Add up whole numbers, in any order; `ones` is to begin with 1 for each cell of data."""
     offsets = neighbour_offsets(directions.shape[1])
     bands = split(1, directions.shape[0] - 1, threads)
-    states = np.full(directions.shape, DONE, np.uint8)
-    in_bands(lambda first, end: _wait(directions, first, end, states, counts), bands)
-    parts = in_bands(lambda first, end: _pass_down_rows(states, offsets, first, end, sums), bands)
+    states = _first_states(directions)
+    in_bands(
+        lambda first, end: _sum_rows(
+            directions, offsets, first, end, ROWS_AT_ONCE, ones, states, sums
+        ),
+        bands,
+    )
     # What leaves a band goes on when all bands are done.
-    _pass_down_from(states, offsets, np.concatenate(parts), sums)
+    leaving = [_leaving(directions, states, first, end) for first, end in bands]
+    _pass_on(directions, states, offsets, np.concatenate(leaving), sums)
+    return sums
+
+
+def _leaving(directions: np.ndarray, states: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Cells whose direction leads out of a band of rows, as far as their sums are complete."""
+    if first == end:
+        return np.empty(0, np.int64)
+    found = []
+    for row, codes in ((first, UPWARD), (end - 1, DOWNWARD)):
+        out = np.isin(directions[row], codes) & (states[row] == DONE)
+        found.append(np.flatnonzero(out) + row * directions.shape[1])
+    return np.concatenate(found)
+
+
+def _gather_in_order(directions: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Add up numbers whose sum depends on the order: path by path."""
+    offsets = neighbour_offsets(directions.shape[1])
+    states = _first_states(directions)
+    rows = directions.shape[0]
+    _wait(directions, 1, rows - 1, False, states, sums)
+    leaving = _pass_down_rows(states, offsets, 1, rows - 1, sums)
+    _pass_down_from(states, offsets, leaving, sums)
     return sums
 
 
 # The state of a cell is one byte: its code, plus 16 times the donors that it still waits for.
 ONE_DONOR = np.uint8(16)
 DONE = np.uint8(15)
+UPWARD = (1, 2, 8)
+DOWNWARD = (4, 5, 6)
+# So many rows stay in the cache while their cells are passed on.
+ROWS_AT_ONCE = 16
+
+
+def _first_states(directions: np.ndarray) -> np.ndarray:
+    states = np.empty(directions.shape, np.uint8)
+    states[[0, -1]] = DONE
+    states[:, [0, -1]] = DONE
+    return states
 
 
 @compiled(nogil=True)
-def _wait(directions, first, end, states, counts):
-    """Write the first states of some rows, and into `counts`, unless empty, 1 for each of data."""
+def _wait(directions, first, end, ones, states, sums):
+    """Write the first states of some rows, and their sums if these are to begin with `ones`."""
     columns = directions.shape[1]
     for i in range(first, end):
         above = directions[i - 1]
@@ -139,10 +177,79 @@ def _wait(directions, first, end, states, counts):
                 + np.uint8(above[j - 1] == 4)
             )
             state[j] = donors * ONE_DONOR + min(here[j], DONE)
-        if counts.size > 0:
-            count = counts[i]
+        if ones:
+            total = sums[i]
             for j in range(1, columns - 1):
-                count[j] = here[j] != NODATA
+                total[j] = here[j] != NODATA
+
+
+@compiled(nogil=True)
+def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums):
+    """Pass on what gathers in some rows, up to the cells from which it goes on beyond them.
+
+    A few rows at a time: the cells that wait for no donor pass their sums on, then those that this
+    has made ready, and so on. The loops have no branch that depends on the terrain: a processor
+    that guesses how long a path is guesses wrong once for each path.
+    """
+    columns = directions.shape[1]
+    state_of = states.reshape(states.size)
+    sum_at = sums.reshape(sums.size)
+    ready = np.empty(rows_at_once * columns, np.int64)
+    written = first
+    for start in range(first, end, rows_at_once):
+        after = min(start + rows_at_once, end)
+        # One row more, as its cells wait for donors in these.
+        known = min(after + 1, end)
+        _wait(directions, written, known, ones, states, sums)
+        if written == first:
+            _hold(directions, first, UPWARD, states)
+        if known == end and written < end:
+            _hold(directions, end - 1, DOWNWARD, states)
+        written = known
+        # Indices are unsigned here and below, as those take no test for being negative.
+        scanned = np.uint64(after * columns)
+        size = 0
+        for cell in range(np.uint64(start * columns), scanned):
+            ready[size] = cell
+            size += (state_of[cell] > OUTSIDE) & (state_of[cell] < DONE)
+        while size > 0:
+            kept = 0
+            for place in range(size):
+                cell = np.uint64(ready[place])
+                to = np.uint64(ready[place] + offsets[state_of[cell]])
+                sum_at[to] += sum_at[cell]
+                state = np.uint8(state_of[to] - ONE_DONOR)
+                state_of[to] = state
+                ready[kept] = to
+                # Those in rows to come are found when these are scanned.
+                kept += (state > OUTSIDE) & (state < DONE) & (to < scanned)
+            size = kept
+
+
+@compiled(nogil=True)
+def _hold(directions, row, out, states):
+    """Keep the cells of a row whose direction leads out of a band from ever being ready."""
+    for j in range(1, directions.shape[1] - 1):
+        code = directions[row, j]
+        if code == out[0] or code == out[1] or code == out[2]:
+            states[row, j] |= DONE
+
+
+@compiled(nogil=True)
+def _pass_on(directions, states, offsets, cells, sums):
+    """Pass on from cells that were held, and whose sums are complete."""
+    code_of = directions.reshape(directions.size)
+    state_of = states.reshape(states.size)
+    sum_at = sums.reshape(sums.size)
+    for start in cells:
+        cell = start
+        while code_of[cell] != OUTSIDE and code_of[cell] != NODATA:
+            below = cell + offsets[code_of[cell]]
+            sum_at[below] += sum_at[cell]
+            cell = below
+            state_of[cell] -= ONE_DONOR
+            if state_of[cell] > DONE:
+                break
 
 
 @compiled(nogil=True)

@@ -65,16 +65,16 @@ def carve(
         drain outside.
     """
     directions = steepest_descent(z, border, width_m, height_m, threads)
-    drain_flats(z, directions)
+    drain_flats(z, directions, threads)
     labels, basins = label_basins(directions, threads)
-    first, second, level, saddle = saddles(z, border, labels, basins, threads)
+    first, second, level, saddle = saddles(z, border, labels, threads)
     tree = spanning_tree(basins, first, second, level, saddle)
     check_drained(tree, basins)
     passes = _passes(basins, first, second, saddle, tree)
     del first, second, level, saddle, tree
     _reverse_paths(passes, labels, neighbour_offsets(z.shape[1]), directions)
     del labels
-    drain_flats(z, directions)
+    drain_flats(z, directions, threads)
     return directions
 
 

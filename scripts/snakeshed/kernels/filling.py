@@ -68,7 +68,7 @@ def fill(
     out, directions = _flood(z, border, width_m, height_m, threads, out)
     # All anew, in one pass without branches: to find the cells around those that rose takes longer.
     directions = steepest_descent(out, border, width_m, height_m, threads, directions)
-    drain_flats(out, directions)
+    drain_flats(out, directions, threads)
     return out, directions
 
 
@@ -110,9 +110,9 @@ def _flood(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill the depressions; the second array is no longer of any use, but may be used again."""
     directions = steepest_descent(z, border, width_m, height_m, threads)
-    drain_flats(z, directions)
+    drain_flats(z, directions, threads)
     labels, basins = label_basins(directions, threads)
-    levels = spill_levels(basins, *saddles(z, border, labels, basins, threads))
+    levels = spill_levels(basins, *saddles(z, border, labels, threads))
     if out is None:
         out = z.copy()
     elif out is not z:

@@ -16,19 +16,20 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
+from snakeshed.kernels.d8 import FLAT, neighbour_offsets
 from snakeshed.kernels.growing_lists import grown
+from snakeshed.kernels.row_bands import in_bands, split
 
 GATHERED = 10
 UNRESOLVED = 11
 EIGHT_FLATS = np.uint64(0x0101010101010101 * FLAT)
 ALL_BUT_HIGHEST = np.uint64(0x7F7F7F7F7F7F7F7F)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-# Added to the code of a cell whose wave is to come: of the next, or of the one after that.
-NEXT_WAVES = (16, 32)
+# From so many cells on, a wave spreads without branches.
+WIDE = 8
 
 
-def drain_flats(filled: np.ndarray, directions: np.ndarray) -> None:
+def drain_flats(filled: np.ndarray, directions: np.ndarray, threads: int = 1) -> None:
     """Give each `FLAT` cell the direction of its first neighbour one step nearer to the outlet.
 
     The outlets of a flat are its cells with a lower neighbour, and those that drain outside. Steps
@@ -40,87 +41,158 @@ def drain_flats(filled: np.ndarray, directions: np.ndarray) -> None:
         Elevations, padded; NaN is nodata.
     directions : ndarray of uint8, shape (h + 2, w + 2)
         D8 codes, changed in place. A flat without any outlet stays `FLAT`.
+    threads : int
+        Bands of rows that are worked on at once; the result does not depend on it.
     """
-    _drain(filled, neighbour_offsets(directions.shape[1]), directions)
+    rows, columns = directions.shape
+    offsets = neighbour_offsets(columns).view(np.uint64)
+    bands = split(0, rows, threads)
+    closed = False
+    # Flats that reach from one band to the next come first: all others are a band's own.
+    for start, _ in bands[1:]:
+        closed |= _drain(filled, offsets, (start - 1) * columns, (start + 1) * columns, directions)
+    closed |= any(
+        in_bands(
+            lambda first, end: _drain(filled, offsets, first * columns, end * columns, directions),
+            bands,
+        )
+    )
+    if closed:
+        in_bands(lambda first, end: _reopen(directions, first, end), bands)
 
 
-@compiled
-def _drain(filled, offsets, directions):
+NONE = np.uint64(0)
+ONE = np.uint64(1)
+
+
+@compiled(nogil=True)
+def _drain(filled, offsets, begin, stop, directions):
+    """Drain the flats whose first cell is one of some cells; tell if some have no outlet.
+
+    Indices are unsigned, as those take no test for being negative.
+    """
     level_at = filled.reshape(filled.size)
     codes = directions.reshape(filled.size)
-    flat = np.empty(1024, np.int64)
-    queue = np.empty(1024, np.int64)
     eights = codes[: codes.size // 8 * 8].view(np.uint64)
+    columns = np.uint64(filled.shape[1])
+    # The pieces of rows that make up a flat, and the cells that water of it comes to, in waves.
+    starts = np.empty(1024, np.uint64)
+    ends = np.empty(1024, np.uint64)
+    wave = np.empty(1024, np.uint64)
     closed = False
-    first = _next_flat(codes, eights, 0)
-    while first < codes.size:
-        # Flat by flat: what one of them needs stays in the cache. Gather it, and its first wave.
-        mark, next_mark = NEXT_WAVES
+    first = next_flat(codes, eights, begin, stop)
+    while first < stop:
+        # Flat by flat: what one of them needs stays in the cache.
         level = level_at[first]
-        codes[first] = GATHERED
-        flat[0] = first
-        size = 1
+        starts[0] = first
+        ends[0] = _gather(codes, level_at, level, starts[0])
+        pieces = 1
         scanned = 0
-        end = 0
-        while scanned < size:
-            cell = flat[scanned]
+        size = np.int64(ends[0] - starts[0])
+        outlets = NONE
+        while scanned < pieces:
+            # The cells around a piece: on both sides in its row, then above and below.
+            left = starts[scanned] - ONE
+            right = ends[scanned] + ONE
+            width = np.int64(right - left)
             scanned += 1
-            if size + 8 > flat.size:
-                flat = grown(flat)
-                queue = grown(queue)
-            outlet_code = 0
-            for k in range(8, 0, -1):
-                neighbour = cell + offsets[k]
-                code = codes[neighbour]
-                if code > FLAT or level_at[neighbour] != level:
-                    continue
-                if code == FLAT:
-                    codes[neighbour] = GATHERED
-                    flat[size] = neighbour
-                    size += 1
-                else:
-                    outlet_code = k
-            if outlet_code != 0:
-                codes[cell] = mark + outlet_code
-                queue[end] = cell
-                end += 1
-        # All other cells of a wave are beside the wave before.
-        start = 0
-        while start < end:
-            wave_end = end
-            for t in range(start, wave_end):
-                cell = queue[t]
-                codes[cell] -= mark
-                for k in range(1, 9):
-                    neighbour = cell + offsets[k]
-                    code = codes[neighbour]
-                    if code < GATHERED or code > next_mark + 8 or level_at[neighbour] != level:
-                        continue
-                    # Of the cells of this wave, the first in the order of the directions.
-                    towards = next_mark + opposite(k)
-                    if code == GATHERED:
-                        codes[neighbour] = towards
-                        queue[end] = neighbour
-                        end += 1
-                    elif code > towards:
-                        codes[neighbour] = towards
-            start = wave_end
-            mark, next_mark = next_mark, mark
-        if end == 0:
+            if pieces + width + 2 > starts.size:
+                starts = grown(starts, pieces + width + 2)
+                ends = grown(ends, pieces + width + 2)
+            room = np.int64(outlets) + 2 * width + 2
+            if room > wave.size:
+                wave = grown(wave, room)
+            for cell in (left, right - ONE):
+                wave[outlets] = cell
+                outlets += np.uint64((codes[cell] < FLAT) & (level_at[cell] == level))
+            for above in (True, False):
+                cell = left - columns if above else left + columns
+                last = right - columns if above else right + columns
+                while cell < last:
+                    code = codes[cell]
+                    level_here = level_at[cell] == level
+                    wave[outlets] = cell
+                    outlets += np.uint64((code < FLAT) & level_here)
+                    if level_here & (code == FLAT):
+                        start = cell
+                        while codes[start - ONE] == FLAT and level_at[start - ONE] == level:
+                            start -= ONE
+                        cell = _gather(codes, level_at, level, start)
+                        starts[pieces] = start
+                        ends[pieces] = cell
+                        pieces += 1
+                        size += np.int64(cell - start)
+                    else:
+                        cell += ONE
+        if outlets == NONE:
             closed = True
-            for cell in flat[:size]:
-                codes[cell] = UNRESOLVED
-        first = _next_flat(codes, eights, first)
-    if closed:
-        for cell in range(codes.size):
-            if codes[cell] == UNRESOLVED:
-                codes[cell] = FLAT
+            for piece in range(pieces):
+                for cell in range(starts[piece], ends[piece]):
+                    codes[cell] = UNRESOLVED
+        else:
+            wave = _spread(codes, offsets, wave, outlets, size)
+        first = next_flat(codes, eights, first, stop)
+    return closed
 
 
-@compiled
-def _next_flat(codes, eights, cell):
-    """First flat cell from a cell on, or the number of cells; looks at eight codes at a time."""
-    while cell < codes.size:
+@compiled(nogil=True)
+def _gather(codes, level_at, level, cell):
+    """Mark a piece of a row of a flat from a cell on, and return the cell after it."""
+    while codes[cell] == FLAT and level_at[cell] == level:
+        codes[cell] = GATHERED
+        cell += ONE
+    return cell
+
+
+@compiled(nogil=True)
+def _spread(codes, offsets, wave, outlets, size):
+    """Give each of the gathered cells, `size` in all, its direction, wave by wave.
+
+    `wave` begins with the cells outside of the flat that it drains to. It is returned, as it may
+    have to grow.
+    """
+    begin = NONE
+    end = outlets
+    while size > 0:
+        # All cells of a wave are beside the wave before. The first direction takes them first.
+        stop = end
+        width = np.int64(stop - begin)
+        room = np.int64(stop) + 8 * width + 1
+        if room > wave.size:
+            wave = grown(wave, room)
+        for k in range(1, 9):
+            back = offsets[k]
+            if width < WIDE:
+                for place in range(begin, stop):
+                    cell = wave[place] - back
+                    if codes[cell] == GATHERED:
+                        codes[cell] = k
+                        wave[end] = cell
+                        end += ONE
+            else:
+                for place in range(begin, stop):
+                    cell = wave[place] - back
+                    code = codes[cell]
+                    codes[cell] = np.uint8(k) if code == GATHERED else code
+                    wave[end] = cell
+                    end += np.uint64(code == GATHERED)
+        begin = stop
+        size -= np.int64(end - stop)
+    return wave
+
+
+@compiled(nogil=True)
+def _reopen(directions, first, end):
+    for i in range(first, end):
+        codes = directions[i]
+        for j in range(codes.size):
+            codes[j] = FLAT if codes[j] == UNRESOLVED else codes[j]
+
+
+@compiled(nogil=True)
+def next_flat(codes, eights, cell, stop):
+    """First flat cell from a cell on, or `stop`; looks at eight codes at a time."""
+    while cell < stop:
         if cell % 8 == 0 and cell // 8 < eights.size:
             differ = eights[cell // 8] ^ EIGHT_FLATS
             # The highest bit of each byte of it, if the byte is not 0.
@@ -128,6 +200,6 @@ def _next_flat(codes, eights, cell):
                 cell += 8
                 continue
         if codes[cell] == FLAT:
-            break
+            return cell
         cell += 1
-    return cell
+    return stop

@@ -110,7 +110,7 @@ def _gather_basins(store: TileStore, tile: Tile) -> _Basins:
     drain_flats(z, directions)
     labels, basins = label_basins(directions)
     del directions
-    first, second, level, saddle = saddles(z, outlets, labels, basins)
+    first, second, level, saddle = saddles(z, outlets, labels)
     del outlets
     tree = spanning_edges(basins, first, second, level, saddle)
     first, second, level = first[tree], second[tree], level[tree]

@@ -109,7 +109,7 @@ def _gather_pieces(store: TileStore, tile: Tile) -> _Pieces:
     z = store.load("filled", tile)
     sides = frame_cells(tile.height, tile.width)
     labels, pieces, exits = label_pieces(directions, np.unique(sides))
-    first, second, level, saddle = saddles(z, store.load("border", tile), labels, pieces)
+    first, second, level, saddle = saddles(z, store.load("border", tile), labels)
     tree = spanning_edges(pieces, first, second, level, saddle)
     first, second, level, saddle = first[tree], second[tree], level[tree], saddle[tree]
     number_of, number_frame = number_sides(labels, pieces, sides)

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.basin_graph import (
-    UNLABELLED,
-    begin_rows,
-    label_rows,
-    links_of_nodes,
-    number_pits,
-)
+from snakeshed.kernels.basin_graph import label_pits, label_upslope, links_of_nodes
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, index_type, neighbour_offsets, opposite
+from snakeshed.kernels.d8 import FLAT, NODATA, OUTSIDE, neighbour_offsets, opposite
 
 
 def label_pieces(directions: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
@@ -38,17 +32,14 @@ def label_pieces(directions: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray,
     exits : ndarray of int64, shape (m,)
         Cells by which water leaves the tile: the last pieces, in this order.
     """
-    labels = np.empty(directions.shape, index_type(5 * directions.size))
+    labels, pits = label_pits(directions)
     offsets = neighbour_offsets(directions.shape[1])
-    rows = directions.shape[0]
-    begin_rows(directions, 0, rows, labels)
-    pits = number_pits(directions, offsets, labels)
     codes = directions.reshape(-1)
     flowing = sides[(codes[sides] != NODATA) & (codes[sides] != OUTSIDE) & (codes[sides] != FLAT)]
     # Water runs to data, or out of the tile.
     exits = flowing[codes[flowing + offsets[codes[flowing]]] == NODATA]
     labels.reshape(-1)[exits] = pits + 1 + np.arange(exits.size)
-    label_rows(directions, offsets, 0, rows, UNLABELLED, labels)
+    label_upslope(directions, labels, pits + exits.size)
     return labels, pits + exits.size, exits
 
 
