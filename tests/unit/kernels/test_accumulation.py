@@ -45,8 +45,27 @@ def test_every_cell_counts_once_along_its_flow_path(terrain):
     assert counts.tolist() == expected.tolist()
     for threads in (2, 3, 7):
         assert np.array_equal(count_upslope(directions, threads), counts)
+    for rows in (1, 2, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accumulation, "ROWS_AT_ONCE", rows)
+            assert np.array_equal(count_upslope(directions), counts)
+            assert np.array_equal(count_upslope(directions, 2), counts)
     # Conserved: what drains outside is all there is.
     assert counts[directions == 0].sum() == len(reference.data_cells(z))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_what_crosses_the_bands_to_and_fro_is_counted(threads):
+    # A path that winds up and down through all rows, column by column, and one cell beside it.
+    directions = np.full((7, 10), NODATA, dtype=np.uint8)
+    directions[1:6, 1:9:2] = 5
+    directions[1:6, 2:9:2] = 1
+    directions[5, 1:8:2] = 3
+    directions[1, 2:8:2] = 3
+    directions[1, 8] = 0
+    counts = count_upslope(directions, threads)
+    assert counts[1:6, 1].tolist() == [1, 2, 3, 4, 5]
+    assert counts[1:6, 8].tolist() == [40, 39, 38, 37, 36]
 
 
 @given(drained())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -148,8 +149,10 @@ def test_basins_are_those_of_the_pits(terrain):
             if not any(border[m] or reference.steepest(z, m, width, height) for m in members):
                 pits.append(cell)
                 in_pit |= plateau
-    for threads in (1, 2, 3):
-        labels, basins = basin_graph.label_basins(directions, threads)
+    for threads, rows in itertools.product((1, 2, 3), (1, 2, 32)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(basin_graph, "ROWS_AT_ONCE", rows)
+            labels, basins = basin_graph.label_basins(directions, threads)
         assert basins == len(pits)
         assert sorted(labels[cell] for cell in pits) == list(range(1, basins + 1))
         assert (labels[np.isnan(z)] < 0).all()

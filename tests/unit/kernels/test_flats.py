@@ -1,8 +1,9 @@
-"""Directions in flats, worked by hand; random ones are in test_filling.py."""
+"""Directions in flats, worked by hand and against a search cell by cell."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import reference
 
 from snakeshed.kernels.d8 import FLAT, NODATA
@@ -57,3 +58,22 @@ def test_flats_around_the_eights_in_which_codes_are_looked_at():
         directions = [[7] + [9] * columns]
         assert resolved([[2] * (columns + 1)], directions) == [[7] * (columns + 1)]
         assert resolved([[1] + [2] * columns], [[0] + [9] * columns]) == [[0] + [9] * columns]
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 40])
+@pytest.mark.parametrize("open_share", [0.0, 0.002, 0.2])
+def test_wide_flats_equal_a_search_cell_by_cell(levels, open_share):
+    rng = np.random.default_rng(levels)
+    z = reference.pad(rng.integers(0, levels, (60, 50)).astype(np.float32))
+    z[20:30, 10:40] = 0
+    z[40:45, 5] = np.nan
+    directions = np.where(np.isnan(z), NODATA, FLAT).astype(np.uint8)
+    exits = [cell for cell in reference.data_cells(z) if rng.random() < open_share]
+    for cell in exits:
+        directions[cell] = 0
+    expected = directions.copy()
+    reference.drain_flats(z, exits, expected)
+    for threads in (1, 2, 3, 30):
+        drained = directions.copy()
+        drain_flats(z, drained, threads)
+        assert np.array_equal(drained, expected)
