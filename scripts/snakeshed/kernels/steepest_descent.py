@@ -94,8 +94,9 @@ def _descend_all(
     directions = np.empty(z.shape, dtype=np.uint8) if out is None else out
     directions[[0, -1]] = NODATA
     directions[:, [0, -1]] = NODATA
+    descend = _descend_singles if z.dtype == np.float32 else _descend_rows
     in_bands(
-        lambda first, end: _descend_rows(z, border, width_m, height_m, first, end, directions),
+        lambda first, end: descend(z, border, width_m, height_m, first, end, directions),
         split(1, z.shape[0] - 1, threads),
     )
     return directions
@@ -162,3 +163,128 @@ def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
         code = code if code != 0 else undecided
         code = code if level == level else np.int64(NODATA)
         codes[j] = np.uint8(code)
+
+
+# Two slopes in single precision that differ by more than this share do so exactly.
+APART = np.float32(1 - 2.0**-20)
+ZERO = np.float32(0)
+# Below, slopes in single precision are too coarse; so are the inverses of such distances.
+SMALLEST_SLOPE = np.float32(1e-30)
+SMALLEST_M, LARGEST_M = 1e-5, 1e9
+INFINITE = np.uint32(0x7F800000)
+# So many cells of a row are done in double precision where single precision leaves one in doubt.
+PIECE = 512
+
+
+@compiled(error_model="numpy", nogil=True)
+def _descend_singles(z, border, width_m, height_m, first, end, directions):
+    """`_descend_rows` of elevations in single precision, where that decides; it nearly always does.
+
+    The difference of two singles is a multiple of the spacing of the smaller one. So below the
+    smallest of some elevations, leaving signs and zeros out, it is exact.
+    """
+    columns = z.shape[1]
+    bits = z.view(np.uint32)
+    limit_bits = np.empty(1, np.uint32)
+    limit = limit_bits.view(np.float32)
+    # Of each piece of three rows.
+    smallest = np.empty((3, columns // PIECE + 1), np.uint32)
+    for i in range(first - 2, end):
+        for piece in range(0, columns - 2, PIECE):
+            part = slice(piece, min(piece + PIECE + 2, columns))
+            smallest[(i + 1) % 3, piece // PIECE] = _smallest_bits(bits[i + 1, part])
+            if i < first:
+                continue
+            k = piece // PIECE
+            limit_bits[0] = min(smallest[0, k], smallest[1, k], smallest[2, k])
+            dx = width_m[i]
+            dy = height_m[i]
+            diagonal = math.sqrt(dx * dx + dy * dy)
+            above, here, below = z[i - 1, part], z[i, part], z[i + 1, part]
+            doubt = min(dx, dy) < SMALLEST_M or max(dx, dy) > LARGEST_M
+            if not doubt:
+                doubt = _descend_row_of_singles(
+                    above,
+                    here,
+                    below,
+                    border[i, part],
+                    np.float32(1 / dx),
+                    np.float32(1 / dy),
+                    np.float32(1 / diagonal),
+                    dx == dy,
+                    limit[0],
+                    directions[i, part],
+                )
+            if doubt:
+                _descend_row(
+                    above, here, below, border[i, part], dx, dy, diagonal, directions[i, part]
+                )
+
+
+@compiled(nogil=True)
+def _smallest_bits(bits):
+    """Smallest of the numbers of a row but 0, without their signs, as bits."""
+    smallest = np.uint32(0xFFFFFFFF)
+    for j in range(bits.size):
+        # In whole numbers, whose minimum is a vector instruction. 0 becomes the largest of them.
+        smallest = min(smallest, np.uint32((bits[j] & np.uint32(0x7FFFFFFF)) - np.uint32(1)))
+    return np.uint32(smallest + np.uint32(1)) if smallest < INFINITE else INFINITE
+
+
+@compiled(error_model="numpy", nogil=True)
+def _descend_row_of_singles(
+    above, here, below, border, per_dx, per_dy, per_diagonal, square, limit, codes
+):
+    """Write the codes of a row; return whether some may be wrong.
+
+    The largest drop along a column, along a row, and along a diagonal each stand for all of their
+    kind. One of them must be clearly the steepest. Without branches, as `_descend_row`.
+    """
+    doubts = np.int32(0)
+    for j in range(1, here.size - 1):
+        level = here[j]
+        n = level - above[j]
+        ne = level - above[j + 1]
+        e = level - here[j + 1]
+        se = level - below[j + 1]
+        s = level - below[j]
+        sw = level - below[j - 1]
+        w = level - here[j - 1]
+        nw = level - above[j - 1]
+        # Comparisons with NaN are false, so that nodata is never the largest.
+        column = n if n > ZERO else ZERO
+        column = s if s > column else column
+        row = e if e > ZERO else ZERO
+        row = w if w > row else row
+        corner = ne if ne > ZERO else ZERO
+        corner = se if se > corner else corner
+        corner = sw if sw > corner else corner
+        corner = nw if nw > corner else corner
+        straight = column if column > row else row
+        column = straight if square else column
+        row = straight if square else row
+        largest = straight if straight > corner else corner
+        column_slope = column * per_dy
+        row_slope = row * per_dx
+        corner_slope = corner * per_diagonal
+        best = column_slope if column_slope > row_slope else row_slope
+        best = corner_slope if corner_slope > best else best
+        by_column = column_slope >= best * APART
+        by_row = row_slope >= best * APART
+        by_corner = corner_slope >= best * APART
+        undecided = ((by_column | by_row) & by_corner) | (by_column & by_row & (not square))
+        coarse = (largest >= limit) | (best < SMALLEST_SLOPE)
+        doubts |= np.int32((undecided | coarse) & (largest > ZERO))
+        code = np.int32(8)
+        code = np.int32(7) if by_row & (w == row) else code
+        code = np.int32(6) if by_corner & (sw == corner) else code
+        code = np.int32(5) if by_column & (s == column) else code
+        code = np.int32(4) if by_corner & (se == corner) else code
+        code = np.int32(3) if by_row & (e == row) else code
+        code = np.int32(2) if by_corner & (ne == corner) else code
+        code = np.int32(1) if by_column & (n == column) else code
+        lowest = np.int32(OUTSIDE) if border[j] != 0 else np.int32(FLAT)
+        code = code if largest > ZERO else lowest
+        code = code if level == level else np.int32(NODATA)
+        codes[j] = np.uint8(code)
+    return doubts != 0

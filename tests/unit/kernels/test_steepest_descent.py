@@ -106,6 +106,37 @@ def test_equal_to_the_reference(terrain):
         assert np.array_equal(again, directions)
 
 
+SINGLES = {
+    "rough": lambda random, shape: random.random(shape) * 1000,
+    "beside the sea": lambda random, shape: random.random(shape) * 4 - 1,
+    "of all sizes": lambda random, shape: (
+        random.choice([-1, 1], shape) * 10.0 ** random.uniform(-44, 38, shape)
+    ),
+    "a step apart": lambda random, shape: 1000 + random.integers(0, 4, shape) * 2.0**-14,
+    "small and large": lambda random, shape: random.choice(
+        [1, 1 + 2.0**-23, 2.0**24, 3e-8, 0, np.inf, -np.inf], shape
+    ),
+    "as steep across a corner": lambda random, shape: np.nextafter(
+        np.float32(500 - 64 * random.choice([0, 1, 2**0.5, 2, 8**0.5], shape)),
+        np.float32(500 + 64 * random.integers(-1, 2, shape)),
+    ),
+    "whole numbers": lambda random, shape: random.integers(-3, 9, shape),
+    "with holes": lambda random, shape: random.choice([1.5, 2, 2.5, 3, np.nan], shape),
+}
+
+
+@pytest.mark.parametrize("kind", SINGLES)
+@pytest.mark.parametrize("cell", [(10.0, 10.0), (1.0, 1.0), (24.1, 30.8), (1e-7, 1e-7), (3e9, 1.0)])
+@pytest.mark.parametrize("columns", [5, 700])
+def test_single_precision_directs_as_double_precision_does(kind, cell, columns):
+    random = np.random.default_rng(columns)
+    z = reference.pad(SINGLES[kind](random, (max(3, 1400 // columns), columns)).astype(np.float32))
+    border = open_border(z)
+    expected = steepest_descent(z.astype(np.float64), border, *sizes(z, *cell))
+    assert np.array_equal(steepest_descent(z, border, *sizes(z, *cell)), expected)
+    assert np.array_equal(steepest_descent(z, border, *sizes(z, *cell), threads=3), expected)
+
+
 @given(reference.terrains())
 def test_the_open_border_lies_beside_nodata(terrain):
     z = terrain[0]
