@@ -168,9 +168,9 @@ def _descend_row(above, here, below, border, dx, dy, diagonal, codes):
 # Two slopes in single precision that differ by more than this share do so exactly.
 APART = np.float32(1 - 2.0**-20)
 ZERO = np.float32(0)
-# Below, slopes in single precision are too coarse; so are the inverses of such distances.
+# Smaller slopes are too coarse in single precision, and inverses of smaller distances too large.
 SMALLEST_SLOPE = np.float32(1e-30)
-SMALLEST_M, LARGEST_M = 1e-5, 1e9
+SMALLEST_M = 1e-30
 INFINITE = np.uint32(0x7F800000)
 # So many cells of a row are done in double precision where single precision leaves one in doubt.
 PIECE = 512
@@ -201,7 +201,7 @@ def _descend_singles(z, border, width_m, height_m, first, end, directions):
             dy = height_m[i]
             diagonal = math.sqrt(dx * dx + dy * dy)
             above, here, below = z[i - 1, part], z[i, part], z[i + 1, part]
-            doubt = min(dx, dy) < SMALLEST_M or max(dx, dy) > LARGEST_M
+            doubt = min(dx, dy) < SMALLEST_M
             if not doubt:
                 doubt = _descend_row_of_singles(
                     above,
