@@ -27,18 +27,19 @@ from kernels import TERRAINS, made
 from record import ROOT, machine, made_folder, parser_of, publish, source_of
 
 BYTES = {
-    "_descend_rows": (6, "elevations, border; directions"),
-    "_begin_rows": (5, "directions; labels"),
-    "_number_pits": (1, "directions; labels of pits"),
-    "_label_rows": (9, "directions; labels, read and written"),
-    "_saddles_of_rows": (5, "labels, border; elevations at the edges of basins"),
-    "_spill_levels": (0, "the basins alone"),
-    "_raise_rows": (8, "labels, elevations"),
+    "_descend_singles": (6, "elevations, border; directions"),
     "_drain": (1, "directions; what is flat"),
-    "_wait": (6, "directions; states, counts"),
-    "_pass_down_rows": (9, "states; counts, read and written"),
-    "_pass_down_from": (0, "what leaves the bands"),
-    "rest": (10, "directions, states; elevations, read and written"),
+    "_reopen": (2, "directions, read and written"),
+    "_number_pits": (1, "directions; labels of pits"),
+    "_label_rows": (5, "directions; labels"),
+    "_follow": (0, "what leaves rows that are labelled at once"),
+    "_relabel_rows": (8, "labels, read and written"),
+    "_saddles_of_rows": (9, "elevations, labels, border"),
+    "_spill_levels": (0, "the basins alone"),
+    "raise_rows": (12, "labels; elevations, read and written"),
+    "_sum_rows": (6, "directions; states, counts"),
+    "_pass_on": (0, "what leaves the bands"),
+    "rest": (9, "elevations, read and written; states"),
 }
 """Least bytes per cell that a pass moves, of float32 elevations, and of which arrays."""
 STREAM_CELLS = 1 << 25

@@ -477,62 +477,110 @@ def _note(first, second, level, saddle, latest, edges, here, there, height, plac
 
 
 @compiled(nogil=True)
-def _root(parent, node):
-    while parent[node] != node:
-        parent[node] = parent[parent[node]]
-        node = parent[node]
-    return node
-
-
-@compiled(nogil=True)
 def spanning_tree(basins, first, second, level, saddle):
     """Boruvka's minimum spanning tree: the indices of its edges.
 
     Edges are compared by (level, saddle), so that no two are equal and the tree is unique.
     """
-    parent = np.arange(basins + 1).astype(first.dtype)
-    lowest = np.empty(basins + 1, first.dtype)
-    tree = np.empty(basins, first.dtype)
+    kind = first.dtype
+    tree = np.empty(basins, kind)
     size = 0
-    # The edges between different components: their index, and the components they join.
-    alive = np.arange(first.size).astype(first.dtype)
+    # Components are named by one of their basins; each basin has the one that it is joined to.
+    joined = np.arange(basins + 1).astype(kind)
+    components = joined.copy()
+    count = basins + 1
+    lowest = np.empty(basins + 1, kind)
+    lowest_level = np.empty(basins + 1, level.dtype)
+    # The edges between different components: their index, the components, and the level.
+    alive = np.arange(first.size).astype(kind)
     one = first.copy()
     other = second.copy()
+    height = level.copy()
     remaining = alive.size
+    # Indices are unsigned, as those take no test for being negative.
     while remaining > 0:
+        for component in components[:count]:
+            lowest[np.uint64(component)] = -1
         for e in range(remaining):
-            lowest[one[e]] = -1
-            lowest[other[e]] = -1
-        for e in range(remaining):
-            edge = alive[e]
-            for component in (one[e], other[e]):
+            for component in (np.uint64(one[e]), np.uint64(other[e])):
                 rival = lowest[component]
                 if (
                     rival < 0
-                    or level[edge] < level[rival]
-                    or (level[edge] == level[rival] and saddle[edge] < saddle[rival])
+                    or height[e] < lowest_level[component]
+                    or (
+                        height[e] == lowest_level[component]
+                        and saddle[alive[e]] < saddle[alive[rival]]
+                    )
                 ):
-                    lowest[component] = edge
-        for e in range(remaining):
-            edge = alive[e]
-            if lowest[one[e]] == edge or lowest[other[e]] == edge:
-                a = _root(parent, one[e])
-                b = _root(parent, other[e])
-                if a != b:
-                    parent[max(a, b)] = min(a, b)
-                    tree[size] = edge
+                    lowest[component] = e
+                    lowest_level[component] = height[e]
+        for component in components[:count]:
+            edge = lowest[np.uint64(component)]
+            if edge >= 0:
+                across = other[edge] if one[edge] == component else one[edge]
+                # Of two that chose the same edge, one stays.
+                if lowest[np.uint64(across)] != edge or across < component:
+                    joined[np.uint64(component)] = across
+                    tree[size] = alive[edge]
                     size += 1
         kept = 0
-        for e in range(remaining):
-            a = _root(parent, one[e])
-            b = _root(parent, other[e])
-            if a != b:
-                alive[kept] = alive[e]
-                one[kept] = a
-                other[kept] = b
+        for component in components[:count]:
+            top = component
+            while joined[np.uint64(top)] != top:
+                top = joined[np.uint64(top)]
+            along = component
+            while along != top:
+                onward = joined[np.uint64(along)]
+                joined[np.uint64(along)] = top
+                along = onward
+            if component == top:
+                components[kept] = top
                 kept += 1
+        count = kept
+        kept = 0
+        for e in range(remaining):
+            a = joined[np.uint64(one[e])]
+            b = joined[np.uint64(other[e])]
+            alive[kept] = alive[e]
+            one[kept] = a
+            other[kept] = b
+            height[kept] = height[e]
+            kept += a != b
         remaining = kept
     return tree[:size]
+
+
+@compiled(nogil=True)
+def ways_outside(basins, first, second, tree):
+    """Edge of a spanning tree by which each basin is joined to basin 0.
+
+    Leaf by leaf: the only edge that is left of a leaf leads towards the root. The exclusive or of
+    the edges that are left of a node is that edge, without a list of the edges of each node.
+
+    Returns: the basins, each before the one that it is joined to, and these edges. A piece of the
+    graph without basin 0 has another root, which is left out.
+    """
+    degree = np.zeros(basins + 1, first.dtype)
+    edges_left = np.zeros(basins + 1, first.dtype)
+    for edge in tree:
+        for basin in (np.uint64(first[edge]), np.uint64(second[edge])):
+            degree[basin] += 1
+            edges_left[basin] ^= edge
+    order = np.empty(basins, first.dtype)
+    ways = np.empty(basins, first.dtype)
+    count = 0
+    for start in range(1, basins + 1):
+        leaf = np.uint64(start)
+        while leaf != 0 and degree[leaf] == 1:
+            edge = np.uint64(edges_left[leaf])
+            order[count] = leaf
+            ways[count] = edge
+            count += 1
+            degree[leaf] = 0
+            leaf = np.uint64(second[edge] if np.uint64(first[edge]) == leaf else first[edge])
+            degree[leaf] -= 1
+            edges_left[leaf] ^= edge
+    return order[:count], ways[:count]
 
 
 @compiled(nogil=True)
@@ -592,23 +640,14 @@ def _spill_levels(basins, first, second, level, saddle):
     levels of the whole graph.
     """
     tree = spanning_tree(basins, first, second, level, saddle)
-    start, links = links_of_nodes(basins + 1, first, second, tree)
+    order, ways = ways_outside(basins, first, second, tree)
     levels = np.full(basins + 1, -np.inf, level.dtype)
-    seen = np.zeros(basins + 1, np.bool_)
-    queue = np.empty(basins + 1, tree.dtype)
-    queue[0] = 0
-    seen[0] = True
-    reached = 1
-    scanned = 0
-    while scanned < reached:
-        basin = queue[scanned]
-        scanned += 1
-        for link in range(start[basin], start[basin + 1]):
-            edge = links[link]
-            next_basin = second[edge] if first[edge] == basin else first[edge]
-            if not seen[next_basin]:
-                seen[next_basin] = True
-                levels[next_basin] = max(levels[basin], level[edge])
-                queue[reached] = next_basin
-                reached += 1
-    return levels, reached
+    reached = np.zeros(basins + 1, np.bool_)
+    reached[0] = True
+    for place in range(order.size - 1, -1, -1):
+        basin = np.uint64(order[place])
+        edge = np.uint64(ways[place])
+        outward = np.uint64(second[edge] if np.uint64(first[edge]) == basin else first[edge])
+        levels[basin] = max(levels[outward], level[edge])
+        reached[basin] = reached[outward]
+    return levels, reached.sum()

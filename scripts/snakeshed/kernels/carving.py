@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.basin_graph import label_basins, saddles, spanning_tree
+from snakeshed.kernels.basin_graph import label_basins, saddles, spanning_tree, ways_outside
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import FLAT, neighbour_offsets, opposite
 from snakeshed.kernels.flats import drain_flats
@@ -70,8 +70,11 @@ def carve(
     first, second, level, saddle = saddles(z, border, labels, threads)
     tree = spanning_tree(basins, first, second, level, saddle)
     check_drained(tree, basins)
-    passes = _passes(basins, first, second, saddle, tree)
-    del first, second, level, saddle, tree
+    # The saddle over which each basin drains.
+    passes = np.full(basins + 1, -1, np.int64)
+    order, ways = ways_outside(basins, first, second, tree)
+    passes[order] = saddle[ways]
+    del first, second, level, saddle, tree, order, ways
     _reverse_paths(passes, labels, neighbour_offsets(z.shape[1]), directions)
     del labels
     drain_flats(z, directions, threads)
@@ -97,32 +100,6 @@ def check_drained(tree: np.ndarray, basins: int) -> None:
             f"{basins - tree.size} connected pieces of the data have no way outside: "
             "each needs a border cell"
         )
-
-
-@compiled
-def _passes(basins, first, second, saddle, tree):
-    """Saddle over which each basin drains: its edge towards basin 0 in the spanning tree.
-
-    Leaf by leaf: the only edge that is left of a leaf leads towards the root. The exclusive or of
-    the edges that are left of a node is that edge, without a list of the edges of each node.
-    """
-    degree = np.zeros(basins + 1, first.dtype)
-    edges_left = np.zeros(basins + 1, first.dtype)
-    for edge in tree:
-        for basin in (first[edge], second[edge]):
-            degree[basin] += 1
-            edges_left[basin] ^= edge
-    passes = np.full(basins + 1, -1, np.int64)
-    for start in range(1, basins + 1):
-        leaf = np.int64(start)
-        while leaf != 0 and degree[leaf] == 1:
-            edge = edges_left[leaf]
-            passes[leaf] = saddle[edge]
-            degree[leaf] = 0
-            leaf = np.int64(second[edge]) if first[edge] == leaf else np.int64(first[edge])
-            degree[leaf] -= 1
-            edges_left[leaf] ^= edge
-    return passes
 
 
 @compiled
