@@ -13,8 +13,8 @@ from snakeshed import __version__, compilation
 from snakeshed.cli import main
 from snakeshed.jobs.kernel_cache import is_filled
 
-# Kernels of options, which a run with the defaults never calls.
-ON_DEMAND = ["_mark_upslope", "bilinear"]
+# Kernels of options, of weights, and of doubles, which a run with the defaults never calls.
+ON_DEMAND = ["_descend_rows", "_mark_upslope", "_pass_down_from", "_pass_down_rows", "bilinear"]
 
 # Modules whose kernels only users of `Grid` call.
 ONLY_OF_GRID = [
