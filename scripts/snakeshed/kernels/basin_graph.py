@@ -572,12 +572,13 @@ def ways_outside(basins, first, second, tree):
     for start in range(1, basins + 1):
         leaf = np.uint64(start)
         while leaf != 0 and degree[leaf] == 1:
-            edge = np.uint64(edges_left[leaf])
+            edge = edges_left[leaf]
             order[count] = leaf
             ways[count] = edge
             count += 1
             degree[leaf] = 0
-            leaf = np.uint64(second[edge] if np.uint64(first[edge]) == leaf else first[edge])
+            one, other = np.uint64(first[np.uint64(edge)]), np.uint64(second[np.uint64(edge)])
+            leaf = other if one == leaf else one
             degree[leaf] -= 1
             edges_left[leaf] ^= edge
     return order[:count], ways[:count]
