@@ -145,7 +145,7 @@ ONE_DONOR = np.uint8(16)
 DONE = np.uint8(15)
 UPWARD = (1, 2, 8)
 DOWNWARD = (4, 5, 6)
-# So many rows stay in the cache while their cells are passed on.
+# Rows that stay in the cache while their cells are passed on.
 ROWS_AT_ONCE = 16
 
 

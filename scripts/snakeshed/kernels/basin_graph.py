@@ -11,7 +11,7 @@ from snakeshed.kernels.growing_lists import grown
 from snakeshed.kernels.row_bands import in_bands, split
 
 NO_BASIN = -3
-# So many rows stay in the cache while their cells are labelled.
+# Rows that stay in the cache while their cells are labelled.
 ROWS_AT_ONCE = 32
 
 

@@ -25,7 +25,7 @@ UNRESOLVED = 11
 EIGHT_FLATS = np.uint64(0x0101010101010101 * FLAT)
 ALL_BUT_HIGHEST = np.uint64(0x7F7F7F7F7F7F7F7F)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-# From so many cells on, a wave spreads without branches.
+# A wave of this many cells or more spreads without branches.
 WIDE = 8
 
 

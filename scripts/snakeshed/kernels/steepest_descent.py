@@ -172,7 +172,7 @@ ZERO = np.float32(0)
 SMALLEST_SLOPE = np.float32(1e-30)
 SMALLEST_M = 1e-30
 INFINITE = np.uint32(0x7F800000)
-# So many cells of a row are done in double precision where single precision leaves one in doubt.
+# Cells of a row that are all done in double precision where one of them is in doubt.
 PIECE = 512
 
 

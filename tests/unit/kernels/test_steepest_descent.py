@@ -137,7 +137,7 @@ def test_single_precision_directs_as_double_precision_does(kind, cell, columns):
 
 
 @pytest.mark.parametrize("width", [1.0, 0.7])
-def test_nearly_equal_slopes_are_told_apart(width):
+def test_nearly_equal_slopes_are_distinguished(width):
     random = np.random.default_rng(1)
     east = np.float32(200 - random.uniform(50, 70, 2000))
     z = np.full((3 * east.size, 3), 201, np.float32)
