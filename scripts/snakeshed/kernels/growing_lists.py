@@ -11,5 +11,7 @@ from snakeshed.kernels.compiled import compiled
 def grown(array, size=0):
     """Copy an array into one of twice its length, or of `size` if that is more."""
     larger = np.empty(max(size, 2 * array.size), array.dtype)
-    larger[: array.size] = array
+    # Element by element: Numba takes two seconds to compile the assignment of a slice.
+    for k in range(array.size):
+        larger[k] = array[k]
     return larger
