@@ -54,12 +54,14 @@ sources := $(shell find scripts/snakeshed -name '*.py')
 $(VENV)/.compiled: $(VENV)/.installed $(sources)
 	@echo 'Compiling the kernels of a run (about 15 s if none is there yet) ...'
 	@$(VENV)/bin/snakeshed compile >/dev/null
+	@$(VENV)/bin/snakemake --version >/dev/null # writes its bytecode
 	@touch $@
 
 # Also what a run needs only for patches that are too large for one worker.
 $(VENV)/.compiled-all: $(VENV)/.installed $(sources)
 	@echo 'Compiling all kernels (about 30 s if none is there yet) ...'
 	@$(VENV)/bin/snakeshed compile --all >/dev/null
+	@$(VENV)/bin/snakemake --version >/dev/null
 	@touch $(VENV)/.compiled $@
 
 $(VENV)/.developing: $(VENV)/.installed $(DEVELOPMENT)
