@@ -54,14 +54,12 @@ sources := $(shell find scripts/snakeshed -name '*.py')
 $(VENV)/.compiled: $(VENV)/.installed $(sources)
 	@echo 'Compiling the kernels of a run (about 15 s if none is there yet) ...'
 	@$(VENV)/bin/snakeshed compile >/dev/null
-	@$(VENV)/bin/snakemake --version >/dev/null # writes its bytecode
 	@touch $@
 
 # Also what a run needs only for patches that are too large for one worker.
 $(VENV)/.compiled-all: $(VENV)/.installed $(sources)
 	@echo 'Compiling all kernels (about 30 s if none is there yet) ...'
 	@$(VENV)/bin/snakeshed compile --all >/dev/null
-	@$(VENV)/bin/snakemake --version >/dev/null
 	@touch $(VENV)/.compiled $@
 
 $(VENV)/.developing: $(VENV)/.installed $(DEVELOPMENT)
@@ -81,6 +79,8 @@ $(VENV)/.installed: $(LOCK) pyproject.toml
 	@'$(PYTHON)' -m venv --clear $(VENV)
 	@$(INSTALL) --require-hashes -r $(LOCK) $(failed)
 	@$(INSTALL) --no-deps --no-build-isolation --editable . $(failed)
+	@# Writes the bytecode of what it imports.
+	@$(VENV)/bin/snakemake --version >/dev/null
 	@touch $@
 
 failed = $(if $(UV),|| { echo 'uv failed; to take pip instead: make $(MAKECMDGOALS) UV=' >&2; exit 1; })

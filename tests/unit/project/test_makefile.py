@@ -89,6 +89,7 @@ def test_a_demo_installs_what_runs_need_and_compiles_it(checkout):
         VENV,
         f"{PIP} --require-hashes -r {LOCK}",
         f"{PIP} {EDITABLE}",
+        "snakemake --version",
         "snakeshed compile",
         "snakemake --cores all",
     ]
@@ -107,6 +108,7 @@ def test_uv_is_taken_where_it_is(checkout):
         VENV,
         f"{UV} --require-hashes -r {LOCK}",
         f"{UV} {EDITABLE}",
+        "snakemake --version",
         "snakeshed compile",
     ]
     assert "into .venv with uv (about 15 s)" in shown
@@ -164,7 +166,7 @@ def test_tests_add_what_they_need(checkout):
 
 def test_lint_compiles_nothing(checkout):
     calls, _, _ = checkout.make("lint")
-    assert calls[3:] == [
+    assert calls[4:] == [
         f"{PIP} --require-hashes -r {DEVELOPMENT}",
         "ruff check .",
         "ruff format --check .",
