@@ -16,11 +16,11 @@ def steps_to_come():
     if "gather" in needed:
         # Not known before the sites are split.
         needed |= {"delineate", "extract_features"}
-    for rule in workflow.rules:
-        if rule.name in needed and rule.script:
-            if rule.name == "delineate":
+    for each in workflow.rules:
+        if each.name in needed and each.script:
+            if each.name == "delineate":
                 yield "snakeshed.precompile:warm_up"
-            yield os.path.realpath(os.path.join(str(rule.basedir), rule.script))
+            yield os.path.realpath(os.path.join(str(each.basedir), each.script))
 
 
 def run_scripts_warm():
