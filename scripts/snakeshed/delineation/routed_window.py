@@ -15,9 +15,9 @@ from snakeshed.delineation.outlines import outline
 from snakeshed.delineation.pyramid import Patch
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.grid.padding import padded_elevations
-from snakeshed.grid.routing import Routing
+from snakeshed.grid.routing import Routing, drained
 from snakeshed.grid.snap import Candidate, Neighbourhood, Snap, confidence
-from snakeshed.kernels.accumulation import upslope_mm2
+from snakeshed.kernels.accumulation import count_and_measure
 from snakeshed.kernels.catchment_shape import flow_lengths, perimeter
 from snakeshed.kernels.catchments import preorder
 from snakeshed.kernels.cell_sizes import CellSizes
@@ -60,7 +60,7 @@ def route_ground(
         What drains through each cell, on the ground.
     """
     geometry = lattice.routing_rows(ground.row - 1, ground.z.shape[0] + 2)
-    drainage = Routing.of(
+    filled, directions = drained(
         padded_elevations(ground.z, np.isnan(ground.z)),
         np.pad(ground.border, 1),
         geometry.width_m,
@@ -68,9 +68,9 @@ def route_ground(
         threads,
         conditioning,
     )
-    sizes = lattice.cells(ground.row - 1, ground.column - 1, *drainage.directions.shape)
-    areas_m2 = upslope_mm2(drainage.directions, sizes, threads) / 1e6
-    return geometry, sizes, drainage, areas_m2
+    sizes = lattice.cells(ground.row - 1, ground.column - 1, *directions.shape)
+    counts, areas_mm2 = count_and_measure(directions, sizes, threads)
+    return geometry, sizes, Routing(filled, directions, counts), areas_mm2 / 1e6
 
 
 def box_of(row: int, column: int, cell: CellSize, radius_m: float) -> tuple[int, int, int, int]:

@@ -65,10 +65,7 @@ class Routing:
         ValueError
             If a connected piece of the data has no cell that may drain outside.
         """
-        if conditioning == "carve":
-            filled, directions = z, carve(z, outlets, widths, heights, threads)
-        else:
-            filled, directions = fill(z, outlets, widths, heights, threads, out=z)
+        filled, directions = drained(z, outlets, widths, heights, threads, conditioning)
         return cls(filled, directions, count_upslope(directions, threads))
 
     def catchments(self, cells: np.ndarray) -> list[np.ndarray]:
@@ -94,3 +91,17 @@ class Routing:
         order, starts = preorder(self.directions, self.counts, outlets)
         sizes = self.counts.reshape(self.counts.size)[outlets]
         return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+
+def drained(
+    z: np.ndarray,
+    outlets: np.ndarray,
+    widths: np.ndarray,
+    heights: np.ndarray,
+    threads: int,
+    conditioning: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Drain a DEM; see `Routing.of`, of which this returns `filled` and `directions`."""
+    if conditioning == "carve":
+        return z, carve(z, outlets, widths, heights, threads)
+    return fill(z, outlets, widths, heights, threads, out=z)

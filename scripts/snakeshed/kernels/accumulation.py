@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from snakeshed.kernels.cell_sizes import CellSizes, between
+from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.compiled import compiled
 from snakeshed.kernels.d8 import NODATA, OUTSIDE, index_type, neighbour_offsets
 from snakeshed.kernels.row_bands import in_bands, split
@@ -34,7 +34,25 @@ def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
     counts = np.zeros(directions.shape, dtype=index_type(directions.size))
-    return _gather(directions, counts, True, threads)
+    _gather(directions, counts, True, None, threads)
+    return counts
+
+
+def count_and_measure(
+    directions: np.ndarray, sizes: CellSizes, threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `count_upslope` and `upslope_mm2` do, in one pass.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+    sizes : CellSizes
+    threads : int
+    """
+    counts = np.zeros(directions.shape, dtype=index_type(directions.size))
+    areas = own_mm2(directions, sizes, threads)
+    _gather(directions, counts, True, areas, threads)
+    return counts, areas
 
 
 def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -60,7 +78,8 @@ def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) ->
     """
     sums = np.where(directions != NODATA, weights, weights.dtype.type(0))
     if np.issubdtype(sums.dtype, np.integer):
-        return _gather(directions, sums, False, threads)
+        _gather(directions, sums, False, None, threads)
+        return sums
     return _gather_in_order(directions, sums)
 
 
@@ -83,39 +102,70 @@ def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> n
     ndarray of int64, shape (h + 2, w + 2)
         0 at nodata and in the ring.
     """
-    sums = np.zeros(directions.shape, np.int64)
+    areas = own_mm2(directions, sizes, threads)
+    _gather(directions, areas, False, None, threads)
+    return areas
+
+
+def own_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> np.ndarray:
+    """Area of each cell of data in whole square millimetres, as int64; elsewhere 0.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+    sizes : CellSizes
+    threads : int
+    """
+    areas = np.zeros(directions.shape, np.int64)
     in_bands(
         lambda first, end: _own_areas(
-            directions, sizes.area_m2, sizes.bits, sizes.offset, first, end, sums
+            directions, sizes.area_m2, sizes.bits, sizes.offset, first, end, areas
         ),
         split(1, directions.shape[0] - 1, threads),
     )
-    return _gather(directions, sums, False, threads)
+    return areas
 
 
 @compiled(nogil=True)
-def _own_areas(directions, area_m2, bits, offset, first, end, sums):
+def _own_areas(directions, area_m2, bits, offset, first, end, areas):
+    columns = directions.shape[1]
+    # A power of two: to multiply by it is to divide, in every bit.
+    per_column = 1.0 / (1 << bits)
     for i in range(first, end):
-        for j in range(1, directions.shape[1] - 1):
-            if directions[i, j] != NODATA:
-                sums[i, j] = np.int64(np.rint(between(area_m2, bits, offset, i, j) * 1e6))
+        start = 1
+        while start < columns - 1:
+            # As `between`, from one value to the next.
+            node = (start + offset) >> bits
+            begin = (node << bits) - offset
+            stop = min(columns - 1, begin + (1 << bits))
+            left = area_m2[i, node]
+            step = area_m2[i, node + 1] - left
+            for j in range(start, stop):
+                share = (j - begin + 0.5) * per_column
+                own = np.int64(np.rint((left + share * step) * 1e6))
+                areas[i, j] = own if directions[i, j] != NODATA else 0
+            start = stop
 
 
-def _gather(directions: np.ndarray, sums: np.ndarray, ones: bool, threads: int) -> np.ndarray:
-    """Add up whole numbers, in any order; `ones` is to begin with 1 for each cell of data."""
+def _gather(
+    directions: np.ndarray, sums: np.ndarray, ones: bool, more: np.ndarray | None, threads: int
+) -> None:
+    """Add up whole numbers in place, in any order, of one array or of two.
+
+    `ones` is to begin with 1 for each cell of data in the first one.
+    """
     offsets = neighbour_offsets(directions.shape[1])
     bands = split(1, directions.shape[0] - 1, threads)
     states = _first_states(directions)
     in_bands(
         lambda first, end: _sum_rows(
-            directions, offsets, first, end, ROWS_AT_ONCE, ones, states, sums
+            directions, offsets, first, end, ROWS_AT_ONCE, ones, states, sums, more
         ),
         bands,
     )
     # What leaves a band goes on when all bands are done.
     leaving = [_leaving(directions, states, first, end) for first, end in bands]
-    _pass_on(directions, states, offsets, np.concatenate(leaving), sums)
-    return sums
+    _pass_on(directions, states, offsets, np.concatenate(leaving), sums, more)
 
 
 def _leaving(directions: np.ndarray, states: np.ndarray, first: int, end: int) -> np.ndarray:
@@ -184,7 +234,7 @@ def _wait(directions, first, end, ones, states, sums):
 
 
 @compiled(nogil=True)
-def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums):
+def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums, more):
     """Pass on what gathers in some rows, up to the cells from which it goes on beyond them.
 
     A few rows at a time: the cells that wait for no donor pass their sums on, then those that this
@@ -194,6 +244,8 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums)
     columns = directions.shape[1]
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(sums.size)
+    # Numba leaves out what there is no second array for.
+    more_at = None if more is None else more.reshape(more.size)
     ready = np.empty(rows_at_once * columns, np.int64)
     written = first
     for start in range(first, end, rows_at_once):
@@ -218,6 +270,8 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums)
                 cell = np.uint64(ready[place])
                 to = np.uint64(ready[place] + offsets[state_of[cell]])
                 sum_at[to] += sum_at[cell]
+                if more_at is not None:
+                    more_at[to] += more_at[cell]
                 state = np.uint8(state_of[to] - ONE_DONOR)
                 state_of[to] = state
                 ready[kept] = to
@@ -236,16 +290,19 @@ def _hold(directions, row, out, states):
 
 
 @compiled(nogil=True)
-def _pass_on(directions, states, offsets, cells, sums):
+def _pass_on(directions, states, offsets, cells, sums, more):
     """Pass on from cells that were held, and whose sums are complete."""
     code_of = directions.reshape(directions.size)
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(sums.size)
+    more_at = None if more is None else more.reshape(more.size)
     for start in cells:
         cell = start
         while code_of[cell] != OUTSIDE and code_of[cell] != NODATA:
             below = cell + offsets[code_of[cell]]
             sum_at[below] += sum_at[cell]
+            if more_at is not None:
+                more_at[below] += more_at[cell]
             cell = below
             state_of[cell] -= ONE_DONOR
             if state_of[cell] > DONE:

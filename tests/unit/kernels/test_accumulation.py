@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakeshed.kernels import accumulation
-from snakeshed.kernels.accumulation import accumulate, count_upslope
+from snakeshed.kernels.accumulation import (
+    accumulate,
+    count_and_measure,
+    count_upslope,
+    own_mm2,
+    upslope_mm2,
+)
+from snakeshed.kernels.cell_sizes import CellSizes, between, even_rows
 from snakeshed.kernels.d8 import NODATA, index_type, open_border
 from snakeshed.kernels.filling import fill
 
@@ -52,6 +59,36 @@ def test_every_cell_counts_once_along_its_flow_path(terrain):
             assert np.array_equal(count_upslope(directions, 2), counts)
     # Conserved: what drains outside is all there is.
     assert counts[directions == 0].sum() == len(reference.data_cells(z))
+
+
+@st.composite
+def sizes_of(draw: st.DrawFn, shape: tuple[int, int]) -> CellSizes:
+    """Sizes that differ from row to row alone, or also between columns."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if draw(st.booleans()):
+        return even_rows(rng.uniform(1, 30, shape[0]), rng.uniform(1, 30, shape[0]))
+    bits = draw(st.integers(0, 4))
+    offset = draw(st.integers(0, 2**bits - 1))
+    nodes = rng.uniform(1, 900, (shape[0], ((shape[1] + offset) >> bits) + 2))
+    return CellSizes(nodes, nodes, nodes, 0 * nodes, bits, offset)
+
+
+@given(drained(), st.data())
+@examples(300)
+def test_areas_are_those_of_the_cells_and_add_up_with_the_counts(terrain, data):
+    directions, _ = terrain
+    sizes = data.draw(sizes_of(directions.shape))
+    own = own_mm2(directions, sizes)
+    for i, j in np.ndindex(*directions.shape):
+        inside = directions[i, j] != NODATA
+        area_m2 = between(sizes.area_m2, sizes.bits, sizes.offset, i, j) if inside else 0
+        assert own[i, j] == np.rint(area_m2 * 1e6)
+    areas = upslope_mm2(directions, sizes)
+    assert np.array_equal(areas, accumulate(directions, own))
+    for threads in (1, 2, 5):
+        both = count_and_measure(directions, sizes, threads)
+        assert np.array_equal(both[0], count_upslope(directions))
+        assert np.array_equal(both[1], areas)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
