@@ -124,6 +124,8 @@ class WarmScripts:
             server, self._server = self._server, None
             if server is not None:
                 self._requests.close()
+                # It looks at once, also if it is importing something.
+                server.send_signal(signal.SIGALRM)
                 with suppress(subprocess.TimeoutExpired):
                     server.wait(_PATIENCE_S)
 
