@@ -26,7 +26,7 @@ from tiny_study import TinyStudy
 # Kills of each kind, 50 in all.
 KILLS = {"driver": 17, "job": 17, "group": 16}
 # Most runs of the study are still at work after so many seconds.
-LONGEST_S = 6.0
+LONGEST_S = 3.0
 
 
 def remove_some(study: TinyStudy, chance: random.Random) -> None:
