@@ -33,6 +33,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import NoReturn, Protocol
 
+from snakemake_warm_scripts.imports import Script
 from snakemake_warm_scripts.usage import measured, status_kb
 
 # A process whose memory has grown by more than this (MB) runs no other script.
@@ -43,28 +44,19 @@ _THREAD_PATIENCE_S = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class ScriptToRun(Protocol):
-    """A Python script of a rule with what Snakemake gives it.
+class ScriptToRun(Script, Protocol):
+    """A script with what Snakemake gives it.
 
     Attributes
     ----------
-    source
-        Its text.
-    file
-        Where it comes from.
     snakemake
         The ``snakemake`` object, pickled.
     directory
         Working directory.
-    search
-        Folders that are appended to the module search path.
     """
 
-    source: str
-    file: str
     snakemake: bytes
     directory: str
-    search: tuple[str, ...]
 
 
 def serve(
