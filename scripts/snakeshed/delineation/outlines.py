@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
-from rasterio import features
 
+from snakeshed.kernels.outline_rings import outline_rings
 from snakeshed.raster.lattice import Lattice
 
 
@@ -27,16 +27,25 @@ def outline(mask: np.ndarray, lattice: Lattice, row: int, column: int) -> shapel
         In the CRS of the lattice. Its vertices are nodes of the lattice, computed from absolute
         rows and columns: the same cells give the same bits wherever the mask begins.
     """
+    rows, columns, ends, cells = outline_rings(mask)
+    x, y = lattice.corner(row + rows, column + columns)
+    lengths = np.diff(ends, prepend=0)
+    rings = shapely.linearrings(x, y, indices=np.repeat(np.arange(ends.size), lengths))
+    around_holes = shapely.is_ccw(rings)
+    shells = rings[~around_holes]
+    if not around_holes.any():
+        parts = shapely.polygons(shells)
+    elif shells.size == 1:
+        parts = shapely.polygons(shells, [rings[around_holes]])
+    else:
+        from scipy import ndimage
 
-    def ring(nodes: list[tuple[float, float]]) -> shapely.LinearRing:
-        columns, rows = np.array(nodes).T
-        return shapely.linearrings(*lattice.corner(rows + row, columns + column))
-
-    shapes = features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)
-    parts = [
-        shapely.polygons(ring(shell), [ring(hole) for hole in holes] or None)
-        for shell, *holes in (shape["coordinates"] for shape, _ in shapes)
-    ]
+        labels, _ = ndimage.label(mask)
+        part_of = labels.ravel()[cells]
+        parts = [
+            shapely.polygons(shell, rings[around_holes & (part_of == part)])
+            for shell, part in zip(shells, part_of[~around_holes], strict=True)
+        ]
     return shapely.normalize(shapely.multipolygons(parts))
 
 

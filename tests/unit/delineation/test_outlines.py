@@ -8,6 +8,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rasterio import features
 
 from snakeshed.delineation.outlines import cells_within, outline
 from snakeshed.raster.crs import crs_facts
@@ -45,6 +46,32 @@ def test_the_same_cells_have_the_same_bits_wherever_the_mask_begins(
     one = outline(mask, lattice, row, column)
     other = outline(larger, lattice, row - above, column - before)
     assert shapely.to_wkb(one) == shapely.to_wkb(other)
+
+
+@given(masks, st.sampled_from(LATTICES), cells, cells)
+def test_an_outline_is_what_gdal_makes_of_the_cells(mask, lattice, row, column):
+    def ring(nodes):
+        columns, rows = np.array(nodes).T
+        return shapely.linearrings(*lattice.corner(rows + row, columns + column))
+
+    parts = [
+        shapely.polygons(ring(shell), [ring(hole) for hole in holes] or None)
+        for shape, _ in features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)
+        for shell, *holes in [shape["coordinates"]]
+    ]
+    theirs = shapely.normalize(shapely.multipolygons(parts))
+    assert shapely.to_wkb(outline(mask, lattice, row, column)) == shapely.to_wkb(theirs)
+
+
+def test_an_outline_of_many_turns_is_what_gdal_makes_of_the_cells():
+    # Longer rings, and more of them, than the kernel has room for at first.
+    mask = np.random.default_rng(5).random((90, 110)) < 0.6
+    shape = outline(mask, METRES, 0, 0)
+    polygons = features.shapes(mask.astype(np.uint8), mask=mask, connectivity=4)
+    assert len(shape.geoms) == sum(1 for _ in polygons)
+    assert shape.is_valid, shapely.is_valid_reason(shape)
+    back, top, left = cells_within(shape, METRES)
+    assert in_their_place(back, top, left) == in_their_place(mask, 0, 0)
 
 
 @given(masks)
