@@ -76,7 +76,7 @@ class PatchGround:
     def elevations(self, row: int, column: int, height: int, width: int) -> np.ndarray:
         """Return elevations of absolute cells of the window, (h, w) in meters, NaN without data."""
         if self.whole is None:
-            return self.terrain.read(row, column, height, width).z
+            return self.terrain.elevations(row, column, height, width)
         row, column = row - self.row, column - self.column
         return self.whole.z[row : row + height, column : column + width]
 

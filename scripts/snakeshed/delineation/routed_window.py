@@ -56,13 +56,17 @@ def route_ground(
     sizes : CellSizes
         Of its cells on the ground.
     drainage : Routing
-    areas_m2 : ndarray of float64, shape (h + 2, w + 2)
+    areas_mm2 : ndarray of int64, shape (h + 2, w + 2)
         What drains through each cell, on the ground.
     """
     geometry = lattice.routing_rows(ground.row - 1, ground.z.shape[0] + 2)
+    if ground.z.dtype == np.float32:
+        z = ground.padded_z.copy()
+    else:
+        z = padded_elevations(ground.z, np.isnan(ground.z))
     filled, directions = drained(
-        padded_elevations(ground.z, np.isnan(ground.z)),
-        np.pad(ground.border, 1),
+        z,
+        ground.padded_border,
         geometry.width_m,
         geometry.height_m,
         threads,
@@ -70,7 +74,7 @@ def route_ground(
     )
     sizes = lattice.cells(ground.row - 1, ground.column - 1, *directions.shape)
     counts, areas_mm2 = count_and_measure(directions, sizes, threads)
-    return geometry, sizes, Routing(filled, directions, counts), areas_mm2 / 1e6
+    return geometry, sizes, Routing(filled, directions, counts), areas_mm2
 
 
 def box_of(row: int, column: int, cell: CellSize, radius_m: float) -> tuple[int, int, int, int]:
@@ -103,7 +107,7 @@ class Routed:
         Of the cells of the arrays, on the ground.
     directions : ndarray of uint8, shape (h + 2, w + 2)
     counts : ndarray of int32 or int64, shape (h + 2, w + 2)
-    areas_m2 : ndarray of float64, shape (h + 2, w + 2)
+    areas_mm2 : ndarray of int64, shape (h + 2, w + 2)
         What drains through each cell, in the window, on the ground.
     flags : ndarray of uint8, shape (h + 2, w + 2)
         Of all that drains through each cell: the bits of
@@ -118,7 +122,7 @@ class Routed:
     sizes: CellSizes
     directions: np.ndarray
     counts: np.ndarray
-    areas_m2: np.ndarray
+    areas_mm2: np.ndarray
     flags: np.ndarray
     around: Callable[[int, int], Routed] | None = None
 
@@ -128,10 +132,10 @@ class Routed:
     ) -> Routed:
         """Route a window of terrain as one array."""
         geometry, sizes, drainage, areas = route_ground(ground, lattice, conditioning, threads)
-        flags = np.pad(ground.border, 1)
+        flags = ground.padded_border.copy()
         cut = (flags & CUT).astype(np.bool_)
         if cut.any():
-            raw = np.pad(ground.z, 1, constant_values=np.nan)
+            raw = ground.padded_z
             filled, directions = drainage.filled, drainage.directions
             if conditioning == "carve":
                 # Water at the rim stands as high as it would in a filled depression.
@@ -188,7 +192,7 @@ class Routed:
         x, y = lattice.corner(self.row + top, self.column + left)
         near = Neighbourhood(
             # Of one layout, so that kernels are compiled and loaded for one.
-            areas_m2=np.ascontiguousarray(piece_of(self.areas_m2, 0.0, *here)),
+            areas_m2=piece_of(self.areas_mm2, 0, *here) / 1e6,
             directions=np.ascontiguousarray(piece_of(self.directions, NODATA, *here)),
             cut=(piece_of(self.flags, 0, *here) & CUT).astype(np.bool_),
             row=(y - site.y) / lattice.dy,
@@ -220,7 +224,7 @@ class Routed:
             row, column = row + piece.row, column + piece.column
             piece = self.around(row, column)
             row, column = row - piece.row, column - piece.column
-            if piece.areas_m2[row, column] > most_m2:
+            if piece.areas_mm2[row, column] / 1e6 > most_m2:
                 return None
             down, right = piece.row - self.row, piece.column - self.column
 

@@ -226,7 +226,7 @@ class TiledWindow:
             self.lattice.cells(row, column, height, width),
             self._read("directions", NODATA, row, column, height, width),
             self._read("counts", 0, row, column, height, width),
-            self._read("areas", 0, row, column, height, width) / 1e6,
+            self._read("areas", 0, row, column, height, width),
             self._read("flags", 0, row, column, height, width),
         )
 

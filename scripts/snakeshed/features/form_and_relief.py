@@ -48,7 +48,7 @@ def catchment_features(
     """
     lattice = terrain.index.lattice
     mask, row, column = cells_within(geometry, lattice)
-    z = terrain.read(row, column, *mask.shape).z
+    z = terrain.elevations(row, column, *mask.shape)
     sizes = lattice.cells(row, column, *mask.shape)
     cells = int(np.count_nonzero(mask))
     elevation, east, north, tangent = (np.empty(cells) for _ in range(4))

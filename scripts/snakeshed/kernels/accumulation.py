@@ -34,7 +34,7 @@ def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
         0 at nodata and in the ring; int64 where the array has more than 2**31 - 1 cells.
     """
     counts = np.zeros(directions.shape, dtype=index_type(directions.size))
-    _gather(directions, counts, True, None, threads)
+    _gather(directions, counts, True, None, None, threads)
     return counts
 
 
@@ -50,8 +50,9 @@ def count_and_measure(
     threads : int
     """
     counts = np.zeros(directions.shape, dtype=index_type(directions.size))
-    areas = own_mm2(directions, sizes, threads)
-    _gather(directions, counts, True, areas, threads)
+    areas = np.zeros(directions.shape, np.int64)
+    own = sizes.area_m2, sizes.bits, sizes.offset
+    _gather(directions, counts, True, own, areas, threads)
     return counts, areas
 
 
@@ -78,7 +79,7 @@ def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) ->
     """
     sums = np.where(directions != NODATA, weights, weights.dtype.type(0))
     if np.issubdtype(sums.dtype, np.integer):
-        _gather(directions, sums, False, None, threads)
+        _gather(directions, sums, False, None, None, threads)
         return sums
     return _gather_in_order(directions, sums)
 
@@ -103,7 +104,7 @@ def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> n
         0 at nodata and in the ring.
     """
     areas = own_mm2(directions, sizes, threads)
-    _gather(directions, areas, False, None, threads)
+    _gather(directions, areas, False, None, None, threads)
     return areas
 
 
@@ -148,24 +149,30 @@ def _own_areas(directions, area_m2, bits, offset, first, end, areas):
 
 
 def _gather(
-    directions: np.ndarray, sums: np.ndarray, ones: bool, more: np.ndarray | None, threads: int
+    directions: np.ndarray,
+    sums: np.ndarray,
+    ones: bool,
+    own: tuple[np.ndarray, int, int] | None,
+    areas: np.ndarray | None,
+    threads: int,
 ) -> None:
-    """Add up whole numbers in place, in any order, of one array or of two.
+    """Add up whole numbers in place, in any order.
 
-    `ones` is to begin with 1 for each cell of data in the first one.
+    `ones` is to begin with 1 for each cell of data. With the cells' `own` areas, as of
+    `CellSizes`, those are added up in a second array, too.
     """
     offsets = neighbour_offsets(directions.shape[1])
     bands = split(1, directions.shape[0] - 1, threads)
     states = _first_states(directions)
     in_bands(
         lambda first, end: _sum_rows(
-            directions, offsets, first, end, ROWS_AT_ONCE, ones, states, sums, more
+            directions, offsets, first, end, ROWS_AT_ONCE, ones, own, states, sums, areas
         ),
         bands,
     )
     # What leaves a band goes on when all bands are done.
     leaving = [_leaving(directions, states, first, end) for first, end in bands]
-    _pass_on(directions, states, offsets, np.concatenate(leaving), sums, more)
+    _pass_on(directions, states, offsets, np.concatenate(leaving), sums, areas)
 
 
 def _leaving(directions: np.ndarray, states: np.ndarray, first: int, end: int) -> np.ndarray:
@@ -234,7 +241,7 @@ def _wait(directions, first, end, ones, states, sums):
 
 
 @compiled(nogil=True)
-def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums, more):
+def _sum_rows(directions, offsets, first, end, rows_at_once, ones, own, states, sums, areas):
     """Pass on what gathers in some rows, up to the cells from which it goes on beyond them.
 
     A few rows at a time: the cells that wait for no donor pass their sums on, then those that this
@@ -244,8 +251,8 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums,
     columns = directions.shape[1]
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(sums.size)
-    # Numba leaves out what there is no second array for.
-    more_at = None if more is None else more.reshape(more.size)
+    # Numba leaves out what there are no areas for.
+    area_at = None if areas is None else areas.reshape(areas.size)
     ready = np.empty(rows_at_once * columns, np.int64)
     written = first
     for start in range(first, end, rows_at_once):
@@ -253,6 +260,8 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums,
         # One row more, as its cells wait for donors in these.
         known = min(after + 1, end)
         _wait(directions, written, known, ones, states, sums)
+        if own is not None:
+            _own_areas(directions, *own, written, known, areas)
         if written == first:
             _hold(directions, first, UPWARD, states)
         if known == end and written < end:
@@ -270,8 +279,8 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, states, sums,
                 cell = np.uint64(ready[place])
                 to = np.uint64(ready[place] + offsets[state_of[cell]])
                 sum_at[to] += sum_at[cell]
-                if more_at is not None:
-                    more_at[to] += more_at[cell]
+                if area_at is not None:
+                    area_at[to] += area_at[cell]
                 state = np.uint8(state_of[to] - ONE_DONOR)
                 state_of[to] = state
                 ready[kept] = to
@@ -290,19 +299,19 @@ def _hold(directions, row, out, states):
 
 
 @compiled(nogil=True)
-def _pass_on(directions, states, offsets, cells, sums, more):
+def _pass_on(directions, states, offsets, cells, sums, areas):
     """Pass on from cells that were held, and whose sums are complete."""
     code_of = directions.reshape(directions.size)
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(sums.size)
-    more_at = None if more is None else more.reshape(more.size)
+    area_at = None if areas is None else areas.reshape(areas.size)
     for start in cells:
         cell = start
         while code_of[cell] != OUTSIDE and code_of[cell] != NODATA:
             below = cell + offsets[code_of[cell]]
             sum_at[below] += sum_at[cell]
-            if more_at is not None:
-                more_at[below] += more_at[cell]
+            if area_at is not None:
+                area_at[below] += area_at[cell]
             cell = below
             state_of[cell] -= ONE_DONOR
             if state_of[cell] > DONE:

@@ -50,7 +50,7 @@ def thinned(
     rows = max(1, _STRIP_CELLS // (step * step * width))
     for first in range(0, height, rows):
         end = min(height, first + rows)
-        z = terrain.read(row + first * step, column, (end - first) * step, width * step).z
+        z = terrain.elevations(row + first * step, column, (end - first) * step, width * step)
         total, count = np.zeros((end - first, width)), np.zeros((end - first, width))
         # In this order on every machine, unlike a mean over two axes.
         for i in range(step):

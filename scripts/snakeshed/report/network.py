@@ -102,6 +102,6 @@ def network_of(
     if np.isnan(ground.z).all():
         empty = np.full(ground.z.shape, NODATA, np.uint8)
         return Network(row, column, empty, np.zeros(ground.z.shape))
-    _, _, drainage, areas_m2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
+    _, _, drainage, areas_mm2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
     # The arrays have a ring of one cell around the window.
-    return Network(row, column, drainage.directions[1:-1, 1:-1], areas_m2[1:-1, 1:-1] / 1e6)
+    return Network(row, column, drainage.directions[1:-1, 1:-1], areas_mm2[1:-1, 1:-1] / 1e6 / 1e6)

@@ -9,40 +9,50 @@ CUT = 1
 EDGE = 2
 BESIDE_NODATA = 4
 
+RINGS = np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]
+"""The sides of an array."""
+
 
 def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarray:
     """Return the border bits of a window from the window with one ring around it.
 
     Parameters
     ----------
-    z : numpy.ndarray
-        (h + 2, w + 2), NaN without data.
-    covered : numpy.ndarray
-        (h + 2, w + 2) bool, false outside all tiles.
+    z : ndarray of float32 or float64, shape (h + 2, w + 2)
+        NaN without data.
+    covered : ndarray of bool, shape (h + 2, w + 2)
+        False outside all tiles.
     max_void_cells : int
 
     Returns
     -------
-    numpy.ndarray
-        (h, w) uint8.
+    ndarray of uint8, shape (h + 2, w + 2)
+        0 in the ring.
     """
+    if not np.isnan(z.min()):
+        border = np.zeros(z.shape, np.uint8)
+        for ring in RINGS:
+            border[1:-1, 1:-1][ring] = CUT
+        return border
     gap = np.isnan(z)
     # What each cell means to the cells beside it.
     beside = np.zeros(z.shape, np.uint8)
-    for ring in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+    for ring in RINGS:
         beside[ring] = CUT
-    if gap.any():
-        beside[gap] = 0
-        beside[~covered] = EDGE
-        nodata = gap & covered
-        if nodata.any():
-            beside |= _gaps(nodata, ~covered, max_void_cells)
-    around = _spread(beside)
-    around[gap] = 0
-    border = np.ascontiguousarray(around[1:-1, 1:-1])
+    beside[gap] = 0
+    beside[~covered] = EDGE
+    nodata = gap & covered
+    if nodata.any():
+        beside |= _gaps(nodata, ~covered, max_void_cells)
+    border = _spread(beside)
+    border[gap] = 0
+    for ring in RINGS:
+        border[ring] = 0
     # Only a void that is routed around can keep a piece of data from all ways out.
     if (beside[gap] == 0).any():
-        border[_islands(border, ~gap[1:-1, 1:-1]) & (_spread(gap) > 0)[1:-1, 1:-1]] = BESIDE_NODATA
+        here = np.s_[1:-1, 1:-1]
+        islands = _islands(border[here], ~gap[here])
+        border[here][islands & (_spread(gap) > 0)[here]] = BESIDE_NODATA
     return border
 
 
@@ -63,8 +73,8 @@ def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.nd
 
     labels, n = ndimage.label(nodata, structure=np.ones((3, 3), bool))
     beyond = np.zeros(n + 1, bool)
-    for ring in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        beyond[ring] = True
+    for ring in RINGS:
+        beyond[labels[ring]] = True
     open_to_outside = np.zeros(n + 1, bool)
     if outside.any():
         open_to_outside[labels[_spread(outside.astype(np.uint8)) > 0]] = True

@@ -12,7 +12,7 @@ import numpy as np
 from snakeshed.errors import TerrainError
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.header import gdal_faults, open_raster
-from snakeshed.terrain.border import border_of
+from snakeshed.terrain.border import RINGS, border_of
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _LOWEST_M, _HIGHEST_M = -11_000, 9_000
 
 # Stored numbers that mean "no data" to the programs that write them, and lie within these limits.
 _SENTINELS = (-9999.0, -32767.0, -32768.0)
+
+# For GDAL a number is the nodata value, too, where it differs from that in the last digits alone.
+_NEAR_NODATA = 1e-6
 
 # Target cells that are resampled at a time; bounds the memory that their coordinates take.
 _STRIP_CELLS = 1 << 20
@@ -36,19 +39,29 @@ class Ground:
     ----------
     row, column : int
         Absolute cell of the north-western corner.
-    z : numpy.ndarray
-        (h, w) elevations in metres, NaN without data. float32 where the files' numbers are exact
-        in it, else float64.
-    border : numpy.ndarray
-        (h, w) uint8, bits of what a cell with data lies beside (8 neighbours): ``CUT`` a cell
-        with data, or a gap of unknown size, beyond the window; ``EDGE`` a cell outside all tiles;
-        ``BESIDE_NODATA`` a gap too large to be a void. 0 for cells without data.
+    padded_z : ndarray of float32 or float64, shape (h + 2, w + 2)
+        Elevations in meters, NaN without data and in the ring around the window. float32 where the
+        files' numbers are exact in it.
+    padded_border : ndarray of uint8, shape (h + 2, w + 2)
+        Bits of what a cell with data lies beside (8 neighbors): ``CUT`` a cell with data, or a gap
+        of unknown size, beyond the window; ``EDGE`` a cell outside all tiles; ``BESIDE_NODATA`` a
+        gap too large to be a void. 0 for cells without data, and in the ring.
     """
 
     row: int
     column: int
-    z: np.ndarray
-    border: np.ndarray
+    padded_z: np.ndarray
+    padded_border: np.ndarray
+
+    @property
+    def z(self) -> np.ndarray:
+        """Elevations of the window, (h, w)."""
+        return self.padded_z[1:-1, 1:-1]
+
+    @property
+    def border(self) -> np.ndarray:
+        """Border bits of the window, (h, w)."""
+        return self.padded_border[1:-1, 1:-1]
 
 
 class Terrain:
@@ -103,13 +116,31 @@ class Terrain:
             A tile cannot be read, has changed since it was indexed, holds what is no elevation, or
             differs by more than ``index.max_step_m`` from another one where the two overlap.
         """
-        if height < 1 or width < 1:
-            raise ValueError(f"a window of {height} x {width} cells")
+        _check_size(height, width)
         # One ring more, to know what each cell of the window lies beside.
-        window = (row - 1, column - 1, height + 2, width + 2)
-        z, covered = self._native(*window) if self.index.is_native else self._resampled(*window)
+        z, covered = self._read(row - 1, column - 1, height + 2, width + 2)
         border = border_of(z, covered, self.max_void_cells)
-        return Ground(row, column, np.ascontiguousarray(z[1:-1, 1:-1]), border)
+        for ring in RINGS:
+            z[ring] = np.nan
+        return Ground(row, column, z, border)
+
+    def elevations(self, row: int, column: int, height: int, width: int) -> np.ndarray:
+        """Read the elevations of a window alone; arguments and errors are those of `read`.
+
+        Returns
+        -------
+        ndarray of float32 or float64, shape (h, w)
+            In meters, NaN without data.
+        """
+        _check_size(height, width)
+        return self._read(row, column, height, width)[0]
+
+    def _read(
+        self, row: int, column: int, height: int, width: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read elevations into an array of its own, and which cells any tile covers."""
+        read = self._native if self.index.is_native else self._resampled
+        return read(row, column, height, width)
 
     def _native(
         self, row: int, column: int, height: int, width: int
@@ -118,6 +149,9 @@ class Terrain:
         shares = [(tile, overlap(tile, row, column, height, width)) for tile in self.index.tiles]
         shares = [(tile, share) for tile, share in shares if share is not None]
         dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
+        if [share for _, share in shares] == [(row, row + height, column, column + width)]:
+            values = self.read_tile(shares[0][0], *shares[0][1])
+            return values.astype(dtype, copy=False), np.broadcast_to(True, values.shape)
         z = np.full((height, width), np.nan, dtype)
         covered = np.zeros((height, width), bool)
         # Which tile gave a cell is only asked once two have been found to contradict each other.
@@ -161,7 +195,11 @@ class Terrain:
         rows = first_row - tile.row, end_row - tile.row
         columns = first_column - tile.column, end_column - tile.column
         try:
-            stored = self._raster(tile).read(1, window=(rows, columns), masked=True)
+            raster = self._raster(tile)
+            stored = raster.read(1, window=(rows, columns))
+            values = stored.astype(tile.stored_float_dtype, copy=False)
+            if _may_be_masked(raster, *_range(values)):
+                values[raster.read_masks(1, window=(rows, columns)) == 0] = np.nan
         except MemoryError:
             raise  # nothing is wrong with the tile
         except gdal_faults() as error:
@@ -171,9 +209,6 @@ class Terrain:
                 "a complete raster",
                 "The file is damaged or truncated: fetch it again.",
             ) from error
-        values = stored.data.astype(tile.stored_float_dtype, copy=False)
-        if stored.mask.any():
-            values[stored.mask] = np.nan
         for number in tile.also_nodata:
             with np.errstate(over="ignore"):  # too large for the file: no cell has it
                 values[values == values.dtype.type(number)] = np.nan
@@ -348,8 +383,30 @@ def steps_between(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.argwhere(differ), steps
 
 
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"a window of {height} x {width} cells")
+
+
+def _may_be_masked(raster: DatasetReader, low: float, high: float) -> bool:
+    """Whether cells of the first band, with numbers in a range, may be marked as missing."""
+    from rasterio.enums import MaskFlags
+
+    flags, nodata = raster.mask_flag_enums[0], raster.nodata
+    if flags == [MaskFlags.all_valid]:
+        return False
+    if flags != [MaskFlags.nodata] or nodata is None:
+        return True
+    near = _NEAR_NODATA * abs(nodata)
+    return low - near <= nodata <= high + near
+
+
 def _range(values: np.ndarray) -> tuple[float, float]:
     """Return the smallest and the largest number; both NaN where there is none."""
+    low, high = values.min(), values.max()
+    # Much faster, and NaN where there is any.
+    if not np.isnan(low):
+        return float(low), float(high)
     return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
 
 
