@@ -133,7 +133,7 @@ class Routed:
         """Route a window of terrain as one array."""
         geometry, sizes, drainage, areas = route_ground(ground, lattice, conditioning, threads)
         flags = ground.padded_border.copy()
-        cut = (flags & CUT).astype(np.bool_)
+        cut = (flags & CUT).view(np.bool_)
         if cut.any():
             raw = ground.padded_z
             filled, directions = drainage.filled, drainage.directions
@@ -142,7 +142,7 @@ class Routed:
                 filled, directions = fill(raw, flags, geometry.width_m, geometry.height_m, threads)
             pools = pools_at_rim(raw, filled, directions, cut)
             pools |= backwater(filled, directions, cut, backwater_m)
-            flags[pools] |= POOL
+            flags |= pools.view(np.uint8) * np.uint8(POOL)
             del raw, filled, directions, pools
         spread_downstream(drainage.directions, flags)
         return cls(
@@ -317,7 +317,7 @@ class Routed:
 
     def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
         """The catchment's cells in its bounding box with a ring around, and the box's corner."""
-        rows, columns = np.divmod(cells, self.directions.shape[1])
+        rows, columns = np.divmod(cells, self.directions.shape[1], dtype=cells.dtype)
         top, left = rows.min() - 1, columns.min() - 1
         mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2), np.bool_)
         mask[rows - top, columns - left] = True

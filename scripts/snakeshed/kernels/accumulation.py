@@ -133,6 +133,8 @@ def _own_areas(directions, area_m2, bits, offset, first, end, areas):
     # A power of two: to multiply by it is to divide, in every bit.
     per_column = 1.0 / (1 << bits)
     for i in range(first, end):
+        codes = directions[i]
+        own = areas[i]
         start = 1
         while start < columns - 1:
             # As `between`, from one value to the next.
@@ -141,11 +143,13 @@ def _own_areas(directions, area_m2, bits, offset, first, end, areas):
             stop = min(columns - 1, begin + (1 << bits))
             left = area_m2[i, node]
             step = area_m2[i, node + 1] - left
-            for j in range(start, stop):
-                share = (j - begin + 0.5) * per_column
-                own = np.int64(np.rint((left + share * step) * 1e6))
-                areas[i, j] = own if directions[i, j] != NODATA else 0
+            # Counted in 32 bits, which processors turn into floating point several at a time.
+            for k in range(np.uint32(stop - start)):
+                share = (np.int32(k) + (start - begin + 0.5)) * per_column
+                own[start + k] = np.int64(np.rint((left + share * step) * 1e6))
             start = stop
+        for j in range(1, columns - 1):
+            own[j] *= codes[j] != NODATA
 
 
 def _gather(

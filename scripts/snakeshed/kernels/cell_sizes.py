@@ -56,6 +56,41 @@ def even_rows(
     return CellSizes(*pairs, np.zeros((len(width_m), 2)), 62, 0)
 
 
+def sizes_from_nodes(
+    scale: np.ndarray, nominal: tuple[float, ...], bits: int, first: int, height: int
+) -> list[np.ndarray]:
+    """Return the arrays of `CellSizes` from a projection's scale at nodes ``2**bits`` rows apart.
+
+    Parameters
+    ----------
+    scale : ndarray of float64, shape (4, m, n)
+        Of widths, heights, areas, and skews.
+    nominal : tuple of float
+        What a scale of 1 stands for.
+    bits : int
+    first : int
+        Rows from the first node to the first row of the array.
+    height : int
+        Rows of the array.
+    """
+    sizes = [np.empty((height, scale.shape[2])) for _ in scale]
+    for one, unit, size in zip(scale, nominal, sizes, strict=True):
+        _between_nodes(one, unit, bits, first, size)
+    return sizes
+
+
+@compiled
+def _between_nodes(scale, nominal, bits, first, sizes):
+    per_row = 1.0 / (1 << bits)
+    for i in range(sizes.shape[0]):
+        row = first + i
+        above = row >> bits
+        share = (row - (above << bits) + 0.5) * per_row
+        for j in range(sizes.shape[1]):
+            upper = scale[above, j]
+            sizes[i, j] = (upper + share * (scale[above + 1, j] - upper)) * nominal
+
+
 @compiled(nogil=True)
 def between(values, bits, offset, row, column):
     """Look a size up in one of the arrays of `CellSizes`, for the centre of a cell."""

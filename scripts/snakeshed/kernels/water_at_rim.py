@@ -76,10 +76,11 @@ def backwater(
     in the number of cells that are covered.
     """
     marked = np.zeros(filled.shape, np.bool_)
+    cells = np.flatnonzero(cut)
     _back_up(
         filled.ravel(),
         directions.ravel(),
-        np.flatnonzero(cut & (directions == OUTSIDE)),
+        cells[directions.ravel()[cells] == OUTSIDE],
         neighbour_offsets(filled.shape[1]),
         float(rise),
         marked.ravel(),

@@ -201,7 +201,7 @@ class Lattice:
         """
         if self.geographic or not stretches_rows(self.crs):
             return self.rows(first, n)
-        sizes, _, _ = self._sizes_at_nodes(first, 0, n, 1)
+        sizes = self.cells(first, 0, n, 1)
         return RowGeometry(*(np.ascontiguousarray(size[:, 0]) for size in sizes[:3]))
 
     def cells(self, row: int, column: int, height: int, width: int) -> CellSizes:
@@ -220,41 +220,47 @@ class Lattice:
             Cells.
         """
         # Every start of Snakemake imports this module, and none needs Numba.
-        from snakeshed.kernels.cell_sizes import CellSizes, even_rows
+        from snakeshed.kernels.cell_sizes import CellSizes, even_rows, sizes_from_nodes
 
         if self.geographic:
             return even_rows(*self.rows(row, height))
-        sizes, bits, offset = self._sizes_at_nodes(row, column, height, width)
-        return CellSizes(*sizes, bits, offset)
+        scale, bits, down, right = self._nodes_around(row, column, height, width)
+        sizes = sizes_from_nodes(scale, self._nominal_sizes(), bits, down, height)
+        return CellSizes(*sizes, bits, right)
 
     def cell_at(self, row: int, column: int) -> CellSize:
         """Measure one absolute cell on the ground, as `cells` does."""
         if self.geographic:
             return CellSize(*self._geographic_cell(row), 0.0)
-        sizes, bits, offset = self._sizes_at_nodes(row, column, 1, 1)
-        share = (offset + 0.5) / (1 << bits)
-        return CellSize(
-            *(float(left + share * (right - left)) for left, right in (size[0] for size in sizes))
-        )
+        scale, bits, down, right = self._nodes_around(row, column, 1, 1)
+        south, east = (down + 0.5) / (1 << bits), (right + 0.5) / (1 << bits)
+        sizes = []
+        for (above, below), nominal in zip(scale.tolist(), self._nominal_sizes(), strict=True):
+            west_side, east_side = (
+                (upper + south * (lower - upper)) * nominal
+                for upper, lower in zip(above, below, strict=True)
+            )
+            sizes.append(west_side + east * (east_side - west_side))
+        return CellSize(*sizes)
 
-    def _sizes_at_nodes(
+    def _nodes_around(
         self, row: int, column: int, height: int, width: int
-    ) -> tuple[list[np.ndarray], int, int]:
-        """Return what `CellSizes` of a projected lattice hold."""
+    ) -> tuple[np.ndarray, int, int, int]:
+        """Return the scale of a projected lattice at the nodes around a window of cells.
+
+        And the binary logarithm of the cells from node to node, and the rows and columns from the
+        first node to the window.
+        """
         bits = self._node_bits()
-        side = 1 << bits
         top, left = row >> bits, column >> bits
         bottom, right = (row + max(height, 1) - 1) >> bits, (column + max(width, 1) - 1) >> bits
-        nodes = _scale_at_nodes(self, bits, top, left, bottom + 2 - top, right + 2 - left)
-        rows = np.arange(row, row + height)
-        above = (rows >> bits) - top
-        share = (((rows & (side - 1)) + 0.5) / side)[:, None]
-        scale = nodes[:, above] + share * (nodes[:, above + 1] - nodes[:, above])
+        scale = _scale_at_nodes(self, bits, top, left, bottom + 2 - top, right + 2 - left)
+        return scale, bits, row - (top << bits), column - (left << bits)
+
+    def _nominal_sizes(self) -> tuple[float, float, float, float]:
+        """Return width, height, area, and skew of a cell where the scale is 1."""
         width_m, height_m = self.dx * self.unit_m, self.dy * self.unit_m
-        nominal = width_m, height_m, width_m * height_m, 1.0
-        # In rows of memory: kernels are compiled for that.
-        sizes = [np.ascontiguousarray(one * size) for one, size in zip(scale, nominal, strict=True)]
-        return sizes, bits, column - (left << bits)
+        return width_m, height_m, width_m * height_m, 1.0
 
     def cell_height_m(self) -> float:
         """Return the height of a cell in metres; at latitude 45 on a geographic lattice."""
