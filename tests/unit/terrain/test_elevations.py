@@ -302,6 +302,30 @@ def test_a_window_needs_cells(tmp_path):
     index = index_terrain([write_raster(tmp_path / "a.tif", np.ones((3, 3), np.float32))])
     with pytest.raises(ValueError, match="a window of 0 x 3 cells"):
         Terrain(index, 0).read(0, 0, 0, 3)
+    with pytest.raises(ValueError, match="a window of 3 x -1 cells"):
+        Terrain(index, 0).elevations(0, 0, 3, -1)
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, -9999.0001, 1e20, 7.0, NAN, math.inf, None])
+def test_cells_are_missing_that_gdal_takes_for_nodata(tmp_path, nodata):
+    near = np.nextafter(np.float32(-9999), np.float32(0))
+    z = np.array([[7, near, 8, 9], [7 + 1e-6, 3, NAN, math.inf]], np.float32)
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=nodata)
+    with rasterio.open(path) as raster:
+        expected = raster.read(1, masked=True).filled(NAN)
+    expected[np.isinf(expected)] = NAN
+    ground = ground_of(path, 0, 0, 2, 4)
+    np.testing.assert_array_equal(ground.z, expected)
+    with Terrain(index_terrain([path]), 0) as terrain:
+        np.testing.assert_array_equal(terrain.elevations(0, 0, 2, 4), expected)
+        np.testing.assert_array_equal(terrain.elevations(0, 1, 1, 2), expected[:1, 1:3])
+
+
+@pytest.mark.parametrize("nodata", [-32768, 0, 255, None])
+def test_whole_numbers_are_missing_where_they_are_nodata(tmp_path, nodata):
+    z = np.array([[0, 255, 3], [254, 1, 7]], np.int16)
+    path = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0, nodata=nodata)
+    np.testing.assert_array_equal(ground_of(path, 0, 0, 2, 3).z, np.where(z == nodata, NAN, z))
 
 
 def test_a_terrain_can_be_read_after_it_was_closed(tmp_path):
@@ -320,7 +344,8 @@ def drawn_border(picture: str, max_void_cells: int) -> list[str]:
     cells = np.array([list(line) for line in picture.splitlines()])
     z = np.where(cells == "#", 1.0, NAN)
     border = border_of(z, cells != " ", max_void_cells)
-    return ["".join(map(str, row)) for row in border]
+    assert np.count_nonzero(border) == np.count_nonzero(border[1:-1, 1:-1])
+    return ["".join(map(str, row)) for row in border[1:-1, 1:-1]]
 
 
 def test_the_rim_of_a_window_inside_the_dem_is_cut():
@@ -394,7 +419,8 @@ WORLDS = st.integers(1, 9).flatmap(
 @given(WORLDS, st.integers(0, 5))
 def test_borders_of_a_whole_world_agree_with_the_definition(world, max_void_cells):
     framed = np.pad(np.array(world), 1, constant_values=" ")
-    border = border_of(np.where(framed == "#", 1.0, NAN), framed != " ", max_void_cells)
+    z = np.where(framed == "#", 1.0, NAN)
+    border = border_of(z, framed != " ", max_void_cells)[1:-1, 1:-1]
     cells = {(i, j): kind == "#" for (i, j), kind in np.ndenumerate(np.array(world)) if kind != " "}
     expected = reference_border(cells, max_void_cells)
     for cell, bits in np.ndenumerate(border):
@@ -412,8 +438,8 @@ def test_a_window_tells_of_a_cell_what_the_whole_world_does_or_that_it_is_cut(
     end = data.draw(st.integers(top + 3, height)), data.draw(st.integers(left + 3, width))
     window = slice(top, end[0]), slice(left, end[1])
     z, covered = np.where(framed == "#", 1.0, NAN), framed != " "
-    whole = border_of(z, covered, max_void_cells)
-    part = border_of(z[window], covered[window], max_void_cells)
+    whole = border_of(z, covered, max_void_cells)[1:-1, 1:-1]
+    part = border_of(z[window], covered[window], max_void_cells)[1:-1, 1:-1]
     same = whole[top : top + part.shape[0], left : left + part.shape[1]]
     known = part & ~np.uint8(CUT)
     assert ((same & known) == known).all(), "a smaller window claims nothing that is not so"
