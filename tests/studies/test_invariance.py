@@ -269,7 +269,8 @@ def pool_crosses_rim(dem: Path, catchment, smaller: PatchPyramid, larger: PatchP
     rows, columns = rows - 1 + outer[0] - inner[0], columns - 1 + outer[1] - inner[1]
     from_rim = np.minimum.reduce([rows, columns, inner[2] - 1 - rows, inner[3] - 1 - columns])
     z = np.pad(ground.z, 1, constant_values=np.nan)
-    pools = pools_at_rim(z, drainage.filled, drainage.directions, (from_rim == 0) & ~np.isnan(z))
+    cut = np.flatnonzero((from_rim == 0) & ~np.isnan(z))
+    pools = pools_at_rim(z, drainage.filled, drainage.directions, cut)
     flags = pools.astype(np.uint8)
     spread_downstream(drainage.directions, flags)
     row, column = lattice.cell_of(catchment["outlet_x"], catchment["outlet_y"])

@@ -133,8 +133,8 @@ class Routed:
         """Route a window of terrain as one array."""
         geometry, sizes, drainage, areas = route_ground(ground, lattice, conditioning, threads)
         flags = ground.padded_border.copy()
-        cut = (flags & CUT).view(np.bool_)
-        if cut.any():
+        cut = np.flatnonzero((flags & CUT).view(np.bool_))
+        if cut.size:
             raw = ground.padded_z
             filled, directions = drainage.filled, drainage.directions
             if conditioning == "carve":

@@ -23,8 +23,8 @@ def pools_at_rim(
         Elevations before and after conditioning, with a ring of NaN.
     directions : numpy.ndarray, (h + 2, w + 2), uint8
         Drainage directions of the filled surface.
-    cut : numpy.ndarray, (h + 2, w + 2), bool
-        Cells with data beyond the window.
+    cut : numpy.ndarray, (n,), int64
+        Cells with data beyond the window, as flat indices.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def pools_at_rim(
         z.ravel(),
         filled.ravel(),
         directions.ravel(),
-        np.flatnonzero(cut),
+        cut,
         neighbour_offsets(z.shape[1]),
         marked.ravel(),
     )
@@ -61,8 +61,8 @@ def backwater(
         Elevations after conditioning, with a ring of NaN.
     directions : numpy.ndarray, (h + 2, w + 2), uint8
         Drainage directions of the filled surface.
-    cut : numpy.ndarray, (h + 2, w + 2), bool
-        Cells with data beyond the window.
+    cut : numpy.ndarray, (n,), int64
+        Cells with data beyond the window, as flat indices.
     rise : float
         In the unit of the elevations; not negative.
 
@@ -76,11 +76,10 @@ def backwater(
     in the number of cells that are covered.
     """
     marked = np.zeros(filled.shape, np.bool_)
-    cells = np.flatnonzero(cut)
     _back_up(
         filled.ravel(),
         directions.ravel(),
-        cells[directions.ravel()[cells] == OUTSIDE],
+        cut[directions.ravel()[cut] == OUTSIDE],
         neighbour_offsets(filled.shape[1]),
         float(rise),
         marked.ravel(),

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as hnp
 from snakeshed.kernels.d8 import neighbour_offsets
 from snakeshed.kernels.water_at_rim import backwater, pools_at_rim
 
+NOWHERE = np.empty(0, np.int64)
+
 
 def is_pool(z, filled, directions, cell) -> bool:
     """Raised, or without a lower neighbour."""
@@ -52,7 +54,8 @@ def test_pools_equal_their_reference(terrain, data):
     filled, directions = routed(*terrain)
     cut = data.draw(hnp.arrays(np.bool_, z.shape)) & ~np.isnan(z)
     np.testing.assert_array_equal(
-        pools_at_rim(z, filled, directions, cut), marked_by_hand(z, filled, directions, cut)
+        pools_at_rim(z, filled, directions, np.flatnonzero(cut)),
+        marked_by_hand(z, filled, directions, cut),
     )
 
 
@@ -68,18 +71,18 @@ def test_a_pond_that_the_rim_cuts_and_one_inside():
     filled, directions = routed(padded, border, sizes, sizes)
     cut = np.zeros(padded.shape, bool)
     cut[7, 1:10] = True
-    marked = pools_at_rim(padded, filled, directions, cut)[1:-1, 1:-1]
+    marked = pools_at_rim(padded, filled, directions, np.flatnonzero(cut))[1:-1, 1:-1]
     expected = np.zeros(z.shape, bool)
     expected[5:7, 5:9] = True
     np.testing.assert_array_equal(marked, expected)
-    assert not pools_at_rim(padded, filled, directions, np.zeros_like(cut)).any()
+    assert not pools_at_rim(padded, filled, directions, NOWHERE).any()
 
 
 def test_a_slope_without_pools_has_none_but_where_it_leaves():
     z = reference.pad(np.arange(30.0).reshape(6, 5) + 1)
     border = reference.beside_nodata(z)
     filled, directions = routed(z, border, np.ones(8), np.ones(8))
-    marked = pools_at_rim(z, filled, directions, border.astype(bool))
+    marked = pools_at_rim(z, filled, directions, np.flatnonzero(border))
     # The lowest cell is the only one without a lower neighbour.
     assert {(int(i), int(j)) for i, j in np.argwhere(marked)} == {(1, 1), (1, 2), (2, 1), (2, 2)}
 
@@ -111,7 +114,8 @@ def test_backwater_equals_its_reference(terrain, data, rise):
     filled, directions = routed(*terrain)
     cut = data.draw(hnp.arrays(np.bool_, z.shape)) & ~np.isnan(z)
     np.testing.assert_array_equal(
-        backwater(filled, directions, cut, rise), backed_up_by_hand(filled, directions, cut, rise)
+        backwater(filled, directions, np.flatnonzero(cut), rise),
+        backed_up_by_hand(filled, directions, cut, rise),
     )
 
 
@@ -132,12 +136,14 @@ def test_backwater_covers_a_valley_and_spills_over_a_pass():
     filled, directions = routed(padded, border, np.ones(7), np.ones(7))
     cut = np.zeros(padded.shape, bool)
     cut[2, 1] = True
-    assert set(map(tuple, np.argwhere(backwater(filled, directions, cut, 1.5)[1:-1, 1:-1]))) == {
+    assert set(
+        map(tuple, np.argwhere(backwater(filled, directions, np.flatnonzero(cut), 1.5)[1:-1, 1:-1]))
+    ) == {
         (1, 0),
         (1, 1),
     }
-    over = backwater(filled, directions, cut, 2.5)[1:-1, 1:-1]
+    over = backwater(filled, directions, np.flatnonzero(cut), 2.5)[1:-1, 1:-1]
     assert over[1].tolist() == [True, True, True, False, False]
     # The pass drains to the lower valley, where the water then goes.
     assert over[2].tolist() == [False, False, True, False, False]
-    assert not backwater(filled, directions, np.zeros_like(cut), 100.0).any()
+    assert not backwater(filled, directions, NOWHERE, 100.0).any()
