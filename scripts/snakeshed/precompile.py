@@ -24,6 +24,8 @@ from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import NumericLayer
 from snakeshed.grid.snap import SnapRule
+from snakeshed.raster.crs import crs_facts
+from snakeshed.raster.lattice import Lattice
 from snakeshed.tables.geoparquet import read_arrow
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -82,6 +84,9 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
             tiles = TileSettings(0, CELLS // 3, str(folder))
             delineate(sites, index, pyramid, rule, backend, tiles)
             delineate(sites, index, pyramid, carve, backend, tiles)
+
+    # On a projected lattice, sizes of cells follow the scale of the projection.
+    Lattice.through(crs_facts("EPSG:32616"), 0.0, 0.0, 30.0, 30.0).cells(0, 0, 1, 1)
 
     table = Path(folder, "catchments.parquet")
     write_catchments(catchments, table, index.lattice.crs)
