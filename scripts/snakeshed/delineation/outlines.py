@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from snakeshed.kernels.outline_rings import outline_rings
+from snakeshed.kernels.outline_rings import cells_in_rings, outline_rings
 from snakeshed.raster.lattice import Lattice
 
 
@@ -65,17 +65,9 @@ def cells_within(geometry: shapely.Geometry, lattice: Lattice) -> tuple[np.ndarr
         round((lattice.y0 - south) / lattice.dy) - row + 2,
         round((east - lattice.x0) / lattice.dx) - column + 2,
     )
-
-    # A cell is inside where an odd number of vertical sides lies to the west of it. Both ends of
-    # each side are marked; marks are summed down the columns, and then along the rows.
-    marks = np.zeros(shape, np.uint8)
-    for ring in shapely.get_rings(shapely.get_parts(geometry)):
-        x, y = shapely.get_coordinates(ring).T
-        columns = np.rint((x - lattice.x0) / lattice.dx).astype(np.int64) - (column - 1)
-        rows = np.rint((lattice.y0 - y) / lattice.dy).astype(np.int64) - (row - 1)
-        upright = columns[1:] == columns[:-1]
-        for ends in (rows[:-1], rows[1:]):
-            np.bitwise_xor.at(marks, (ends[upright], columns[1:][upright]), 1)
-    for axis in (0, 1):
-        np.bitwise_xor.accumulate(marks, axis=axis, out=marks)
-    return marks.view(np.bool_), row - 1, column - 1
+    rings = shapely.get_rings(shapely.get_parts(geometry))
+    coordinates, ring = shapely.get_coordinates(rings, return_index=True)
+    x, y = coordinates.T
+    columns = np.rint((x - lattice.x0) / lattice.dx).astype(np.int64) - (column - 1)
+    rows = np.rint((lattice.y0 - y) / lattice.dy).astype(np.int64) - (row - 1)
+    return cells_in_rings(rows, columns, ring, shape), row - 1, column - 1

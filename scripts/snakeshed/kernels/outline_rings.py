@@ -39,6 +39,47 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return rows - 1, columns - 1, ends, (row - 1) * mask.shape[1] + column - 1
 
 
+def cells_in_rings(
+    rows: np.ndarray, columns: np.ndarray, ring: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Find the cells within rings, the inverse of `outline_rings`.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of int64, shape (n,)
+        Nodes at which closed rings turn, the first one of each also at its end.
+    ring : ndarray of int64, shape (n,)
+        Number of the ring that each belongs to.
+    shape : tuple of int
+        Of the array of cells, which holds all nodes.
+
+    Returns
+    -------
+    ndarray of bool, shape `shape`
+    """
+    inside = np.zeros(shape, np.bool_)
+    _fill_rings(rows, columns, ring, inside)
+    return inside
+
+
+@compiled
+def _fill_rings(rows, columns, ring, inside):
+    # A cell is inside where an odd number of vertical sides lies to the west of it. Both ends of
+    # each side are marked; marks are added up down the columns, and then along the rows.
+    for k in range(1, rows.size):
+        if ring[k] == ring[k - 1] and columns[k] == columns[k - 1]:
+            inside[rows[k - 1], columns[k]] ^= True
+            inside[rows[k], columns[k]] ^= True
+    for i in range(1, inside.shape[0]):
+        for j in range(inside.shape[1]):
+            inside[i, j] ^= inside[i - 1, j]
+    for i in range(inside.shape[0]):
+        odd = False
+        for j in range(inside.shape[1]):
+            odd ^= inside[i, j]
+            inside[i, j] = odd
+
+
 @compiled
 def _trace(mask, width, passed, place):
     nodes, path = np.empty(512, np.int64), np.empty(512, np.int64)
