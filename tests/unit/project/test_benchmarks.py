@@ -85,6 +85,18 @@ def test_what_would_take_too_long_or_too_much_is_not_run(monkeypatch):
     assert reason(measured("pysheds", 1e9)) == ""
 
 
+def test_peers_are_targets_and_one_on_all_cores_beside_two_threads():
+    rows = [measured("snakeshed", 20), measured("snakeshed, 2 threads", 12)]
+    rows += [measured("richdem", 190), measured("whitebox-workflows", 132)]
+    rows += [row_of("topotoolbox", missing="not run: it needs 25 GB")]
+    found = {check["what"]: check for check in kernels.targets(rows)}
+    assert (found["chain"]["found"], found["chain"]["met"]) == (20, True)
+    richdem, whitebox = (found[f"times faster than {rows[k]['side']}"] for k in (2, 3))
+    assert (richdem["found"], richdem["met"]) == (9.5, False)
+    assert (whitebox["found"], whitebox["met"]) == (11, True)
+    assert "times faster than topotoolbox" not in found
+
+
 def test_what_threads_do_at_once_counts_once():
     assert passes.union([(0, 2), (1, 3), (5, 6), (5.5, 5.8)]) == 4
 
