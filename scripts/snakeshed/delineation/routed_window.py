@@ -317,7 +317,7 @@ class Routed:
 
     def _mask_of(self, cells: np.ndarray) -> tuple[np.ndarray, int, int]:
         """The catchment's cells in its bounding box with a ring around, and the box's corner."""
-        rows, columns = np.divmod(cells, self.directions.shape[1], dtype=cells.dtype)
+        rows, columns = np.divmod(cells, self.directions.shape[1])
         top, left = rows.min() - 1, columns.min() - 1
         mask = np.zeros((rows.max() - top + 2, columns.max() - left + 2), np.bool_)
         mask[rows - top, columns - left] = True
