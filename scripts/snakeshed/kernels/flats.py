@@ -83,69 +83,85 @@ def _drain(filled, offsets, begin, stop, directions):
     first = next_flat(codes, eights, begin, stop)
     while first < stop:
         # Flat by flat: what one of them needs stays in the cache.
-        level = level_at[first]
-        starts[0] = first
-        ends[0] = _gather(codes, level_at, level, starts[0])
-        pieces = 1
-        scanned = 0
-        size = np.int64(ends[0] - starts[0])
-        outlets = NONE
-        while scanned < pieces:
-            # The cells around a piece: on both sides in its row, then above and below.
-            left = starts[scanned] - ONE
-            right = ends[scanned] + ONE
-            width = np.int64(right - left)
-            scanned += 1
-            if pieces + width + 2 > starts.size:
-                starts = grown(starts, pieces + width + 2)
-                ends = grown(ends, pieces + width + 2)
-            room = np.int64(outlets) + 2 * width + 2
-            if room > wave.size:
-                wave = grown(wave, room)
-            for cell in (left, right - ONE):
-                wave[outlets] = cell
-                outlets += np.uint64((codes[cell] < FLAT) & (level_at[cell] == level))
-            for above in (True, False):
-                cell = left - columns if above else left + columns
-                last = right - columns if above else right + columns
-                while cell < last:
-                    code = codes[cell]
-                    level_here = level_at[cell] == level
-                    wave[outlets] = cell
-                    outlets += np.uint64((code < FLAT) & level_here)
-                    if level_here & (code == FLAT):
-                        start = cell
-                        while codes[start - ONE] == FLAT and level_at[start - ONE] == level:
-                            start -= ONE
-                        cell = _gather(codes, level_at, level, start)
-                        starts[pieces] = start
-                        ends[pieces] = cell
-                        pieces += 1
-                        size += np.int64(cell - start)
-                    else:
-                        cell += ONE
+        pieces, size, outlets, starts, ends, wave = gather_flat(
+            codes, level_at, columns, first, np.uint8(GATHERED), starts, ends, wave
+        )
         if outlets == NONE:
             closed = True
             for piece in range(pieces):
                 for cell in range(starts[piece], ends[piece]):
                     codes[cell] = UNRESOLVED
         else:
-            wave = _spread(codes, offsets, wave, outlets, size)
+            wave = spread(codes, offsets, wave, outlets, size)
         first = next_flat(codes, eights, first, stop)
     return closed
 
 
+@compiled(nogil=True, inline="always")
+def gather_flat(codes, level_at, columns, first, mark, starts, ends, wave):
+    """Mark the cells of a flat; find the pieces of rows that it is made of.
+
+    `first` is one of its cells to whose west there is no other.
+
+    Returns: how many pieces, cells and outlets there are; the lists of where the pieces start and
+    end and of the outlets, which are the given ones unless these had to grow. An outlet may be in
+    its list several times.
+    """
+    level = level_at[first]
+    starts[0] = first
+    ends[0] = _gather(codes, level_at, level, mark, starts[0])
+    pieces = 1
+    scanned = 0
+    size = np.int64(ends[0] - starts[0])
+    outlets = NONE
+    while scanned < pieces:
+        # The cells around a piece: on both sides in its row, then above and below.
+        left = starts[scanned] - ONE
+        right = ends[scanned] + ONE
+        width = np.int64(right - left)
+        scanned += 1
+        if pieces + width + 2 > starts.size:
+            starts = grown(starts, pieces + width + 2)
+            ends = grown(ends, pieces + width + 2)
+        room = np.int64(outlets) + 2 * width + 2
+        if room > wave.size:
+            wave = grown(wave, room)
+        for cell in (left, right - ONE):
+            wave[outlets] = cell
+            outlets += np.uint64((codes[cell] < FLAT) & (level_at[cell] == level))
+        for above in (True, False):
+            cell = left - columns if above else left + columns
+            last = right - columns if above else right + columns
+            while cell < last:
+                code = codes[cell]
+                level_here = level_at[cell] == level
+                wave[outlets] = cell
+                outlets += np.uint64((code < FLAT) & level_here)
+                if level_here & (code == FLAT):
+                    start = cell
+                    while codes[start - ONE] == FLAT and level_at[start - ONE] == level:
+                        start -= ONE
+                    cell = _gather(codes, level_at, level, mark, start)
+                    starts[pieces] = start
+                    ends[pieces] = cell
+                    pieces += 1
+                    size += np.int64(cell - start)
+                else:
+                    cell += ONE
+    return pieces, size, outlets, starts, ends, wave
+
+
 @compiled(nogil=True)
-def _gather(codes, level_at, level, cell):
+def _gather(codes, level_at, level, mark, cell):
     """Mark a piece of a row of a flat from a cell on, and return the cell after it."""
     while codes[cell] == FLAT and level_at[cell] == level:
-        codes[cell] = GATHERED
+        codes[cell] = mark
         cell += ONE
     return cell
 
 
 @compiled(nogil=True)
-def _spread(codes, offsets, wave, outlets, size):
+def spread(codes, offsets, wave, outlets, size):
     """Give each of the gathered cells, `size` in all, its direction, wave by wave.
 
     `wave` begins with the cells outside of the flat that it drains to. It is returned, as it may
@@ -157,9 +173,15 @@ def _spread(codes, offsets, wave, outlets, size):
         # All cells of a wave are beside the wave before. The first direction takes them first.
         stop = end
         width = np.int64(stop - begin)
-        room = np.int64(stop) + 8 * width + 1
-        if room > wave.size:
-            wave = grown(wave, room)
+        if np.int64(stop) + 8 * width + 1 > wave.size:
+            # Waves that are done make room.
+            for place in range(np.uint64(width)):
+                wave[place] = wave[begin + place]
+            begin = NONE
+            stop = np.uint64(width)
+            end = stop
+            if 18 * width + 2 > wave.size:
+                wave = grown(wave, 18 * width + 2)
         for k in range(1, 9):
             back = offsets[k]
             if width < WIDE:
