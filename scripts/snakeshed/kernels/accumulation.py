@@ -41,13 +41,23 @@ def count_upslope(directions: np.ndarray, threads: int = 1) -> np.ndarray:
 def count_and_measure(
     directions: np.ndarray, sizes: CellSizes, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `count_upslope` and `upslope_mm2` do, in one pass.
+    """Return what `count_upslope` does, and the area that drains through each cell, in one pass.
 
     Parameters
     ----------
     directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes without cycles, padded.
     sizes : CellSizes
+        Of the cells of the padded array.
     threads : int
+        Bands of rows that are worked on at once; the result does not depend on it.
+
+    Returns
+    -------
+    counts : ndarray of int32 or int64, shape (h + 2, w + 2)
+    areas : ndarray of int64, shape (h + 2, w + 2)
+        In whole square millimetres, the cell's own included; 0 at nodata and in the ring. Sums of
+        integers are exact in any order.
     """
     counts = np.zeros(directions.shape, dtype=index_type(directions.size))
     areas = np.zeros(directions.shape, np.int64)
@@ -82,49 +92,6 @@ def accumulate(directions: np.ndarray, weights: np.ndarray, threads: int = 1) ->
         _gather(directions, sums, False, None, None, threads)
         return sums
     return _gather_in_order(directions, sums)
-
-
-def upslope_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> np.ndarray:
-    """Area that drains through each cell, its own included, in whole square millimetres.
-
-    Sums of integers are exact in any order.
-
-    Parameters
-    ----------
-    directions : ndarray of uint8, shape (h + 2, w + 2)
-        D8 codes without cycles, padded.
-    sizes : CellSizes
-        Of the cells of the padded array.
-    threads : int
-        Bands of rows that are worked on at once; the result does not depend on it.
-
-    Returns
-    -------
-    ndarray of int64, shape (h + 2, w + 2)
-        0 at nodata and in the ring.
-    """
-    areas = own_mm2(directions, sizes, threads)
-    _gather(directions, areas, False, None, None, threads)
-    return areas
-
-
-def own_mm2(directions: np.ndarray, sizes: CellSizes, threads: int = 1) -> np.ndarray:
-    """Area of each cell of data in whole square millimetres, as int64; elsewhere 0.
-
-    Parameters
-    ----------
-    directions : ndarray of uint8, shape (h + 2, w + 2)
-    sizes : CellSizes
-    threads : int
-    """
-    areas = np.zeros(directions.shape, np.int64)
-    in_bands(
-        lambda first, end: _own_areas(
-            directions, sizes.area_m2, sizes.bits, sizes.offset, first, end, areas
-        ),
-        split(1, directions.shape[0] - 1, threads),
-    )
-    return areas
 
 
 @compiled(nogil=True)

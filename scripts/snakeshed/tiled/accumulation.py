@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from snakeshed.kernels.accumulation import count_upslope, upslope_mm2
+from snakeshed.kernels.accumulation import count_and_measure, count_upslope
 from snakeshed.kernels.d8 import neighbour_offsets
 from snakeshed.kernels.tiled.links import NO_EXIT, link_sides, pass_through, spread_inflow
 from snakeshed.kernels.tiled.sides import frame_cells
@@ -108,16 +108,16 @@ def _count(store: TileStore, tile: Tile) -> _Links:
     codes = directions.reshape(-1)[sides[exits]]
     leads_to = sides[exits] + neighbour_offsets(tile.width + 2)[codes]
     store.save("exits", tile, sides[exits])
-    leaving = []
-    counts = count_upslope(directions)
-    leaving.append(counts.reshape(counts.size)[sides[exits]].astype(np.int64))
-    store.save("counts", tile, counts.astype(store.counts_dtype, copy=False))
-    del counts
     if store.areas:
         sizes = store.source.cells(tile.row - 1, tile.column - 1, *directions.shape)
-        areas = upslope_mm2(directions, sizes)
-        leaving.append(areas.reshape(areas.size)[sides[exits]])
+        counts, areas = count_and_measure(directions, sizes)
         store.save("areas", tile, areas)
+        sums = [counts, areas]
+    else:
+        counts = count_upslope(directions)
+        sums = [counts]
+    store.save("counts", tile, counts.astype(store.counts_dtype, copy=False))
+    leaving = [each.reshape(-1)[sides[exits]].astype(np.int64) for each in sums]
     return _Links(links, exits, leads_to, leaving)
 
 

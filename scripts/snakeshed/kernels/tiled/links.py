@@ -138,62 +138,64 @@ def spread_inflow(
     Returns
     -------
     cells : ndarray of int64, shape (m,)
-        Flat indices, ascending.
+        Flat indices, path by path.
     passing : ndarray of int64, shape (m, kinds)
     """
     # Zeros that nobody writes to take no memory.
-    waits = np.zeros(directions.size, np.uint8)
     place = np.zeros(directions.size, np.int32)
-    cells = _on_the_way(directions, neighbour_offsets(directions.shape[1]), entries, waits)
+    offsets = neighbour_offsets(directions.shape[1])
+    cells, starts, ends = _on_the_way(directions, offsets, entries, place)
     passing = np.zeros((cells.size, coming.shape[1]), np.int64)
-    place[cells] = np.arange(cells.size)
-    passing[place[entries]] = coming
-    _spread(directions, neighbour_offsets(directions.shape[1]), entries, waits, place, passing)
-    order = np.argsort(cells)
-    return cells[order], passing[order]
+    passing[place[entries] - 1] = coming
+    _sum_along(starts, ends, passing)
+    return cells, passing
 
 
 @compiled
-def _on_the_way(directions, offsets, entries, waits):
+def _on_the_way(directions, offsets, entries, place):
+    """Follow the water from each entry to where it meets a path that is known.
+
+    Returns: the cells of all paths; where each path starts in them, and the place of the cell in
+    which it goes on, negative for none.
+    """
     codes = directions.reshape(directions.size)
     cells = np.empty(1024, np.int64)
+    starts = np.empty(entries.size, np.int64)
+    ends = np.empty(entries.size, np.int64)
     size = 0
-    # A cell on the way of any water waits for one more than the cells that it comes from.
-    for start in entries:
-        if waits[start] != 0:
+    paths = 0
+    for cell in entries:
+        if place[cell] != 0:
             continue
-        cell = start
-        waits[cell] = 1
+        starts[paths] = size
         while True:
             if size == cells.size:
                 cells = grown(cells)
             cells[size] = cell
             size += 1
-            if codes[cell] == OUTSIDE:
+            place[cell] = size
+            code = codes[cell]
+            cell += offsets[code]
+            if code == OUTSIDE or codes[cell] == NODATA:
+                ends[paths] = -1
                 break
-            cell += offsets[codes[cell]]
-            if codes[cell] == NODATA:
+            if place[cell] != 0:
+                ends[paths] = place[cell] - 1
                 break
-            if waits[cell] != 0:
-                waits[cell] += 1
-                break
-            waits[cell] = 2
-    return cells[:size].copy()
+        paths += 1
+    return cells[:size].copy(), starts[:paths], ends[:paths]
 
 
 @compiled
-def _spread(directions, offsets, entries, waits, place, passing):
-    codes = directions.reshape(directions.size)
-    for start in entries:
-        cell = start
-        while waits[cell] == 1:
-            waits[cell] = 0
-            if codes[cell] == OUTSIDE:
-                break
-            receiver = cell + offsets[codes[cell]]
-            if codes[receiver] == NODATA:
-                break
-            for kind in range(passing.shape[1]):
-                passing[place[receiver], kind] += passing[place[cell], kind]
-            waits[receiver] -= 1
-            cell = receiver
+def _sum_along(starts, ends, passing):
+    """Sum up what passes down each path. What meets a path has been found after it."""
+    after = passing.shape[0]
+    for path in range(starts.size - 1, -1, -1):
+        for kind in range(passing.shape[1]):
+            total = np.int64(0)
+            for cell in range(starts[path], after):
+                total += passing[cell, kind]
+                passing[cell, kind] = total
+            if ends[path] >= 0:
+                passing[ends[path], kind] += total
+        after = starts[path]
