@@ -9,12 +9,16 @@ from functools import partial
 import numpy as np
 
 from snakeshed.kernels.basin_graph import label_basins, saddles, spill_levels
-from snakeshed.kernels.filling import raise_rows
 from snakeshed.kernels.flats import drain_flats
 from snakeshed.kernels.steepest_descent import steepest_descent
-from snakeshed.kernels.tiled.basins import contract, spanning_edges
+from snakeshed.kernels.tiled.basins import (
+    contract,
+    levels_inside,
+    raise_and_number,
+    spanning_edges,
+)
 from snakeshed.kernels.tiled.sides import frame, frame_cells
-from snakeshed.tiled.store import Map, TileStore, read_frames, records, sizes_of
+from snakeshed.tiled.store import Map, TileStore, read_frames, sizes_of
 from snakeshed.tiled.tiling import (
     Tile,
     lines_between,
@@ -72,8 +76,31 @@ def in_window(numbers: np.ndarray, before: int) -> np.ndarray:
     return np.where(numbers > 0, numbers + before, 0)
 
 
-def window_levels(store: TileStore, run: Map) -> list[np.ndarray]:
-    """Find the level of each numbered basin of each tile."""
+def window_levels(
+    store: TileStore, run: Map
+) -> tuple[dict[Tile, np.ndarray], dict[Tile, np.ndarray]]:
+    """Find the level of each basin that reaches the side of a tile.
+
+    Parameters
+    ----------
+    store : TileStore
+        Receives ``border``, ``basins``, the number of each cell's basin in its tile, and
+        ``raised``, the ground where depressions inside of a tile are filled as far as their water
+        gets to such basins.
+    run : callable
+
+    Returns
+    -------
+    levels : dict of Tile to ndarray
+        By the numbers of the tile's basins; -inf for the outside, 0.
+    filled : dict of Tile to ndarray
+        Frames of the filled surface.
+
+    Raises
+    ------
+    ValueError
+        If a connected piece of the data has no cell that may drain outside.
+    """
     tiles = store.tiling.tiles
     first, second, level = [], [], []
     number_frames, z_frames = {}, {}
@@ -97,45 +124,31 @@ def window_levels(store: TileStore, run: Map) -> list[np.ndarray]:
             second.append(there[other][data])
             level.append(saddle[data])
     edges = [np.concatenate(each) for each in (first, second, level)]
-    levels = spill_levels(ends[-1], *edges, np.arange(edges[0].size))
-    return [levels[begin + 1 : end + 1] for begin, end in itertools.pairwise(ends)]
+    found = spill_levels(ends[-1], *edges, np.arange(edges[0].size))
+    levels, filled = {}, {}
+    for tile, (begin, end) in zip(tiles, itertools.pairwise(ends), strict=True):
+        levels[tile] = np.append(found[:1], found[begin + 1 : end + 1])
+        filled[tile] = np.maximum(z_frames[tile], found[number_frames[tile]])
+    return levels, filled
 
 
 def _gather_basins(store: TileStore, tile: Tile) -> _Basins:
     """Label the basins of a tile as if it were a window, but for the ways outside at its sides."""
-    z, outlets = read_frames(store, tile)
-    store.save("ground", tile, z)
-    store.save("border", tile, outlets)
-    directions = steepest_descent(z, outlets, *sizes_of(store, tile))
+    z, border = read_frames(store, tile)
+    store.save("border", tile, border)
+    directions = steepest_descent(z, border, *sizes_of(store, tile))
     drain_flats(z, directions)
     labels, basins = label_basins(directions)
     del directions
-    first, second, level, saddle = saddles(z, outlets, labels)
-    del outlets
+    first, second, level, saddle = saddles(z, border, labels)
+    del border
     tree = spanning_edges(basins, first, second, level, saddle)
     first, second, level = first[tree], second[tree], level[tree]
     number_of, number_frame = number_sides(labels, basins, frame_cells(tile.height, tile.width))
-    store.save("labels", tile, labels)
-    store.save("numbers", tile, number_of)
-    store.save("tree", tile, records(first=first, second=second, level=level))
-    edges, one, other = contract(basins, first, second, number_of)
+    numbered = number_of >= 0
+    between, one, other = contract(basins, first, second, number_of)
+    levels = levels_inside(first, second, level, between, numbered)
+    store.save("basins", tile, raise_and_number(z, labels, levels, number_of))
+    store.save("raised", tile, z)
     z_frame = frame(z[1:-1, 1:-1])
-    return _Basins(int(number_of.max()), one, other, level[edges], number_frame, z_frame)
-
-
-def raise_to_levels(store: TileStore, task: tuple[Tile, np.ndarray]) -> np.ndarray:
-    """Fill the depressions of a tile, and return the frame of the filled surface."""
-    tile, levels_at_sides = task
-    tree, number_of = store.load("tree", tile), store.load("numbers", tile)
-    at_sides = np.flatnonzero(number_of > 0).astype(tree["first"].dtype)
-    # What is known of the levels at the sides stands for all ways through other tiles.
-    first = np.concatenate([tree["first"], at_sides])
-    second = np.concatenate([tree["second"], np.zeros_like(at_sides)])
-    level = np.concatenate([tree["level"], levels_at_sides])
-    levels = spill_levels(number_of.size - 1, first, second, level, np.arange(first.size))
-    ground = store.load("ground", tile)
-    filled = np.array(ground)
-    raise_rows(filled, store.load("labels", tile), levels, 1, tile.height + 1)
-    store.save("filled", tile, filled)
-    store.save("raised", tile, filled > ground)
-    return frame(filled[1:-1, 1:-1])
+    return _Basins(int(number_of.max()), one, other, level[between], number_frame, z_frame)

@@ -22,9 +22,17 @@ from snakeshed.kernels.tiled.basins import contract, spanning_edges
 from snakeshed.kernels.tiled.carving import label_pieces, orient, reverse_paths
 from snakeshed.kernels.tiled.sides import frame, frame_cells
 from snakeshed.tiled.basins import in_window, number_sides
-from snakeshed.tiled.directions import direct_all
-from snakeshed.tiled.store import Map, TileStore, read_ground, records
-from snakeshed.tiled.tiling import Tile, Tiling, hand_over, lines_between, place_in_frame, touching
+from snakeshed.tiled.directions import direct_ground
+from snakeshed.tiled.store import Map, TileStore, components, read_ground, records
+from snakeshed.tiled.tiling import (
+    Tile,
+    Tiling,
+    cells_beside_lines,
+    hand_over,
+    lines_between,
+    place_in_frame,
+    touching,
+)
 
 DEEP = np.iinfo(np.int64).max
 
@@ -47,9 +55,9 @@ def carve_all(store: TileStore, run: Map) -> None:
     """
     tiles = store.tiling.tiles
     ground = dict(zip(tiles, run(partial(read_ground, store), tiles), strict=True))
-    direct_all(store, run, ground)
+    direct_ground(store, run, ground)
     names = _reverse_all(store, run, _join_basins(store, run))
-    direct_all(store, run, ground, given=names)
+    direct_ground(store, run, ground, given=names)
     store.forget(*set(names.values()))
 
 
@@ -113,12 +121,13 @@ def _gather_pieces(store: TileStore, tile: Tile) -> _Pieces:
     tree = spanning_edges(pieces, first, second, level, saddle)
     first, second, level, saddle = first[tree], second[tree], level[tree], saddle[tree]
     number_of, number_frame = number_sides(labels, pieces, sides)
-    edge, one, other = contract(pieces, first, second, number_of)
-    told = np.zeros(first.size, np.bool_)
-    told[edge] = True
-    store.save("labels", tile, labels)
     store.save("numbers", tile, number_of)
-    store.save("tree", tile, records(first=first, second=second, saddle=saddle, told=told))
+    told, one, other = contract(pieces, first, second, number_of.copy())
+    edge = np.flatnonzero(told)
+    # Which of the two basins the first cell of a saddle is of.
+    basin = np.maximum(labels.reshape(-1)[saddle // 8], 0)
+    tree = records(first=first, second=second, saddle=saddle, basin=basin, told=told)
+    store.save("tree", tile, tree)
     cell, code = np.divmod(saddle[edge], 8)
     row, column = np.divmod(cell, tile.width + 2)
     absolute = (row + tile.row) * (store.tiling.width + 2) + column + tile.column
@@ -220,9 +229,6 @@ class _WindowBasins:
 
     def _unite(self) -> tuple[np.ndarray, int]:
         """Basin of the window that each numbered piece belongs to, 0 the outside; and how many."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for tile in self._tiling.tiles:
             told = self._told[tile]
@@ -241,14 +247,10 @@ class _WindowBasins:
                 both = pit[one] & beside[other]
                 ones.append(here[one][both])
                 others.append(there[other][both])
-        one, other = np.concatenate(ones), np.concatenate(others)
-        shape = (self._pieces + 1, self._pieces + 1)
-        graph = coo_array((np.ones(one.size, np.bool_), (one, other)), shape=shape)
-        count, piece = connected_components(graph, directed=False)
+        count, piece = components(self._pieces + 1, np.concatenate(ones), np.concatenate(others))
         # The outside is 0, whichever was found first.
         outside = piece[0]
-        basin_of = np.where(piece == outside, 0, piece + (piece < outside)).astype(np.int64)
-        return basin_of, count - 1
+        return np.where(piece == outside, 0, piece + (piece < outside)), count - 1
 
     def _saddles(self) -> _Saddles:
         """All saddles between basins that tiles have told of, and those on lines between tiles."""
@@ -275,16 +277,13 @@ class _WindowBasins:
         tiling = self._tiling
         columns = tiling.width + 2
         z = {tile: told.z_frame for tile, told in self._told.items()}
-        down = len(tiling.rows) - 2
-        lines = zip(lines_between(tiling, self._frames), lines_between(tiling, z), strict=True)
-        for place, ((here, there), (low, high)) in enumerate(lines):
-            along = np.arange(here.size)
-            if place < down:
-                ours = tiling.rows[place + 1] * columns + 1 + along
-                theirs = ours + columns
-            else:
-                ours = (along + 1) * columns + tiling.columns[place - down + 1]
-                theirs = ours + 1
+        lines = zip(
+            cells_beside_lines(tiling),
+            lines_between(tiling, self._frames),
+            lines_between(tiling, z),
+            strict=True,
+        )
+        for (ours, theirs), (here, there), (low, high) in lines:
             for one, other in touching(here.size):
                 data = ~(np.isnan(low[one]) | np.isnan(high[other]))
                 a, b = ours[one][data], theirs[other][data]
@@ -344,7 +343,7 @@ def _reverse_all(store: TileStore, run: Map, shares: dict[Tile, _Share]) -> dict
             begin = tuple(np.concatenate(part) for part in parts)
             tasks.append((tile, names[tile], f"reversed{number}", begin))
     given_up = {f"reversed{one}" for one in range(number)} - set(names.values())
-    store.forget("labels", "tree", "numbers", *given_up)
+    store.forget("tree", "numbers", *given_up)
     return names
 
 
@@ -353,7 +352,6 @@ def _reverse_own(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reverse the paths that begin at saddles of a tile, and those that begin on its sides."""
     tile, before, after, share = task
-    labels = store.load("labels", tile).reshape(-1)
     tree = store.load("tree", tile)
     number_of = store.load("numbers", tile)
     # Pieces of one basin are one node. Those inside the tile are basins of their own.
@@ -374,11 +372,11 @@ def _reverse_own(
     nodes = np.flatnonzero(up >= 0)
     saddle = tree["saddle"][edges[up[nodes]]]
     cells, codes = saddle // 8, saddle % 8
-    here = node_of[np.maximum(labels[cells], 0)] == nodes
+    here = node_of[tree["basin"][edges[up[nodes]]]] == nodes
     offsets = neighbour_offsets(tile.width + 2)
     cells = np.where(here, cells, cells + offsets[codes])
     onward = np.where(here, codes, opposite(codes)).astype(np.uint8)
-    directions = np.array(store.load(before, tile))
+    directions = store.copy(before, tile)
     result = reverse_paths(
         directions, np.concatenate([cells, share.cells]), np.concatenate([onward, share.onward])
     )
@@ -389,7 +387,7 @@ def _reverse_own(
 def _reverse_on(store: TileStore, task: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Reverse paths that come from other tiles."""
     tile, before, after, (cells, onward) = task
-    directions = np.array(store.load(before, tile))
+    directions = store.copy(before, tile)
     result = reverse_paths(directions, cells, onward)
     store.save(after, tile, directions)
     return result

@@ -3,20 +3,20 @@
 What a tile has to know of the others goes through this package, as frames and rings of it (see
 `snakeshed.tiled.tiling`); all else a tile writes to a folder that all workers see, and reads again.
 The steps are those of `Grid.route`: the levels of depressions, the filled surface, its directions,
-those in flats, and what drains through each cell. A step that failed, or was done twice, can be
-done again: no task changes what it reads.
+those in flats, and what drains through each cell. A step reads an array of a tile once, and writes
+it once; what no step reads again is deleted tile by tile. A step that failed, or was done twice,
+can be done again: no task changes what it reads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from snakeshed.tiled.accumulation import Passage, count_all
-from snakeshed.tiled.basins import raise_to_levels, window_levels
-from snakeshed.tiled.directions import direct_all
+from snakeshed.tiled.basins import window_levels
+from snakeshed.tiled.directions import direct_filled
 from snakeshed.tiled.store import Map, TileStore
 
 
@@ -29,7 +29,7 @@ def fill_all(store: TileStore, run: Map) -> None:
     ----------
     store : TileStore
         Receives ``filled``, ``directions`` and ``border``, and ``pools``: the cells that filling
-        raised or that have no lower neighbor. Up to 20 bytes for each cell.
+        raised or that have no lower neighbor. Up to 15 bytes for each cell.
     run : callable
         Such as `snakeshed.backends.local.Backend.map`.
 
@@ -38,12 +38,8 @@ def fill_all(store: TileStore, run: Map) -> None:
     ValueError
         If a connected piece of the data has no cell that may drain outside.
     """
-    levels = window_levels(store, run)
-    tiles = store.tiling.tiles
-    tasks = list(zip(tiles, levels, strict=True))
-    filled = dict(zip(tiles, run(partial(raise_to_levels, store), tasks), strict=True))
-    store.forget("ground", "labels", "tree", "numbers")
-    direct_all(store, run, filled)
+    levels, filled = window_levels(store, run)
+    direct_filled(store, run, filled, levels)
 
 
 @dataclass(frozen=True)

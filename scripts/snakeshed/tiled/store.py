@@ -76,6 +76,10 @@ class TileStore:
         """Return an array of a tile as it lies in its file; it cannot be written to."""
         return np.load(self.path(name, tile), mmap_mode="r")
 
+    def copy(self, name: str, tile: Tile) -> np.ndarray:
+        """Return an array of a tile in memory."""
+        return np.load(self.path(name, tile))
+
     def inflow(self, name: str, tile: Tile) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return rows and columns in the tile of the cells that water from others passes through.
 
@@ -85,10 +89,10 @@ class TileStore:
         rows, columns = np.divmod(cells[:, 0], tile.width + 2)
         return rows - 1, columns - 1, cells[:, 1 + SUMS.index(name)]
 
-    def forget(self, *names: str) -> None:
-        """Delete arrays of all tiles."""
-        for name in names:
-            for tile in self.tiling.tiles:
+    def forget(self, *names: str, tiles: Iterable[Tile] | None = None) -> None:
+        """Delete arrays of some tiles, or of all."""
+        for tile in self.tiling.tiles if tiles is None else tiles:
+            for name in names:
                 self.path(name, tile).unlink(missing_ok=True)
 
     def read(self, name: str, row: int, column: int, height: int, width: int) -> np.ndarray:
@@ -141,6 +145,29 @@ def records(**columns: np.ndarray) -> np.ndarray:
     for name, one in columns.items():
         table[name] = one
     return table
+
+
+def components(nodes: int, one: np.ndarray, other: np.ndarray) -> tuple[int, np.ndarray]:
+    """Find what is connected in a graph.
+
+    Parameters
+    ----------
+    nodes : int
+    one, other : ndarray of int64, shape (edges,)
+        Nodes at both ends of each edge.
+
+    Returns
+    -------
+    count : int
+    component : ndarray of int64, shape (nodes,)
+        Number of each node's component, from 0.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(one.size, np.bool_), (one, other)), shape=(nodes, nodes))
+    count, component = connected_components(graph, directed=False)
+    return count, component.astype(np.int64)
 
 
 def read_frames(store: TileStore, tile: Tile) -> tuple[np.ndarray, np.ndarray]:

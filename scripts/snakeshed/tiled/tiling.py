@@ -267,6 +267,26 @@ def lines_between(
     return lines
 
 
+def cells_beside_lines(tiling: Tiling) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the cells along both sides of each line between tiles.
+
+    Parameters
+    ----------
+    tiling : Tiling
+
+    Returns
+    -------
+    list of (ndarray of int64, ndarray of int64)
+        Flat indices in the padded array of the window, in the order of `lines_between`.
+    """
+    columns = tiling.width + 2
+    along = np.arange(1, tiling.width + 1)
+    down = np.arange(1, tiling.height + 1) * columns
+    above = [row * columns + along for row in tiling.rows[1:-1]]
+    left = [down + column for column in tiling.columns[1:-1]]
+    return [(cells, cells + columns) for cells in above] + [(cells, cells + 1) for cells in left]
+
+
 def touching(size: int) -> list[tuple[slice, slice]]:
     """Return which cells touch over a line: those of the same number, and of the next ones.
 

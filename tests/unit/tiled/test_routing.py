@@ -20,6 +20,7 @@ from snakeshed.kernels.cell_sizes import CellSizes
 from snakeshed.kernels.d8 import neighbour_offsets, open_border
 from snakeshed.kernels.filling import fill
 from snakeshed.raster.lattice import RowGeometry
+from snakeshed.tiled import flats
 from snakeshed.tiled.carving import carve_all
 from snakeshed.tiled.routing import TiledDrainage, fill_all
 from snakeshed.tiled.store import TileStore
@@ -160,6 +161,21 @@ def assert_carved(ground: Window, tiling: Tiling, folder, filled: bool = False) 
     np.testing.assert_array_equal(found.read("filled", 0, 0, *shape), ground.z)
 
 
+@pytest.mark.parametrize("in_memory", [0, flats.IN_MEMORY])
+@examples(50 if not config.DISABLE_JIT else 5)
+@given(st.data())
+def test_flats_that_are_drained_in_arrays_of_their_own_are_the_same(
+    tmp_path_factory, in_memory, data
+):
+    ground = data.draw(windows())
+    tiling = data.draw(tilings(*ground.z.shape))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flats, "SMALL", data.draw(st.integers(0, 9)))
+        patch.setattr(flats, "IN_MEMORY", in_memory)
+        assert_same(ground, tiling, tmp_path_factory.mktemp("tiles"))
+        assert_carved(ground, tiling, tmp_path_factory.mktemp("carved"))
+
+
 @examples(100 if not config.DISABLE_JIT else 10)
 @given(st.data())
 def test_any_tiling_of_any_ground_is_carved_the_same(tmp_path_factory, data):
@@ -234,11 +250,14 @@ def test_ground_without_a_way_out_is_an_error_as_in_one_array(tmp_path, edge):
         carved(ground, Tiling.of_size(6, 6, edge), tmp_path)
 
 
-def test_nothing_is_left_in_the_folder_but_the_result(tmp_path):
-    ground = window(np.random.default_rng(2).random((8, 8), dtype=np.float32))
+@pytest.mark.parametrize("small", [0, flats.SMALL])
+def test_nothing_is_left_in_the_folder_but_the_result(tmp_path, monkeypatch, small):
+    monkeypatch.setattr(flats, "SMALL", small)
+    ground = window(np.random.default_rng(2).integers(0, 2, (8, 8)).astype(np.float32))
     tiled(ground, Tiling.of_size(8, 8, 4), tmp_path)
     names = {path.name.split("-")[0] for path in tmp_path.iterdir()}
     assert names == {*NAMES, "border", "inflow", "exits"}
+    assert all(path.suffix == ".npy" for path in tmp_path.iterdir())
     again = tmp_path / "carved"
     again.mkdir()
     carved(ground, Tiling.of_size(8, 8, 4), again)

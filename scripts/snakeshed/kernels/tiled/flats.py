@@ -1,30 +1,75 @@
-"""Flats that reach over the sides of tiles: distances to outlets that other tiles may have.
+"""Flats that reach over the sides of tiles: what each tile has of them, and how they are drained.
 
-A cell of such a flat is marked `SHARED`. Each tile knows how far its shared cells are from its own
-outlets; given the distances of the cells beside it, it shortens its own, and passes them on.
-When none changes any more, all are the distances in the whole window, and the directions are those
-of `snakeshed.kernels.flats`.
+The cells of such a flat are marked `SHARED`, piece by piece: a piece is what is connected within a
+tile. It is kept as runs, the pieces of rows that it is made of, which are few where water stands
+wide. All pieces of a flat, laid into one array again, are drained as
+`snakeshed.kernels.flats.drain_flats` drains a flat.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from snakeshed.kernels.compiled import compiled
-from snakeshed.kernels.d8 import FLAT, neighbour_offsets
+from snakeshed.kernels.d8 import FLAT, index_type, neighbour_offsets
+from snakeshed.kernels.flats import GATHERED, gather_flat, spread
 from snakeshed.kernels.growing_lists import grown
-from snakeshed.kernels.tiled.sides import ring_cells
 
 SHARED = 254
 """Code of a cell of a flat that reaches over the sides of the tile, until it has its direction."""
-FAR = np.int32(2**31 - 2)
-"""Distance of a shared cell as long as no outlet is known."""
+MARGIN = 2
+"""Cells around a flat that is laid into an array: its outlets, and what is beside these."""
 
 
-def share_flats(
-    filled: np.ndarray, directions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the flats that cells of other tiles may belong to, and the outlets known so far.
+@dataclass(frozen=True)
+class SharedFlats:
+    """The pieces of flats of a tile that cells of other tiles belong to, or drain.
+
+    Attributes
+    ----------
+    runs : ndarray of int32 or int64, shape (n, 2)
+        Flat indices of the first cell of each run, and of the cell after its last.
+    run_ends : ndarray of int64, shape (pieces,)
+        How many runs there are up to the last of each piece.
+    outlets : ndarray of the type of the runs, shape (m,)
+        Cells of the tile by which a piece drains; some several times.
+    outlet_ends : ndarray of int64, shape (pieces,)
+        How many there are up to the last of each piece.
+    numbers : ndarray of int32, shape (frame,)
+        Piece of each cell of the frame, from 1; 0 for none.
+    """
+
+    runs: np.ndarray
+    run_ends: np.ndarray
+    outlets: np.ndarray
+    outlet_ends: np.ndarray
+    numbers: np.ndarray
+
+    def boxes(self, columns: int) -> np.ndarray:
+        """Return the first row and column of each piece, and the ones after the last.
+
+        Parameters
+        ----------
+        columns : int
+            Of the padded array of the tile.
+
+        Returns
+        -------
+        ndarray of int64, shape (pieces, 4)
+        """
+        row, left = np.divmod(self.runs[:, 0].astype(np.int64), columns)
+        right = left + self.runs[:, 1] - self.runs[:, 0]
+        sides = (np.minimum, row), (np.minimum, left), (np.maximum, row + 1), (np.maximum, right)
+        if not self.run_ends.size:
+            return np.empty((0, 4), np.int64)
+        starts = np.append(0, self.run_ends[:-1])
+        return np.stack([farthest.reduceat(side, starts) for farthest, side in sides], axis=1)
+
+
+def share_flats(filled: np.ndarray, directions: np.ndarray) -> SharedFlats:
+    """Find the flats that cells of other tiles may belong to.
 
     Parameters
     ----------
@@ -36,262 +81,337 @@ def share_flats(
 
     Returns
     -------
-    cells : ndarray of int64, shape (n,)
-        Flat indices of the shared cells, ascending.
-    levels : ndarray of the type of `filled`, shape (n,)
-        Their elevations.
-    outlets : ndarray of uint8, shape (n,)
-        Direction from each to the first outlet beside it within the tile, 0 for none.
+    SharedFlats
     """
-    offsets = neighbour_offsets(directions.shape[1])
-    _share(filled, offsets, directions)
-    cells = np.flatnonzero(directions.reshape(-1) == SHARED)
-    levels = filled.reshape(filled.size)[cells]
-    return cells, levels, _outlets_beside(filled, offsets, directions, cells)
+    rows, columns = directions.shape
+    numbers = np.zeros(2 * (rows + columns - 4), np.int32)
+    starts, ends, run_ends, outlets, outlet_ends = _share(
+        filled, neighbour_offsets(columns), directions, numbers
+    )
+    kind = index_type(directions.size)
+    runs = np.stack([starts, ends], axis=1).astype(kind)
+    return SharedFlats(runs, run_ends, outlets.astype(kind), outlet_ends, numbers)
 
 
 @compiled
-def _share(filled, offsets, directions):
+def _share(filled, offsets, directions, numbers):
     rows, columns = directions.shape
     level_at = filled.reshape(filled.size)
     codes = directions.reshape(directions.size)
-    waiting = np.empty(1024, np.int64)
+    starts = np.empty(1024, np.uint64)
+    ends = np.empty(1024, np.uint64)
+    wave = np.empty(1024, np.uint64)
+    all_starts = np.empty(1024, np.uint64)
+    all_ends = np.empty(1024, np.uint64)
+    all_outlets = np.empty(1024, np.uint64)
+    run_ends = np.zeros(1024, np.int64)
+    outlet_ends = np.zeros(1024, np.int64)
+    runs_before = 0
+    outlets_before = 0
+    count = 0
     for i in range(1, rows - 1):
-        step = 1 if i in (1, rows - 2) else max(1, columns - 3)
+        step = 1 if i == 1 or i == rows - 2 else max(1, columns - 3)
         for j in range(1, columns - 1, step):
-            start = i * columns + j
-            if codes[start] != FLAT:
+            first = i * columns + j
+            if codes[first] != FLAT or not _level_with_ring(level_at, offsets, rows, columns, i, j):
                 continue
-            for k in range(1, 9):
-                beside = start + offsets[k]
-                row, column = beside // columns, beside % columns
-                if (row in (0, rows - 1) or column in (0, columns - 1)) and level_at[
-                    beside
-                ] == level_at[start]:
-                    codes[start] = SHARED
-                    break
-            if codes[start] != SHARED:
-                continue
-            waiting[0] = start
-            size = 1
-            while size:
-                size -= 1
-                cell = waiting[size]
-                if size + 8 > waiting.size:
-                    waiting = grown(waiting)
-                for k in range(1, 9):
-                    beside = cell + offsets[k]
-                    if codes[beside] == FLAT and level_at[beside] == level_at[cell]:
-                        codes[beside] = SHARED
-                        waiting[size] = beside
-                        size += 1
+            while codes[first - 1] == FLAT and level_at[first - 1] == level_at[first]:
+                first -= 1
+            pieces, _, outlets, starts, ends, wave = gather_flat(
+                codes,
+                level_at,
+                np.uint64(columns),
+                np.uint64(first),
+                np.uint8(SHARED),
+                starts,
+                ends,
+                wave,
+            )
+            if count == run_ends.size:
+                run_ends = grown(run_ends)
+                outlet_ends = grown(outlet_ends)
+            if runs_before + pieces > all_starts.size:
+                all_starts = grown(all_starts, runs_before + pieces)
+                all_ends = grown(all_ends, runs_before + pieces)
+            for place in range(pieces):
+                all_starts[runs_before + place] = starts[place]
+                all_ends[runs_before + place] = ends[place]
+                _number(numbers, rows, columns, starts[place], ends[place], count + 1)
+            found = np.int64(outlets)
+            if outlets_before + found > all_outlets.size:
+                all_outlets = grown(all_outlets, outlets_before + found)
+            for place in range(found):
+                all_outlets[outlets_before + place] = wave[place]
+            runs_before += pieces
+            outlets_before += found
+            run_ends[count] = runs_before
+            outlet_ends[count] = outlets_before
+            count += 1
+    return (
+        all_starts[:runs_before].copy(),
+        all_ends[:runs_before].copy(),
+        run_ends[:count].copy(),
+        all_outlets[:outlets_before].copy(),
+        outlet_ends[:count].copy(),
+    )
 
 
 @compiled
-def _outlets_beside(filled, offsets, directions, cells):
-    level_at = filled.reshape(filled.size)
-    codes = directions.reshape(directions.size)
-    outlets = np.zeros(cells.size, np.uint8)
-    for place in range(cells.size):
-        cell = cells[place]
-        for k in range(1, 9):
-            beside = cell + offsets[k]
-            # All cells below this code but those of the ring; a flat that is not shared ends here.
-            if codes[beside] < FLAT and level_at[beside] == level_at[cell]:
-                outlets[place] = k
-                break
-    return outlets
+def _level_with_ring(level_at, offsets, rows, columns, i, j):
+    """Tell whether a cell of the sides is level with one beside it in the ring."""
+    cell = i * columns + j
+    for k in range(1, 9):
+        beside = cell + offsets[k]
+        row, column = beside // columns, beside % columns
+        in_ring = row == 0 or row == rows - 1 or column == 0 or column == columns - 1
+        if in_ring and level_at[beside] == level_at[cell]:
+            return True
+    return False
 
 
-def shorten(
-    shape: tuple[int, int],
-    cells: np.ndarray,
-    levels: np.ndarray,
-    outlets: np.ndarray,
-    distances: np.ndarray,
-    levels_around: np.ndarray,
-    distances_around: np.ndarray,
-) -> np.ndarray:
-    """Shorten the distances of shared cells by what is known inside and beside the tile.
+@compiled
+def _number(numbers, rows, columns, start, end, number):
+    """Write the number of a piece to what is said of the frame of a tile, for one of its runs."""
+    height, width = rows - 2, columns - 2
+    row = np.int64(start) // columns - 1
+    left = np.int64(start) % columns - 1
+    right = left + np.int64(end - start)
+    for column in range(left, right):
+        if row == 0:
+            numbers[column] = number
+        if row == height - 1:
+            numbers[width + column] = number
+    if left == 0:
+        numbers[2 * width + row] = number
+    if right == width:
+        numbers[2 * width + height + row] = number
 
-    Proportional to the shared cells and the ring, however large the tile is.
+
+def mark_runs(codes: np.ndarray, runs: np.ndarray, columns: int, shift: int) -> int:
+    """Mark the cells of runs in an array into which a flat is laid.
 
     Parameters
+    ----------
+    codes : ndarray of uint8, shape (h, w)
+        Changed in place.
+    runs : ndarray, shape (n, 2)
+        As of `SharedFlats`.
+    columns : int
+        Of the padded array of the tile.
+    shift : int
+        Flat index, in `codes`, of the first cell of the padded array of the tile; any number.
+
+    Returns
+    -------
+    int
+        How many cells they are.
+    """
+    return _mark_runs(codes.reshape(-1), codes.shape[1], runs, columns, shift)
+
+
+@compiled
+def _mark_runs(codes, wide, runs, columns, shift):
+    size = 0
+    for place in range(runs.shape[0]):
+        start, end = np.int64(runs[place, 0]), np.int64(runs[place, 1])
+        to = _moved(start, columns, wide, shift)
+        for step in range(end - start):
+            codes[to + step] = GATHERED
+        size += end - start
+    return size
+
+
+@compiled
+def _moved(cell, columns, wide, shift):
+    """Flat index of a cell of a tile in an array of other columns."""
+    return cell // columns * wide + cell % columns + shift
+
+
+def drain_marked(codes: np.ndarray, outlets: np.ndarray, size: int) -> bool:
+    """Drain the one flat that is marked in an array.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (h, w)
+        `GATHERED` where the flat is, elsewhere anything else; changed in place to D8 codes there.
+    outlets : ndarray of int64, shape (n,)
+        Flat indices of the cells by which it drains.
+    size : int
+        Cells of the flat.
+
+    Returns
+    -------
+    bool
+        Whether it has an outlet; if not, nothing is changed.
+    """
+    if outlets.size:
+        offsets = neighbour_offsets(codes.shape[1]).view(np.uint64)
+        spread(codes.reshape(-1), offsets, outlets.astype(np.uint64), np.uint64(outlets.size), size)
+    return outlets.size > 0
+
+
+def write_runs(
+    directions: np.ndarray, runs: np.ndarray, codes: np.ndarray, wide: int, shift: int
+) -> None:
+    """Give the cells of runs the directions that the flat has where it was laid into an array.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes of a tile, changed in place.
+    runs : ndarray, shape (n, 2)
+        As of `SharedFlats`.
+    codes : ndarray of uint8, shape (m,)
+        That array, flat, after `drain_marked`.
+    wide : int
+        Its columns.
+    shift : int
+        As in `mark_runs`.
+    """
+    _write_runs(directions.reshape(-1), directions.shape[1], runs, codes, wide, shift)
+
+
+@compiled
+def _write_runs(directions, columns, runs, codes, wide, shift):
+    for place in range(runs.shape[0]):
+        start, end = np.int64(runs[place, 0]), np.int64(runs[place, 1])
+        at = _moved(start, columns, wide, shift)
+        for step in range(end - start):
+            code = codes[at + step]
+            directions[start + step] = code if code != GATHERED else FLAT
+
+
+def write_codes(directions: np.ndarray, runs: np.ndarray, codes: np.ndarray) -> None:
+    """Give the cells of runs the directions that `drain_small` has found.
+
+    Parameters
+    ----------
+    directions : ndarray of uint8, shape (h + 2, w + 2)
+        D8 codes of a tile, changed in place.
+    runs : ndarray, shape (n, 2)
+        As of `SharedFlats`.
+    codes : ndarray of uint8, shape (cells of the runs,)
+    """
+    _write_codes(directions.reshape(-1), runs, codes)
+
+
+@compiled
+def _write_codes(directions, runs, codes):
+    at = 0
+    for place in range(runs.shape[0]):
+        for cell in range(runs[place, 0], runs[place, 1]):
+            directions[cell] = codes[at]
+            at += 1
+
+
+@dataclass(frozen=True)
+class SmallFlats:
+    """Flats that are drained one after the other in the same array.
+
+    Attributes
     ----------
     shape : (int, int)
-        Of the padded arrays of the tile, (h + 2, w + 2).
-    cells, levels, outlets : ndarray, shape (n,)
-        From `share_flats`.
-    distances : ndarray of int32, shape (n,)
-        Steps from each shared cell to an outlet as far as is known, `FAR` where none is.
-    levels_around, distances_around : ndarray, shape (2 * (w + 2) + 2 * h,)
-        Rings (see `snakeshed.tiled.tiling.ring`): elevations, and steps to an outlet, 0 where
-        water leaves a cell without this tile, negative beyond the window.
-
-    Returns
-    -------
-    ndarray of int32, shape (n,)
-        Steps from each shared cell to an outlet, by ways within the tile to those in it and to the
-        cells of the ring, `FAR` for none.
+        Of that array.
+    part_ends : ndarray of int64, shape (flats,)
+        How many parts there are up to the last of each flat. A part is a piece of a tile, or holds
+        the outlets that a flat has over the sides of tiles.
+    columns, shifts : ndarray of int64, shape (parts,)
+        As in `mark_runs`.
+    runs : ndarray, shape (n, 2)
+    run_ends : ndarray of int64, shape (parts,)
+        How many there are up to the last of each part.
+    outlets : ndarray of int64, shape (m,)
+    outlet_ends : ndarray of int64, shape (parts,)
+        How many there are up to the last of each part.
+    places : ndarray of int64, shape (parts,)
+        Where the codes of each part begin in the result.
     """
-    nearest = np.where(outlets != 0, np.int32(1), distances).astype(np.int32)
-    _shorten(
-        shape[1],
-        cells,
-        levels,
-        outlets,
-        neighbour_offsets(shape[1]),
-        ring_cells(shape),
-        levels_around,
-        distances_around,
-        _laid_out(shape, cells, nearest),
-        nearest,
-    )
-    return nearest
+
+    shape: tuple[int, int]
+    part_ends: np.ndarray
+    columns: np.ndarray
+    shifts: np.ndarray
+    runs: np.ndarray
+    run_ends: np.ndarray
+    outlets: np.ndarray
+    outlet_ends: np.ndarray
+    places: np.ndarray
 
 
-def _laid_out(shape: tuple[int, int], cells: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    """Distances by flat index, more by one; 0 where no cell is shared."""
-    # Zeros that nobody writes to take no memory.
-    distance_of = np.zeros(shape[0] * shape[1], np.int32)
-    distance_of[cells] = distances + 1
-    return distance_of
-
-
-@compiled
-def _shorten(
-    columns,
-    cells,
-    levels,
-    outlets,
-    offsets,
-    around,
-    levels_around,
-    distances_around,
-    distance_of,
-    nearest,
-):
-    # Where ways begin: beside outlets, and at the ring; what was known before has come from these.
-    # Two shared cells that touch are of one level, or the higher one would have a lower neighbour.
-    begin = np.empty(cells.size + 3 * around.size, np.int64)
-    starts = np.empty(begin.size, np.int32)
-    count = 0
-    for place in range(cells.size):
-        if outlets[place] != 0:
-            begin[count] = cells[place]
-            starts[count] = 2
-            count += 1
-    for place in range(around.size):
-        steps = distances_around[place]
-        if steps < 0 or steps >= FAR:
-            continue
-        for k in range(1, 9):
-            beside = around[place] + offsets[k]
-            if not 0 <= beside < distance_of.size or distance_of[beside] <= steps + 2:
-                continue
-            # A step from one end of a row to the other is none; their elevations are at hand.
-            if abs(beside % columns - around[place] % columns) > 1:
-                continue
-            if levels[np.searchsorted(cells, beside)] == levels_around[place]:
-                distance_of[beside] = steps + 2
-                begin[count] = beside
-                starts[count] = steps + 2
-                count += 1
-    order = np.argsort(starts[:count], kind="mergesort")
-    # Breadth first, from the nearest on: of both lists the nearer cell is next.
-    queue = np.empty(cells.size + 8, np.int64)
-    end = 0
-    taken = 0
-    scanned = 0
-    while taken < count or scanned < end:
-        if scanned == end or (
-            taken < count and starts[order[taken]] <= distance_of[queue[scanned]]
-        ):
-            cell = begin[order[taken]]
-            steps = starts[order[taken]]
-            taken += 1
-            if distance_of[cell] < steps:
-                continue
-        else:
-            cell = queue[scanned]
-            scanned += 1
-        farther = distance_of[cell] + 1
-        for k in range(1, 9):
-            beside = cell + offsets[k]
-            if distance_of[beside] > farther:
-                if end == queue.size:
-                    queue = grown(queue)
-                distance_of[beside] = farther
-                queue[end] = beside
-                end += 1
-    for place in range(cells.size):
-        nearest[place] = distance_of[cells[place]] - 1
-
-
-def direct(
-    shape: tuple[int, int],
-    cells: np.ndarray,
-    levels: np.ndarray,
-    outlets: np.ndarray,
-    distances: np.ndarray,
-    levels_around: np.ndarray,
-    distances_around: np.ndarray,
-) -> np.ndarray:
-    """Find the direction of each shared cell: to its first neighbour one step nearer to the outlet.
+def drain_small(flats: SmallFlats) -> np.ndarray:
+    """Drain flats in one array, one after the other.
 
     Parameters
     ----------
-    shape, cells, levels, outlets, distances, levels_around, distances_around
-        As in `shorten`, when nothing changes any more.
+    flats : SmallFlats
 
     Returns
     -------
-    ndarray of uint8, shape (n,)
-        D8 codes; `FLAT` in a flat without any outlet.
+    ndarray of uint8, shape (cells of all runs,)
+        D8 codes, run by run; `FLAT` in a flat without any outlet.
     """
-    distance_of = _laid_out(shape, cells, distances)
-    offsets = neighbour_offsets(shape[1])
-    around = levels_around, distances_around
-    return _direct(*shape, cells, levels, outlets, distances, offsets, *around, distance_of)
+    return _drain_small(
+        np.zeros(flats.shape[0] * flats.shape[1], np.uint8),
+        neighbour_offsets(flats.shape[1]).view(np.uint64),
+        flats.shape[1],
+        flats.part_ends,
+        flats.columns,
+        flats.shifts,
+        flats.runs,
+        flats.run_ends,
+        flats.outlets,
+        flats.outlet_ends,
+        flats.places,
+    )
 
 
 @compiled
-def _direct(
-    rows,
-    columns,
-    cells,
-    levels,
-    outlets,
-    distances,
+def _drain_small(
+    codes,
     offsets,
-    levels_around,
-    distances_around,
-    distance_of,
+    wide,
+    part_ends,
+    columns,
+    shifts,
+    runs,
+    run_ends,
+    outlets,
+    outlet_ends,
+    places,
 ):
-    found = np.full(cells.size, FLAT, np.uint8)
-    for place in range(cells.size):
-        cell = cells[place]
-        nearer = distances[place] - 1
-        if nearer >= FAR - 1:
-            continue
-        for k in range(1, 9):
-            beside = cell + offsets[k]
-            row, column = beside // columns, beside % columns
-            if outlets[place] == k or distance_of[beside] == nearer + 1 > 0:
-                found[place] = k
-                break
-            # The place of a cell in a ring: north, south, west, east.
-            if row == 0:
-                told = column
-            elif row == rows - 1:
-                told = columns + column
-            elif column == 0:
-                told = 2 * columns + row - 1
-            elif column == columns - 1:
-                told = 2 * columns + rows - 2 + row - 1
-            else:
-                continue
-            if levels_around[told] == levels[place] and distances_around[told] == nearer:
-                found[place] = k
-                break
+    cells = 0
+    for place in range(runs.shape[0]):
+        cells += runs[place, 1] - runs[place, 0]
+    found = np.empty(cells, np.uint8)
+    wave = np.empty(1024, np.uint64)
+    first = 0
+    for flat in range(part_ends.size):
+        size = 0
+        count = 0
+        for part in range(first, part_ends[flat]):
+            begin = run_ends[part - 1] if part > 0 else 0
+            size += _mark_runs(
+                codes, wide, runs[begin : run_ends[part]], columns[part], shifts[part]
+            )
+            begin = outlet_ends[part - 1] if part > 0 else 0
+            more = outlet_ends[part] - begin
+            if count + more > wave.size:
+                wave = grown(wave, count + more)
+            for outlet in outlets[begin : outlet_ends[part]]:
+                wave[count] = _moved(outlet, columns[part], wide, shifts[part])
+                count += 1
+        if count > 0:
+            wave = spread(codes, offsets, wave, np.uint64(count), size)
+        for part in range(first, part_ends[flat]):
+            begin = run_ends[part - 1] if part > 0 else 0
+            at = places[part]
+            for place in range(begin, run_ends[part]):
+                start, end = np.int64(runs[place, 0]), np.int64(runs[place, 1])
+                cell = _moved(start, columns[part], wide, shifts[part])
+                for step in range(end - start):
+                    code = codes[cell + step]
+                    found[at] = code if code != GATHERED else FLAT
+                    codes[cell + step] = 0
+                    at += 1
+        first = part_ends[flat]
     return found

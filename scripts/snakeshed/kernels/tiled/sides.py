@@ -35,25 +35,6 @@ def frame_cells(height: int, width: int) -> np.ndarray:
     )
 
 
-def ring_cells(shape: tuple[int, int]) -> np.ndarray:
-    """Return the flat indices of a ring's cells in a padded array.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Of the padded array, (h + 2, w + 2).
-
-    Returns
-    -------
-    ndarray of int64, shape (2 * (w + 2) + 2 * h,)
-        In the order of `ring`.
-    """
-    rows, columns = shape
-    across = np.arange(columns, dtype=np.int64)
-    down = np.arange(1, rows - 1, dtype=np.int64) * columns
-    return np.concatenate([across, (rows - 1) * columns + across, down, down + columns - 1])
-
-
 def lay_ring(padded: np.ndarray, around: np.ndarray) -> None:
     """Write a ring around the cells of a padded array.
 
