@@ -10,8 +10,8 @@ of the same size: fill, directions and accumulation, all three from arrays in me
 files. What is compiled is compiled beforehand. The second part is a window of --large cells a side,
 the same terrain mirrored again and again (so that its water ponds across many tiles), in worker
 processes that can have no more than --memory GiB of data each, with all of it on disk. --large 0
-leaves it out. All water has to leave the window; the exit status is 1 if it does not, or if a
-target is missed.
+leaves it out. It runs twice, and the second run counts. All water has to leave the window; the exit
+status is 1 if it does not, or if a target is missed.
 """
 
 from __future__ import annotations
@@ -63,13 +63,15 @@ class Mosaic:
     def read(self, row: int, column: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return elevations and border, as a `snakeshed.tiled.store.Source`."""
         base = _terrain(self.path)
-        rows = _mirrored(np.arange(row, row + height), base.shape[0])
-        columns = _mirrored(np.arange(column, column + width), base.shape[1])
+        z = np.empty((height, width), base.dtype)
+        for rows, theirs in _mirrored(row, height, base.shape[0]):
+            for columns, across in _mirrored(column, width, base.shape[1]):
+                z[rows, columns] = base[theirs, across]
         border = np.zeros((height, width), np.uint8)
         last = self.size - 1
         border[:, np.isin(np.arange(column, column + width), (0, last))] = 1
         border[np.isin(np.arange(row, row + height), (0, last))] = 1
-        return base[rows[:, None], columns], border
+        return z, border
 
     def rows(self, first: int, count: int) -> RowGeometry:
         """Return square cells."""
@@ -82,9 +84,18 @@ def _terrain(path: str) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-def _mirrored(places: np.ndarray, size: int) -> np.ndarray:
-    places = places % (2 * size)
-    return np.where(places < size, places, 2 * size - 1 - places)
+def _mirrored(first: int, count: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield stretches of some places, and where the mirrored terrain has each of them."""
+    place = first
+    while place < first + count:
+        number, begin = divmod(place, size)
+        end = min(size, begin + first + count - place)
+        here = slice(place - first, place - first + end - begin)
+        if number % 2:
+            yield here, slice(size - 1 - begin, size - 1 - end if end < size else None, -1)
+        else:
+            yield here, slice(begin, end)
+        place += end - begin
 
 
 class Workers:
@@ -99,6 +110,7 @@ class Workers:
 
     def __init__(self, count: int, limit_bytes: int | None = None) -> None:
         self.cpu_s: Counter[str] = Counter()
+        self.system_s = 0.0
         self.tasks: Counter[str] = Counter()
         self.peaks: dict[int, int] = {}
         self.begun: dict[int, int] = {}
@@ -114,9 +126,10 @@ class Workers:
 
     def map(self, function: partial, tasks: Iterable) -> Iterator:
         """Run tasks in any of the processes."""
-        for result, used_s, pid, peak in self._pool.map(partial(_measured, function), tasks):
+        for result, used, pid, peak in self._pool.map(partial(_measured, function), tasks):
             name = function.func.__name__.strip("_")
-            self.cpu_s[name] += used_s
+            self.cpu_s[name] += sum(used)
+            self.system_s += used[1]
             self.tasks[name] += 1
             self.peaks[pid] = max(self.peaks.get(pid, 0), peak)
             yield result
@@ -128,10 +141,12 @@ def _limit(limit_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
-def _measured(function: partial, task: object) -> tuple[object, float, int, int]:
-    begin = time.process_time()
+def _measured(function: partial, task: object) -> tuple[object, tuple[float, float], int, int]:
+    begin = resource.getrusage(resource.RUSAGE_SELF)
     result = function(task)
-    return result, time.process_time() - begin, os.getpid(), memory("VmHWM")
+    end = resource.getrusage(resource.RUSAGE_SELF)
+    used = end.ru_utime - begin.ru_utime, end.ru_stime - begin.ru_stime
+    return result, used, os.getpid(), memory("VmHWM")
 
 
 def by_tiles(
@@ -146,6 +161,7 @@ def by_tiles(
     tiling = Tiling.of_size(source.size, source.size, edge)
     workers.cpu_s.clear()
     workers.tasks.clear()
+    workers.system_s = 0.0
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         begin = time.perf_counter()
         store = TileStore(source, tiling, folder, "float32", areas=False)
@@ -160,9 +176,10 @@ def by_tiles(
         "tiles": len(tiling.tiles),
         "wall_s": round(wall_s, 1),
         "chain_ns": round(sum(workers.cpu_s[name] for name in steps) / cells * 1e9, 1),
+        "system_ns": round(workers.system_s / cells * 1e9, 1),
         "wall_ns": round(wall_s / cells * 1e9, 1),
         "steps_ns": steps,
-        "flat_tasks": workers.tasks["shorten"],
+        "flat_tasks": workers.tasks["drain"],
         "disk_bytes": round(on_disk / cells, 1),
         "peaks_mb": sorted(round(peak / 2**20) for peak in workers.peaks.values()),
         "left": left,
@@ -252,7 +269,9 @@ def measure(options: Namespace) -> dict:
         array_ns = as_array(sample)["chain_ns"]
         with Workers(options.workers, int(options.memory * 2**30)) as workers:
             window = Mosaic(str(path), options.large)
-            large = by_tiles(window, options.large_edge, workers, options.scratch)
+            # Twice, as above: memory that a virtual machine has not used yet costs far more.
+            for _ in range(2):
+                large = by_tiles(window, options.large_edge, workers, options.scratch)
         large["array_ns"] = array_ns
     return {"edge": options.edge, "workers": options.workers, "rows": rows} | {
         "large": large,
@@ -281,7 +300,7 @@ def targets(result: dict) -> list[str]:
                 f"times the cost of one array, {large['cells'] / 1e9:.2f} billion cells of mosaic",
                 large["chain_ns"] / large["array_ns"],
                 "<=",
-                3.0,
+                1.8,
             )
         )
     lines = []
@@ -324,10 +343,11 @@ def table_of(result: dict) -> str:
             f"A window of {large['cells']:,} cells in {large['tiles']} tiles of "
             f"{result['large_edge']:,} a side, on {result['workers']} processes of at most "
             f"{result['memory_gib']:g} GiB of data: **{large['wall_s']:.0f} s**, "
-            f"{large['chain_ns']} ns of CPU time a cell ({steps}; as one array, {ONE_ARRAY:,} "
-            f"cells a side of the same ground take {large['array_ns']}); resident at most {peaks}, "
-            f"mapped files included; {large['disk_bytes']} bytes a cell on disk at the end; "
-            f"{large['flat_tasks']} tasks for flats over the sides of tiles.",
+            f"{large['chain_ns']} ns of CPU time a cell, {large['system_ns']} of them in the "
+            f"operating system ({steps}; as one array, {ONE_ARRAY:,} cells a side of the same "
+            f"ground take {large['array_ns']}); resident at most {peaks}, mapped files included; "
+            f"{large['disk_bytes']} bytes a cell on disk at the end; {large['flat_tasks']} tasks "
+            "for flats over the sides of tiles.",
         ]
     return "\n".join(lines)
 
