@@ -254,11 +254,7 @@ def _drain_alone(store: TileStore, group: _Group) -> None:
     room = IN_MEMORY * max(tile.height * tile.width for tile in store.tiling.tiles)
     in_memory = group.shape[0] * group.shape[1] <= room
     with atomic(store.path(group.name, home), lasting=False, make_parents=False) as part:
-        # Zeros that nobody writes to take no memory, nor room in a file.
-        if in_memory:
-            codes = np.zeros(group.shape, np.uint8)
-        else:
-            codes = np.lib.format.open_memmap(part, "w+", np.uint8, group.shape)
+        codes = np.zeros(group.shape, np.uint8) if in_memory else _zeros_in_file(part, group.shape)
         window = store.tiling.width + 2
         rows, columns = np.divmod(group.outlets, window)
         outlets = [group.shifts(np.zeros(rows.size, np.int64), rows, columns)]
@@ -279,9 +275,10 @@ def _drain_alone(store: TileStore, group: _Group) -> None:
 def _zeros_in_file(path: Path, shape: tuple[int, int]) -> np.memmap:
     """Make an array that lies in a file, with room on the disk for all of it."""
     codes = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    # Without it, a full disk would end the process.
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    # Where a disk is full, this is an error. Later, what is written would end the process.
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     return codes
 
 

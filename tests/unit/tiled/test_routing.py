@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,6 +176,21 @@ def test_flats_that_are_drained_in_arrays_of_their_own_are_the_same(
         patch.setattr(flats, "IN_MEMORY", in_memory)
         assert_same(ground, tiling, tmp_path_factory.mktemp("tiles"))
         assert_carved(ground, tiling, tmp_path_factory.mktemp("carved"))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
+def test_a_flat_in_a_file_has_its_room_before_it_is_drained(tmp_path, monkeypatch):
+    ground = window(np.zeros((40, 40), np.float32))
+    monkeypatch.setattr(flats, "SMALL", 0)
+    monkeypatch.setattr(flats, "IN_MEMORY", 0)
+
+    def full(file: int, start: int, size: int) -> None:
+        assert (start, size) == (0, os.fstat(file).st_size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        tiled(ground, Tiling.of_size(40, 40, 10), tmp_path)
 
 
 @examples(100 if not config.DISABLE_JIT else 10)
