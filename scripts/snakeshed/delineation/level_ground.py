@@ -112,7 +112,8 @@ def level_ground(
     width_m, height_m : float
         Size of the outlet's cell.
     """
-    at_outlet = float(ground.elevations(*outlet, 1, 1)[0, 0])
+    # Of this type, or NumPy would round it to the type of what it is compared with.
+    at_outlet = np.float64(ground.elevations(*outlet, 1, 1)[0, 0])
     lowest, level = at_outlet, np.zeros(cells.shape, np.bool_)
     for rows in _strips(*cells.shape):
         strip = slice(*rows)
@@ -126,11 +127,15 @@ def level_ground(
         and np.count_nonzero(_piece(level, *place)) >= _FEWEST_LEVEL_CELLS
         and _reaches_far(ground, outlet, at_outlet, width_m, height_m)
     )
-    return LevelGround(at_outlet - lowest, bool(open_water))
+    return LevelGround(float(at_outlet - lowest), bool(open_water))
 
 
 def _reaches_far(
-    ground: PatchGround, outlet: tuple[int, int], elevation: float, width_m: float, height_m: float
+    ground: PatchGround,
+    outlet: tuple[int, int],
+    elevation: np.float64,
+    width_m: float,
+    height_m: float,
 ) -> bool:
     """Whether the outlet's level ground reaches the edge, nodata, or the box around the outlet."""
     north, east = (

@@ -26,8 +26,15 @@ def outline(mask: np.ndarray, lattice: Lattice, row: int, column: int) -> shapel
     shapely.MultiPolygon
         In the CRS of the lattice. Its vertices are nodes of the lattice, computed from absolute
         rows and columns: the same cells give the same bits wherever the mask begins.
+
+    Raises
+    ------
+    ValueError
+        The mask has no cells.
     """
     rows, columns, ends, cells = outline_rings(mask)
+    if not ends.size:
+        raise ValueError("no cells, and so no outline")
     x, y = lattice.corner(row + rows, column + columns)
     lengths = np.diff(ends, prepend=0)
     rings = shapely.linearrings(x, y, indices=np.repeat(np.arange(ends.size), lengths))
@@ -42,9 +49,15 @@ def outline(mask: np.ndarray, lattice: Lattice, row: int, column: int) -> shapel
 
         labels, _ = ndimage.label(mask)
         part_of = labels.ravel()[cells]
+        order = np.argsort(part_of[around_holes], kind="stable")
+        holes, part_of_hole = rings[around_holes][order], part_of[around_holes][order]
+        first, end = (
+            np.searchsorted(part_of_hole, part_of[~around_holes], side)
+            for side in ("left", "right")
+        )
         parts = [
-            shapely.polygons(shell, rings[around_holes & (part_of == part)])
-            for shell, part in zip(shells, part_of[~around_holes], strict=True)
+            shapely.polygons(shell, holes[i:j])
+            for shell, i, j in zip(shells, first, end, strict=True)
         ]
     return shapely.normalize(shapely.multipolygons(parts))
 

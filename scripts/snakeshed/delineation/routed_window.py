@@ -191,8 +191,8 @@ class Routed:
         here = top, left, bottom, right
         x, y = lattice.corner(self.row + top, self.column + left)
         near = Neighbourhood(
-            # Of one layout, so that kernels are compiled and loaded for one.
-            areas_m2=piece_of(self.areas_mm2, 0, *here) / 1e6,
+            # Contiguous, so that kernels are compiled and loaded for one layout.
+            areas_m2=np.ascontiguousarray(piece_of(self.areas_mm2, 0, *here)) / 1e6,
             directions=np.ascontiguousarray(piece_of(self.directions, NODATA, *here)),
             cut=(piece_of(self.flags, 0, *here) & CUT).astype(np.bool_),
             row=(y - site.y) / lattice.dy,

@@ -66,12 +66,17 @@ def sizes_from_nodes(
     scale : ndarray of float64, shape (4, m, n)
         Of widths, heights, areas, and skews.
     nominal : tuple of float
-        What a scale of 1 stands for.
+        Width and height in meters, area in square meters, and skew at a scale of 1.
     bits : int
     first : int
         Rows from the first node to the first row of the array.
     height : int
         Rows of the array.
+
+    Returns
+    -------
+    list of four ndarrays of float64, shape (height, n)
+        In the order of `CellSizes`.
     """
     sizes = [np.empty((height, scale.shape[2])) for _ in scale]
     for one, unit, size in zip(scale, nominal, sizes, strict=True):

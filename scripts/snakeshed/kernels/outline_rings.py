@@ -12,7 +12,8 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     """Trace the rings that bound a set of cells.
 
     Cells belong together where they share a side. A ring passes a node once: where it would come
-    back to one, at which cells touch by a corner alone, the loop is a ring of its own.
+    back to one, at which cells touch by a corner alone, the loop is a ring of its own. O(cells of
+    the mask).
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def outline_rings(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 def cells_in_rings(
     rows: np.ndarray, columns: np.ndarray, ring: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Find the cells within rings, the inverse of `outline_rings`.
+    """Find the cells within rings, the inverse of `outline_rings`. O(cells of the array).
 
     Parameters
     ----------

@@ -104,4 +104,6 @@ def network_of(
         return Network(row, column, empty, np.zeros(ground.z.shape))
     _, _, drainage, areas_mm2 = route_ground(ground, terrain.index.lattice, conditioning, threads=1)
     # The arrays have a ring of one cell around the window.
-    return Network(row, column, drainage.directions[1:-1, 1:-1], areas_mm2[1:-1, 1:-1] / 1e6 / 1e6)
+    # First square meters, as everywhere, so that rounding is the same.
+    area_km2 = areas_mm2[1:-1, 1:-1] / 1e6 / 1e6
+    return Network(row, column, drainage.directions[1:-1, 1:-1], area_km2)

@@ -9,8 +9,8 @@ CUT = 1
 EDGE = 2
 BESIDE_NODATA = 4
 
-RINGS = np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]
-"""The sides of an array."""
+SIDES = np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]
+"""The outermost rows and columns of an array."""
 
 
 def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.ndarray:
@@ -31,14 +31,14 @@ def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.nda
     """
     if not np.isnan(z.min()):
         border = np.zeros(z.shape, np.uint8)
-        for ring in RINGS:
-            border[1:-1, 1:-1][ring] = CUT
+        for side in SIDES:
+            border[1:-1, 1:-1][side] = CUT
         return border
     gap = np.isnan(z)
     # What each cell means to the cells beside it.
     beside = np.zeros(z.shape, np.uint8)
-    for ring in RINGS:
-        beside[ring] = CUT
+    for side in SIDES:
+        beside[side] = CUT
     beside[gap] = 0
     beside[~covered] = EDGE
     nodata = gap & covered
@@ -46,8 +46,8 @@ def border_of(z: np.ndarray, covered: np.ndarray, max_void_cells: int) -> np.nda
         beside |= _gaps(nodata, ~covered, max_void_cells)
     border = _spread(beside)
     border[gap] = 0
-    for ring in RINGS:
-        border[ring] = 0
+    for side in SIDES:
+        border[side] = 0
     # Only a void that is routed around can keep a piece of data from all ways out.
     if (beside[gap] == 0).any():
         here = np.s_[1:-1, 1:-1]
@@ -73,8 +73,8 @@ def _gaps(nodata: np.ndarray, outside: np.ndarray, max_void_cells: int) -> np.nd
 
     labels, n = ndimage.label(nodata, structure=np.ones((3, 3), bool))
     beyond = np.zeros(n + 1, bool)
-    for ring in RINGS:
-        beyond[labels[ring]] = True
+    for side in SIDES:
+        beyond[labels[side]] = True
     open_to_outside = np.zeros(n + 1, bool)
     if outside.any():
         open_to_outside[labels[_spread(outside.astype(np.uint8)) > 0]] = True

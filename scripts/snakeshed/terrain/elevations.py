@@ -12,7 +12,7 @@ import numpy as np
 from snakeshed.errors import TerrainError
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.header import gdal_faults, open_raster
-from snakeshed.terrain.border import RINGS, border_of
+from snakeshed.terrain.border import SIDES, border_of
 from snakeshed.terrain.index import DemTile, TerrainIndex, overlap
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ _LOWEST_M, _HIGHEST_M = -11_000, 9_000
 # Stored numbers that mean "no data" to the programs that write them, and lie within these limits.
 _SENTINELS = (-9999.0, -32767.0, -32768.0)
 
-# For GDAL a number is the nodata value, too, where it differs from that in the last digits alone.
-_NEAR_NODATA = 1e-6
+# GDAL takes a number for nodata, too, if it differs from that in the last digits alone: of itself,
+# or of the smallest numbers that float32 holds.
+_NEAR_NODATA, _SMALLEST = 1e-6, 1e-44
 
 # Target cells that are resampled at a time; bounds the memory that their coordinates take.
 _STRIP_CELLS = 1 << 20
@@ -41,7 +42,7 @@ class Ground:
         Absolute cell of the north-western corner.
     padded_z : ndarray of float32 or float64, shape (h + 2, w + 2)
         Elevations in meters, NaN without data and in the ring around the window. float32 where the
-        files' numbers are exact in it.
+        files' numbers are exact in it, else float64.
     padded_border : ndarray of uint8, shape (h + 2, w + 2)
         Bits of what a cell with data lies beside (8 neighbors): ``CUT`` a cell with data, or a gap
         of unknown size, beyond the window; ``EDGE`` a cell outside all tiles; ``BESIDE_NODATA`` a
@@ -120,12 +121,12 @@ class Terrain:
         # One ring more, to know what each cell of the window lies beside.
         z, covered = self._read(row - 1, column - 1, height + 2, width + 2)
         border = border_of(z, covered, self.max_void_cells)
-        for ring in RINGS:
-            z[ring] = np.nan
+        for side in SIDES:
+            z[side] = np.nan
         return Ground(row, column, z, border)
 
     def elevations(self, row: int, column: int, height: int, width: int) -> np.ndarray:
-        """Read the elevations of a window alone; arguments and errors are those of `read`.
+        """Read the elevations of a window as `read` does, without looking at cells around it.
 
         Returns
         -------
@@ -138,7 +139,7 @@ class Terrain:
     def _read(
         self, row: int, column: int, height: int, width: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read elevations into an array of its own, and which cells any tile covers."""
+        """Read elevations, in a new array, and find out which cells any tile covers."""
         read = self._native if self.index.is_native else self._resampled
         return read(row, column, height, width)
 
@@ -151,7 +152,7 @@ class Terrain:
         dtype = np.result_type(np.float32, *(tile.exact_dtype for tile, _ in shares))
         if [share for _, share in shares] == [(row, row + height, column, column + width)]:
             values = self.read_tile(shares[0][0], *shares[0][1])
-            return values.astype(dtype, copy=False), np.broadcast_to(True, values.shape)
+            return values.astype(dtype, copy=False), np.ones(values.shape, bool)
         z = np.full((height, width), np.nan, dtype)
         covered = np.zeros((height, width), bool)
         # Which tile gave a cell is only asked once two have been found to contradict each other.
@@ -340,13 +341,21 @@ class Terrain:
         target, source = self.index.lattice, self.index.source
         xs = target.x0 + (np.arange(column, column + width) + 0.5) * target.dx
         ys = target.y0 - (np.arange(row, row + height) + 0.5) * target.dy
-        x, y = self._transformer.transform(np.tile(xs, height), np.repeat(ys, width))
+        x, y = self._to_source(np.tile(xs, height), np.repeat(ys, width))
         x = self.index.turned_at_source(x)
         shape = (height, width)
         return (
             ((source.y0 - y) / source.dy).reshape(shape),
             ((x - source.x0) / source.dx).reshape(shape),
         )
+
+    def _to_source(self, xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Transform coordinates to the CRS of the files."""
+        if xs.size > 1:
+            return self._transformer.transform(xs, ys)
+        # pyproj takes an array of one number for a number, which NumPy warns about.
+        x, y = self._transformer.transform(xs.item(), ys.item())
+        return np.array([x]), np.array([y])
 
     def _window_around(
         self, rows: np.ndarray, columns: np.ndarray
@@ -397,14 +406,14 @@ def _may_be_masked(raster: DatasetReader, low: float, high: float) -> bool:
         return False
     if flags != [MaskFlags.nodata] or nodata is None:
         return True
-    near = _NEAR_NODATA * abs(nodata)
+    near = _NEAR_NODATA * abs(nodata) + _SMALLEST
     return low - near <= nodata <= high + near
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
     """Return the smallest and the largest number; both NaN where there is none."""
+    # These are much faster than those below. They are NaN where any number is.
     low, high = values.min(), values.max()
-    # Much faster, and NaN where there is any.
     if not np.isnan(low):
         return float(low), float(high)
     return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))

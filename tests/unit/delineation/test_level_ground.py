@@ -13,14 +13,17 @@ from rasters import write_raster
 
 from snakeshed import demo
 from snakeshed.backends.local import Backend
+from snakeshed.delineation import level_ground as level_ground_module
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.delineate import delineate
+from snakeshed.delineation.level_ground import PatchGround, level_ground
 from snakeshed.delineation.outlines import cells_within
 from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.grid.snap import SnapRule
 from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 
 LEFT, TOP, CELL = 500_000.0, 4_000_000.0, 10.0
 NORTH = -400_000
@@ -216,3 +219,26 @@ def test_by_tiles_as_whole_wherever_the_rim_of_the_patch_is(tmp_path, conditioni
     assert whole == tiled
     assert {done.deep_pit for done in whole if done.status == "ok"} == {True, False}
     assert {done.open_water for done in whole if done.status == "ok"} == {True, False}
+
+
+def test_numbers_of_single_precision_are_not_taken_for_those_of_double(tmp_path, monkeypatch):
+    # 100.1 is one number in single precision and another one in double. The rows of the first tile
+    # are read alone where the window is not in memory.
+    lower = np.full((1, 20), 99.0)
+    lower[0, 8:13] = 100.1
+    index = index_terrain(
+        [
+            write_raster(tmp_path / "a.tif", np.full((30, 20), 100.1, np.float32), top=TOP),
+            write_raster(tmp_path / "b.tif", lower, top=TOP - 30 * CELL),
+        ]
+    )
+    row, column = index.tiles[0].row, index.tiles[0].column
+    monkeypatch.setattr(level_ground_module, "_STRIP_CELLS", 300)
+    with Terrain(index, 0) as terrain:
+        window = row, column, 31, 20
+        for whole in (None, terrain.read(*window)):
+            ground = PatchGround(terrain, *window, whole)
+            cells, outlet = np.ones((31, 20), bool), (row + 30, column + 10)
+            found = level_ground(ground, cells, row, column, outlet, CELL, CELL)
+            assert not found.open_water
+            assert found.pit_depth_m == pytest.approx(1.1)

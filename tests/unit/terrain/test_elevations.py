@@ -321,6 +321,16 @@ def test_cells_are_missing_that_gdal_takes_for_nodata(tmp_path, nodata):
         np.testing.assert_array_equal(terrain.elevations(0, 1, 1, 2), expected[:1, 1:3])
 
 
+def test_a_tiny_nodata_value_is_rounded_as_gdal_rounds_it(tmp_path):
+    z = np.array([[2.5e-45, 3, 4], [5, 6, 7]], np.float32)
+    plain = write_raster(tmp_path / "a.tif", z, left=0.0, top=0.0)
+    vrt = write_vrt(tmp_path / "a.vrt", [plain], z.shape, 2.5e-45)
+    with rasterio.open(vrt) as raster:
+        expected = raster.read(1, masked=True).filled(NAN)
+    assert np.isnan(expected[0, 0])
+    np.testing.assert_array_equal(ground_of(vrt, 0, 0, 2, 3).z, expected)
+
+
 @pytest.mark.parametrize("nodata", [-32768, 0, 255, None])
 def test_whole_numbers_are_missing_where_they_are_nodata(tmp_path, nodata):
     z = np.array([[0, 255, 3], [254, 1, 7]], np.int16)
