@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import rasterio
@@ -81,9 +82,14 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
         catchments = delineate(sites, index, pyramid, rule, backend)
         delineate(sites, index, pyramid, carve, backend)
         if all_ways:
+            from snakeshed.tiled import flats
+
             tiles = TileSettings(0, CELLS // 3, str(folder))
             delineate(sites, index, pyramid, rule, backend, tiles)
             delineate(sites, index, pyramid, carve, backend, tiles)
+            # As if the lake were too large to be drained together with others.
+            with patch.object(flats, "SMALL", 0):
+                delineate(sites, index, pyramid, rule, backend, tiles)
 
     # On a projected lattice, sizes of cells follow the scale of the projection.
     Lattice.through(crs_facts("EPSG:32616"), 0.0, 0.0, 30.0, 30.0).cells(0, 0, 1, 1)
