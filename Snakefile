@@ -47,6 +47,7 @@ rule all:
 
 onstart:
     interrupt_once()
+    share_locks_with_handlers(workflow.scheduler)
     # Before Snakemake's loggers do so in a thread of their own.
     import pyarrow.parquet
 

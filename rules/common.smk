@@ -28,7 +28,7 @@ from snakeshed.features.layers import INDEXED, declared_columns
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import KeptSyntax, script_digest
-from snakeshed.jobs.endings import interrupt_once
+from snakeshed.jobs.endings import interrupt_once, share_locks_with_handlers
 from snakeshed.jobs.fetched_results import check_fetched
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
 from snakeshed.jobs.kernel_cache import is_filled

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST
 
 # SNAKESHED_TEST_SOAK_SITES sets another number.
 SITES = int(os.environ.get("SNAKESHED_TEST_SOAK_SITES", "20000"))
-# Between two kills, on average (s). The longest job takes less on one slow core.
-EVERY_S = 20.0
+# Kills in the time that the study takes if it is left alone, on average.
+KILLS = 3
 
 
 @pytest.mark.slow
-def test_a_large_study_that_is_killed_every_20_s_ends_with_the_same_bytes(workflow, tmp_path):
+def test_a_large_study_that_is_killed_again_and_again_ends_with_the_same_bytes(workflow, tmp_path):
     study = TinyStudy(tmp_path / "study", workflow)
     chance = np.random.default_rng(17)
     metres = np.array([TILES_ACROSS, TILES_DOWN]) * TILE_CELLS * CELL_M
@@ -28,13 +29,15 @@ def test_a_large_study_that_is_killed_every_20_s_ends_with_the_same_bytes(workfl
     study.config["shards"] = 16
     study.write()
     twin = study.copy(tmp_path / "twin")
+    began = time.monotonic()
     undisturbed = twin.run()
+    every_s = (time.monotonic() - began) / KILLS
     assert undisturbed.code == 0, undisturbed.text
 
     moments = random.Random(17)
     kills = 0
-    # On a machine where a job takes longer than that, the time between kills grows.
-    while (code := run_for(study, moments.uniform(0.5, 1.5) * EVERY_S * 1.05**kills)) is None:
+    # Where a job takes longer than that, the time between kills grows.
+    while (code := run_for(study, moments.uniform(0.5, 1.5) * every_s * 1.05**kills)) is None:
         kills += 1
     assert code == 0, study.shown()
     assert kills >= 1

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 # Between two looks at the parent (s).
 _LOOK_EVERY_S = 0.5
@@ -81,6 +82,21 @@ def interrupt_once() -> None:
         atexit.register(signal.signal, number, signal.SIG_IGN)
     if in_charge and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+
+
+def share_locks_with_handlers(scheduler: Any) -> None:
+    """Let SIGTERM stop a run also while the scheduler holds its own locks.
+
+    Snakemake's handler of that signal takes these locks, in the thread that may hold them already,
+    as it does while it looks at the files of a job that has failed. It would wait forever.
+
+    Parameters
+    ----------
+    scheduler : snakemake.scheduling.job_scheduler.JobScheduler
+        Has not begun yet.
+    """
+    scheduler._lock = threading.RLock()
+    scheduler._open_jobs._cond = threading.Condition(threading.RLock())
 
 
 def _interrupt(*_: object) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+from snakeshed.jobs.endings import share_locks_with_handlers
 
 JOB = """
 import os, time
@@ -147,3 +152,29 @@ def test_a_process_that_was_asked_to_end_twice_ends_in_good_order():
     )
     done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "written\n")
+
+
+def test_a_handler_takes_the_locks_that_its_own_thread_holds():
+    # As Snakemake makes them, and as it handles SIGTERM.
+    scheduler = object.__new__(JobScheduler)
+    scheduler._lock, scheduler._open_jobs = threading.Lock(), threading.Semaphore(0)
+    share_locks_with_handlers(scheduler)
+
+    def handle() -> None:
+        with scheduler._lock, scheduler._open_jobs._cond:
+            scheduler.exit_gracefully()
+
+    thread = threading.Thread(target=handle, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert scheduler._user_kill == "graceful"
+    assert scheduler._open_jobs.acquire(timeout=1)
+    assert not scheduler._open_jobs.acquire(blocking=False)
+
+
+def test_snakemake_keeps_its_locks_where_they_are_looked_for():
+    made = inspect.getsource(JobScheduler.__init__)
+    assert "self._lock = threading.Lock()" in made
+    assert "self._open_jobs = threading.Semaphore(0)" in made
+    assert "with self._lock" in inspect.getsource(JobScheduler.exit_gracefully)
