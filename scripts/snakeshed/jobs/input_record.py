@@ -63,10 +63,15 @@ class InputRecord:
         known: dict[str, list] = {}
         in_run = _read(self.of_run)
         for file in files:
-            with suppress(OSError):
-                known[file] = self._entry(
-                    file, self._known.get(file), newest_result_ns, in_run.get(file)
-                )
+            before = self._known.get(file)
+            try:
+                known[file] = self._entry(file, before, newest_result_ns, in_run.get(file))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                # The job that reads it says so. Until then it is what it was.
+                if before:
+                    known[file] = before
         if known != self._known:
             self._known = known
             self._write(self._path)
@@ -247,7 +252,11 @@ def _entry_of(stat: os.stat_result, token: str = "") -> list:
 
 def _token(file: str, stat: os.stat_result) -> str:
     if stat.st_size <= _READ_BYTES:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
+        try:
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
+        except OSError as error:
+            # An error of reading, unlike one of opening, names no file.
+            raise OSError(error.errno, error.strerror, file) from error
     return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
 
 

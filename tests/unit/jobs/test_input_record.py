@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from snakeshed.errors import MachineError
+from snakeshed.jobs import input_record
 from snakeshed.jobs.input_record import InputRecord, settle, times_of
 
 LARGE = b"x" * 200_000
@@ -51,6 +54,36 @@ def test_the_same_small_content_has_the_same_token(tmp_path, look):
     for seconds in (1000, 4000, time.time() + 9e6):
         write(file, b"a", seconds)
         assert look(file, 3000 * SECOND) == first
+
+
+def test_a_file_that_cannot_be_read_for_now_is_what_it_was(tmp_path, look, monkeypatch):
+    file = tmp_path / "a"
+    write(file, b"a", 2000)
+    first = look(file)
+    write(file, b"a", 4000)
+
+    def fail(*_: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(input_record, "_token", fail)
+        assert look(file) == first
+    assert look(file) == first
+    write(file, b"b", 4000)
+    assert look(file) != first
+
+
+def test_an_error_of_reading_names_the_file(tmp_path, monkeypatch):
+    file = tmp_path / "a"
+    write(file, b"a", 2000)
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        input_record._token(str(file), os.stat(file))
+    assert caught.value.filename == str(file)
 
 
 def test_of_large_files_those_newer_than_the_results_are_left_to_snakemake(tmp_path, look):
