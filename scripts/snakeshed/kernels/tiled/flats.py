@@ -246,8 +246,13 @@ def drain_marked(codes: np.ndarray, outlets: np.ndarray, size: int) -> bool:
     """
     if outlets.size:
         offsets = neighbour_offsets(codes.shape[1]).view(np.uint64)
-        spread(codes.reshape(-1), offsets, outlets.astype(np.uint64), np.uint64(outlets.size), size)
+        _spread_from(codes.reshape(-1), offsets, outlets.astype(np.uint64), size)
     return outlets.size > 0
+
+
+@compiled
+def _spread_from(codes, offsets, outlets, size):
+    spread(codes, offsets, outlets, np.uint64(outlets.size), size)
 
 
 def write_runs(
