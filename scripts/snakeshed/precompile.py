@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import rasterio
@@ -82,6 +81,8 @@ def precompile(folder: str | Path, all_ways: bool = False) -> int:
         catchments = delineate(sites, index, pyramid, rule, backend)
         delineate(sites, index, pyramid, carve, backend)
         if all_ways:
+            from unittest.mock import patch
+
             from snakeshed.tiled import flats
 
             tiles = TileSettings(0, CELLS // 3, str(folder))
