@@ -240,7 +240,8 @@ def _descend_row_of_singles(
     The largest drop along a column, along a row, and along a diagonal each stand for all of their
     kind. One of them must be clearly the steepest. Without branches, as `_descend_row`.
     """
-    doubts = np.int32(0)
+    # A byte: the widest number that a loop carries sets how many cells a vector instruction takes.
+    doubts = np.uint8(0)
     for j in range(1, here.size - 1):
         level = here[j]
         n = level - above[j]
@@ -274,7 +275,7 @@ def _descend_row_of_singles(
         by_corner = corner_slope >= best * APART
         undecided = ((by_column | by_row) & by_corner) | (by_column & by_row & (not square))
         coarse = (largest >= limit) | (best < SMALLEST_SLOPE)
-        doubts |= np.int32((undecided | coarse) & (largest > ZERO))
+        doubts = np.uint8(doubts | np.uint8((undecided | coarse) & (largest > ZERO)))
         code = np.int32(8)
         code = np.int32(7) if by_row & (w == row) else code
         code = np.int32(6) if by_corner & (sw == corner) else code
