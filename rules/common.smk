@@ -300,15 +300,15 @@ def catchment_sizes(input):
     return user_error(CatchmentSizes.of, str(input.catchments))
 
 
-def logs_of_run():
+def logs_of_run(shards=SHARDS):
     """The logs of all jobs that the results come from, by rule."""
     logs = {
         "prepare_sites": ["prepare_sites"],
         "index_terrain": ["index_terrain"],
         "index_layers": ["index_layers"],
         "split_shards": ["split_shards"],
-        "delineate": [f"delineate/{shard}" for shard in SHARDS],
-        "extract_features": [f"extract_features/{shard}" for shard in SHARDS],
+        "delineate": [f"delineate/{shard}" for shard in shards],
+        "extract_features": [f"extract_features/{shard}" for shard in shards],
         "gather": ["gather_catchments", "gather_features"],
         "summarise": ["summarise"],
     }
@@ -317,7 +317,7 @@ def logs_of_run():
 
 def logs_for_report(wildcards):
     """The logs of all jobs; in a pod they are brought, as far as there are any."""
-    logs = logs_of_run()
+    logs = logs_of_run(shards_with_sites())
     if IN_POD:
         names = [name for of_rule in logs.values() for name in of_rule]
         both = [*names, *(f"{name[:-4]}.tsv" for name in names)]
@@ -411,6 +411,11 @@ def other_split():
         return f"{SHARD_INDEX} is of {len(index.names)} shards, not of {len(SHARDS)}"
     if BUCKET or LOST_FILES:
         return None  # They are not all here; lost ones are made again anyway.
+    made_from = ["sites.parquet", "terrain.json", *(["layers.json"] if STUDY["layers"] else [])]
+    for file in (f"{RESULTS}/{name}" for name in made_from):
+        # Planned from the index, a job that needs it would have it made, and so the index removed.
+        if not os.path.isfile(file):
+            return f"{file} is missing"
     for shard in SHARDS:
         folder = f"{RESULTS}/shards/{shard}"
         if recorded_files(folder) != index[shard].files:
@@ -435,13 +440,17 @@ def of_site_shard(name):
     return path
 
 
-def gathered_shards(wildcards):
-    """A table's part from every shard.
+def shards_with_sites():
+    """The shards that have sites; one if none has, for the columns of an empty table."""
+    await_split()
+    index = shard_index()
+    return [shard for shard in index.names if index[shard].sites] or SHARDS[:1]
 
-    Known without the checkpoint, but waiting for it: a job that is planned before is run even if
-    no shard turns out to have changed.
-    """
-    return of_all_shards(f"{wildcards.gathered}.parquet")(wildcards)
+
+def gathered_shards(wildcards):
+    """A table's part from every shard that has sites; the jobs of empty shards would bring no row."""
+    files = f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet"
+    return expand(files, shard=shards_with_sites())
 
 
 def gathered(table):

@@ -12,6 +12,7 @@ import time
 import zipfile
 
 import pandas as pd
+import pytest
 from tiny_study import copy_workflow
 
 from snakeshed.delineation.pyramid import PatchPyramid
@@ -21,9 +22,9 @@ TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
 GATHERED = {"gather": 2, "summarise": 1, "report": 1}
 ONE_SHARD = {"delineate": 1, "extract_features": 1} | GATHERED
 TWO_SHARDS = {"delineate": 2, "extract_features": 2} | GATHERED
-THREE_SHARDS = {"delineate": 3, "extract_features": 3} | GATHERED
-ALL_SHARDS = {"delineate": 4, "extract_features": 4} | GATHERED
-FEATURES = {"extract_features": 4, "gather": 1, "summarise": 1, "report": 1}
+# The fourth one has no sites.
+ALL_SHARDS = {"delineate": 3, "extract_features": 3} | GATHERED
+FEATURES = {"extract_features": 3, "gather": 1, "summarise": 1, "report": 1}
 LAYERS_READ = {"index_layers": 1, "split_shards": 1}
 TERRAIN_READ = {"index_terrain": 1} | LAYERS_READ
 
@@ -74,11 +75,11 @@ def test_same_content_other_profile_and_a_remark_in_the_library_re_run_nothing(f
 
 
 def test_rows_added_and_removed_re_run_their_shards_alone(study):
-    added, removed = study.shard_of("a"), study.shard_of("d")
-    assert added != removed
+    added, removed, emptied = (study.shard_of(site) for site in "abd")
+    assert len({added, removed, emptied}) == 3
     before = {name: table_of(study, name) for name in ("catchments", "features")}
     study.rows.append(("h", 401_225, 3_799_100, 0.3, "2006-01-01"))
-    study.rows = [row for row in study.rows if row[0] != "d"]
+    study.rows = [row for row in study.rows if row[0] not in "bd"]
     study.write()
     run = study.run()
     assert run.jobs == TABLE_READ | TWO_SHARDS
@@ -86,8 +87,8 @@ def test_rows_added_and_removed_re_run_their_shards_alone(study):
     assert study.shard_of("h") == added
     for name, table in before.items():
         after = table_of(study, name)
-        assert list(after.index) == list("abcefgh")
-        pd.testing.assert_frame_equal(after.drop("h"), table.drop("d"), check_exact=True)
+        assert list(after.index) == list("acefgh")
+        pd.testing.assert_frame_equal(after.drop("h"), table.drop(["b", "d"]), check_exact=True)
 
 
 def test_row_changed_in_place_re_runs_its_shard(study):
@@ -100,11 +101,11 @@ def test_row_changed_in_place_re_runs_its_shard(study):
 
 
 def test_row_moved_to_another_patch_re_runs_its_old_and_its_new_shard(study):
-    old = study.shard_of("d")
-    study.rows = [("d", *study.rows[0][1:]) if row[0] == "d" else row for row in study.rows]
+    old = study.shard_of("b")
+    study.rows = [("b", *study.rows[0][1:]) if row[0] == "b" else row for row in study.rows]
     study.write()
     assert study.split().jobs == TABLE_READ
-    new = study.shard_of("d")
+    new = study.shard_of("b")
     assert new != old
     planned = study.run("--dry-run")
     assert planned.jobs == TWO_SHARDS
@@ -172,12 +173,12 @@ def test_layer_changed_together_with_snapping_re_runs_both(study):
     study.write_layer(2.0)
     run = study.run("results/tiny/shards/00/features.parquet")
     assert run.jobs == LAYERS_READ | {"delineate": 1, "extract_features": 1}
-    assert study.plan() == THREE_SHARDS
+    assert study.plan() == TWO_SHARDS
 
 
 def test_layer_and_threshold_added_and_a_table_changed_re_run_features_and_no_delineation(study):
     shard = f"results/tiny/shards/{study.shard_of('d')}/features.parquet"
-    rest = FEATURES | {"extract_features": 3}
+    rest = FEATURES | {"extract_features": 2}
 
     def unmapped() -> list[str]:
         return pd.read_parquet(study.folder / shard)["fuel_unmapped_codes"][0].split(";")
@@ -202,28 +203,49 @@ def test_layer_and_threshold_added_and_a_table_changed_re_run_features_and_no_de
     assert unmapped() == others
 
 
+@pytest.mark.parametrize("lost", ["terrain.json", "sites.parquet"])
+def test_what_the_split_was_made_from_is_made_again_before_jobs_are_planned_from_it(study, lost):
+    before = study.contents()
+    (study.results / lost).unlink()
+    (study.results / "catchments.parquet").unlink()
+    run = study.run()
+    assert run.code == 0, run.text
+    assert f"results/tiny/{lost} is missing: the sites are split again." in run.text
+    assert (run.jobs["split_shards"], run.jobs["gather"], run.jobs["delineate"]) == (1, 1, 0)
+    assert {name: content for name, (content, _) in study.contents().items()} == {
+        name: content for name, (content, _) in before.items()
+    }
+    assert not study.run().jobs
+
+
 def test_thresholds_of_features_re_run_features_only(study):
     study.config["features"] = {"steep_degrees": [10]}
     study.write()
     assert study.plan() == FEATURES
 
 
-def test_fewer_shards_run_those_whose_sites_changed_and_change_no_value(study):
+@pytest.mark.parametrize("shards", [2, 12])
+def test_another_number_of_shards_runs_those_with_other_sites_and_changes_no_value(study, shards):
     def split() -> dict[str, list[str]]:
-        files = (study.results / f"shards/{shard}/sites.parquet" for shard in ("00", "01"))
+        files = sorted(study.results.glob("shards/*/sites.parquet"))[:shards]
         return {path.parent.name: list(pd.read_parquet(path)["site_id"]) for path in files}
 
     before, sites = study.contents(), split()
-    study.config["shards"] = 2
+    study.config["shards"] = shards
     study.write()
     run = study.run()
-    changed = {shard for shard, ids in split().items() if ids != sites[shard]}
+    now = split()
+    # A shard without sites has no jobs.
+    changed = {shard for shard, ids in now.items() if ids and ids != sites.get(shard)}
     assert changed
+    assert len(now) == shards
+    assert (shards > len(study.rows)) == (not all(now.values()))
     assert run.shards("delineate") == run.shards("extract_features") == changed
     assert run.jobs["split_shards"] == 1
     after = study.contents()
     for table in ("catchments.parquet", "features.parquet"):
         assert after[table][0] == before[table][0]
+    assert not study.run().jobs
 
 
 def test_a_sidecar_file_that_appears_changes_or_vanishes_is_an_input(study):
@@ -241,7 +263,7 @@ def test_a_sidecar_file_that_appears_changes_or_vanishes_is_an_input(study):
         run = study.run(shard)
         assert run.jobs == LAYERS_READ | {"extract_features": 1}, run.text
         # Without it, the other shards are again as they were made.
-        assert study.plan() == ({} if nodata is None else FEATURES | {"extract_features": 3})
+        assert study.plan() == ({} if nodata is None else FEATURES | {"extract_features": 2})
         values.append(pd.read_parquet(study.folder / shard)["rain_coverage"].tolist())
     assert values[0] != values[2]
 

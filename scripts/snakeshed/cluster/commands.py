@@ -18,6 +18,7 @@ from snakeshed.cluster.pull import RESULTS, There, listed, pull
 from snakeshed.cluster.push import push
 from snakeshed.cluster.selection import Selection, configuration_name, select
 from snakeshed.cluster.volume import Volume
+from snakeshed.delineation.shard_index import ShardIndex
 from snakeshed.errors import KubernetesError
 from snakeshed.study.configuration import complete
 from snakeshed.study.yaml_file import read_study
@@ -98,8 +99,9 @@ def show(say: Say) -> int:
     if not has_access(kubectl):
         say("Studies on the volume: not known, because the access pod does not run.")
         return 0
-    files = listed(Volume(kubectl), RESULTS)
-    for line in status.result_lines(files):
+    volume = Volume(kubectl)
+    files = listed(volume, RESULTS)
+    for line in status.result_lines(files, _indexes(volume, files)):
         say(line)
     return 0
 
@@ -234,6 +236,17 @@ def _stop(kubectl: Kubectl, jobs: list) -> bool:
 def _study(configuration: Path | str) -> str:
     """Return the name of the study in a configuration."""
     return complete(read_study(configuration), SCHEMA, str(configuration))["study"]
+
+
+def _indexes(volume: Volume, files: list[There]) -> dict[str, ShardIndex]:
+    """Read the index of all shards of each study that has one."""
+    indexes = {}
+    for file in files:
+        parts = file.path.split("/")
+        if parts[2:] == ["shards", "index.json"]:
+            text = volume.insist(lambda path=file.path: volume.run("cat", path))
+            indexes[parts[1]] = ShardIndex(text)
+    return indexes
 
 
 def _is_log(file: There) -> bool:

@@ -10,6 +10,8 @@ from fake_kubectl import MINE, job, pod, said
 
 from snakeshed.cli import main
 from snakeshed.cluster import access
+from snakeshed.delineation.memory_request import ShardMemory
+from snakeshed.delineation.shard_index import ShardFacts, shard_index_text
 from snakeshed.errors import KubernetesError
 
 REFUSALS = {
@@ -209,11 +211,19 @@ def volume_with_logs(fake, checkout) -> Path:
         path = fake.volume / f"results/{study}/logs/{name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"log of {name}\x1b\n")
-    for shard, names in {"00": ("sites", "catchments", "features"), "01": ("sites",)}.items():
+    everything = "sites", "catchments", "features"
+    # The last one was emptied after it had been delineated.
+    for shard, names in {"00": everything, "01": ("sites",), "02": everything}.items():
         for name in names:
             path = fake.volume / f"results/mine/shards/{shard}/{name}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+    facts = {
+        name: ShardFacts(sites, 0, ShardMemory(0, ()), ())
+        for name, sites in (("00", 3), ("01", 4), ("02", 0))
+    }
+    index = fake.volume / "results/mine/shards/index.json"
+    index.write_text(shard_index_text(facts))
     return fake.volume
 
 
@@ -286,7 +296,7 @@ def test_the_status_is_one_screen(fake, volume_with_logs, capsys):
         "  1 wait: no pod yet (exceeded quota: cpu)",
     ]
     assert lines[10] == "Study b: 0 shards, 0 delineated, 0 with features."
-    assert lines[11] == "Study mine: 2 shards, 1 delineated, 1 with features."
+    assert lines[11] == "Study mine: 3 shards, 2 with sites, 1 delineated, 1 with features."
 
 
 def test_status_changes_nothing(fake, checkout, capsys):
