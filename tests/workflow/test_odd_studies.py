@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from examples import share_of
 from tiny_study import TinyStudy
 
 ODD = 'it\'s "ö" & $HOME; 日'
@@ -88,7 +89,8 @@ COLUMNS = ["site", "x", "y", "area_km2", "storm"]
 @pytest.mark.slow
 def test_fifty_thousand_sites_at_one_point(fresh, finished):
     site = next(row for row in fresh.rows if row[0] == "a")
-    fresh.rows = [(f"a{k}", *site[1:]) for k in range(50_000)]
+    count = share_of(50_000)
+    fresh.rows = [(f"a{k}", *site[1:]) for k in range(count)]
     fresh.write()
     run = fresh.run()
     assert run.code == 0, run.text
@@ -97,7 +99,7 @@ def test_fifty_thousand_sites_at_one_point(fresh, finished):
         alone = [("site_id", "==", "a")]
         known = pd.read_parquet(finished.results / f"{of}.parquet", filters=alone)
         all_ = pd.read_parquet(fresh.results / f"{of}.parquet")
-        assert len(all_) == 50_000
+        assert len(all_) == count
         others = ["site_id", "downstream_site_id", "area_incremental_km2"]
         rows = all_.drop(columns=others, errors="ignore").map(repr).drop_duplicates()
         (expected,) = known[rows.columns].map(repr).to_numpy()

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 import pytest
+from examples import share_of
 from faulty_runs import bytes_of, parts_of, until_none_is_left
 from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST, TinyStudy
 
-# SNAKESHED_TEST_SOAK_SITES sets another number.
-SITES = int(os.environ.get("SNAKESHED_TEST_SOAK_SITES", "20000"))
+SITES = share_of(20_000)
 # Kills in the time that the study takes if it is left alone, on average.
 KILLS = 3
 
