@@ -217,9 +217,11 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, own, states, 
 
     A few rows at a time: the cells that wait for no donor pass their sums on, then those that this
     has made ready, and so on. The loops have no branch that depends on the terrain: a processor
-    that guesses how long a path is guesses wrong once for each path.
+    that guesses how long a path is guesses wrong once for each path. Where water goes is read from
+    `directions`, which the loops do not write to: reads of `states` wait for the writes before.
     """
     columns = directions.shape[1]
+    code_of = directions.reshape(directions.size)
     state_of = states.reshape(states.size)
     sum_at = sums.reshape(sums.size)
     # Numba leaves out what there are no areas for.
@@ -248,7 +250,7 @@ def _sum_rows(directions, offsets, first, end, rows_at_once, ones, own, states, 
             kept = 0
             for place in range(size):
                 cell = np.uint64(ready[place])
-                to = np.uint64(ready[place] + offsets[state_of[cell]])
+                to = np.uint64(ready[place] + offsets[code_of[cell]])
                 sum_at[to] += sum_at[cell]
                 if area_at is not None:
                     area_at[to] += area_at[cell]

@@ -140,9 +140,11 @@ def _label_rows(directions, offsets, first, end, rows_at_once, number, labels):
 
     A cell whose path leaves the rows that are labelled at once has the next number, from `number`
     on. The loops have no branch that depends on the terrain: a processor that guesses how long a
-    path is guesses wrong once for each path.
+    path is guesses wrong once for each path. Where water goes is read from `directions`, which the
+    loops do not write to: reads of `states` wait for the writes before.
     """
     columns = directions.shape[1]
+    code_of = directions.reshape(directions.size)
     label_of = labels.reshape(labels.size)
     states = np.full((rows_at_once, columns), FLAT, np.uint8)
     state_of = states.reshape(states.size)
@@ -175,22 +177,21 @@ def _label_rows(directions, offsets, first, end, rows_at_once, number, labels):
             order[size] = cell
             size += np.uint64((state_of[cell] > OUTSIDE) & (state_of[cell] < FLAT))
         # Downstream: a cell comes after all that drain to it.
+        before = start * columns
         done = np.uint64(0)
         while done < size:
             cell = np.int64(order[done])
             done += np.uint64(1)
-            to = np.uint64(cell + offsets[state_of[np.uint64(cell)]])
+            to = np.uint64(cell + offsets[code_of[np.uint64(before + cell)]])
             state = np.uint8(state_of[to] - ONE_DONOR)
             state_of[to] = state
             order[size] = to
             size += np.uint64((state > OUTSIDE) & (state < FLAT))
         # Upstream: what a cell drains to is labelled before it.
-        before = start * columns
         while done > 0:
             done -= np.uint64(1)
-            cell = np.int64(order[done])
-            to = cell + offsets[state_of[np.uint64(cell)]]
-            label_of[np.uint64(before + cell)] = label_of[np.uint64(before + to)]
+            cell = np.uint64(before + np.int64(order[done]))
+            label_of[cell] = label_of[np.uint64(np.int64(cell) + offsets[code_of[cell]])]
     return leads_to[:count].copy()
 
 
