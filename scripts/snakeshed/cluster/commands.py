@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -239,13 +240,14 @@ def _study(configuration: Path | str) -> str:
 
 
 def _indexes(volume: Volume, files: list[There]) -> dict[str, ShardIndex]:
-    """Read the index of all shards of each study that has one."""
+    """Read the index of all shards of each study that has one; a damaged one is left out."""
     indexes = {}
     for file in files:
         parts = file.path.split("/")
         if parts[2:] == ["shards", "index.json"]:
             text = volume.insist(lambda path=file.path: volume.run("cat", path))
-            indexes[parts[1]] = ShardIndex(text)
+            with suppress(ValueError, KeyError, TypeError):
+                indexes[parts[1]] = ShardIndex(text)
     return indexes
 
 

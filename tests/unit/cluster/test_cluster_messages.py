@@ -224,6 +224,9 @@ def volume_with_logs(fake, checkout) -> Path:
     }
     index = fake.volume / "results/mine/shards/index.json"
     index.write_text(shard_index_text(facts))
+    damaged = fake.volume / "results/b/shards/index.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
     return fake.volume
 
 
