@@ -127,7 +127,7 @@ def test_it_holds_what_may_be_passed_on_and_names_the_rest(archive):
     inputs = json.loads(tiny_archive.read(bag, "data/inputs.json"))
     assert sum(each["key"] == "dem" and not each["included"] for each in inputs) == 28
     run = json.loads(tiny_archive.read(bag, "data/run.json"))
-    assert {f"delineate/0{k}" for k in range(4)} <= {job["job"] for job in run["jobs"]}
+    assert {f"delineate/0{k}" for k in range(3)} <= {job["job"] for job in run["jobs"]}
     assert all(job["seconds"] > 0 for job in run["jobs"])
     assert b"delineating results/tiny/" in tiny_archive.read(
         bag, "data/results/tiny/logs/delineate/00.log"
