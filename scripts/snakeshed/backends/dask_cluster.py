@@ -86,7 +86,8 @@ class _NoTraceback(logging.Filter):
         return not isinstance(error, (*_BROKEN, TimeoutError, asyncio.CancelledError))
 
 
-logging.getLogger("distributed.client").addFilter(_NoTraceback())
+for _name in ("distributed.batched", "distributed.client"):
+    logging.getLogger(_name).addFilter(_NoTraceback())
 
 
 class DaskBackend(Backend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -181,3 +182,20 @@ def test_a_patch_that_no_process_finishes_becomes_rows(tmp_path):
     assert [done for done in some if done not in gone] == [
         done for done in whole if done.patch_level == 0
     ]
+
+
+@pytest.mark.parametrize("name", ["distributed.batched", "distributed.client"])
+def test_a_connection_that_dask_loses_puts_no_traceback_into_a_log(name, caplog):
+    from distributed.comm import CommClosedError
+
+    import snakeshed.backends.dask_cluster  # noqa: F401
+
+    logger = logging.getLogger(name)
+    logger.addHandler(caplog.handler)
+    try:
+        for error in (CommClosedError("closed"), ValueError("a fault")):
+            logger.error("told", exc_info=error)
+    finally:
+        logger.removeHandler(caplog.handler)
+    shown = {record.exc_info[1].args for record in caplog.records}
+    assert shown == {("a fault",)}
