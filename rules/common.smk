@@ -317,7 +317,7 @@ def logs_of_run(shards=SHARDS):
 
 def logs_for_report(wildcards):
     """The logs of all jobs; in a pod they are brought, as far as there are any."""
-    logs = logs_of_run(shards_with_sites())
+    logs = logs_of_run(shards_to_gather())
     if IN_POD:
         names = [name for of_rule in logs.values() for name in of_rule]
         both = [*names, *(f"{name[:-4]}.tsv" for name in names)]
@@ -440,17 +440,16 @@ def of_site_shard(name):
     return path
 
 
-def shards_with_sites():
+def shards_to_gather():
     """The shards that have sites; one if none has, for the columns of an empty table."""
     await_split()
-    index = shard_index()
-    return [shard for shard in index.names if index[shard].sites] or SHARDS[:1]
+    return shard_index().with_sites or SHARDS[:1]
 
 
 def gathered_shards(wildcards):
     """A table's part from every shard that has sites; the jobs of empty shards would bring no row."""
     files = f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet"
-    return expand(files, shard=shards_with_sites())
+    return expand(files, shard=shards_to_gather())
 
 
 def gathered(table):

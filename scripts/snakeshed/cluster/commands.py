@@ -102,7 +102,7 @@ def show(say: Say) -> int:
         return 0
     volume = Volume(kubectl)
     files = listed(volume, RESULTS)
-    for line in status.result_lines(files, _indexes(volume, files)):
+    for line in status.result_lines(files, _shards_with_sites(volume, files)):
         say(line)
     return 0
 
@@ -135,8 +135,7 @@ def logs(wanted: str, configuration: Path | None, say: Say) -> int:
         )
     for file in meant:
         say(f"== {file.path}")
-        text = volume.insist(lambda file=file: volume.run("cat", file.path))
-        say(text.rstrip("\n"))
+        say(volume.text(file.path).rstrip("\n"))
     return 0
 
 
@@ -239,16 +238,16 @@ def _study(configuration: Path | str) -> str:
     return complete(read_study(configuration), SCHEMA, str(configuration))["study"]
 
 
-def _indexes(volume: Volume, files: list[There]) -> dict[str, ShardIndex]:
-    """Read the index of all shards of each study that has one; a damaged one is left out."""
-    indexes = {}
+def _shards_with_sites(volume: Volume, files: list[There]) -> dict[str, frozenset[str]]:
+    """Read for each study which shards have sites, where an index that is not damaged says so."""
+    found = {}
     for file in files:
         parts = file.path.split("/")
         if parts[2:] == ["shards", "index.json"]:
-            text = volume.insist(lambda path=file.path: volume.run("cat", path))
+            text = volume.text(file.path)
             with suppress(ValueError, KeyError, TypeError):
-                indexes[parts[1]] = ShardIndex(text)
-    return indexes
+                found[parts[1]] = frozenset(ShardIndex(text).with_sites)
+    return found
 
 
 def _is_log(file: There) -> bool:

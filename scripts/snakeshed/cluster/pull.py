@@ -194,8 +194,7 @@ def _digests(volume: Volume, configurations: Sequence[str]) -> dict[str, str]:
         for name in names:
             copy = Path(folder, "study.yaml")
             try:
-                text = volume.insist(lambda name=name: volume.run("cat", "--", name))
-                copy.write_text(text, encoding="utf-8")
+                copy.write_text(volume.text(name), encoding="utf-8")
                 study = without_publication(complete(read_study(copy), SCHEMA, name))
             except (SnakeshedError, OSError):
                 continue  # Not there, or no configuration.

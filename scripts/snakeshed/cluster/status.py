@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from snakeshed.cluster.access import newest, pod_reason, why_no_pod
 from snakeshed.cluster.driver import configuration_of, drivers, end_of
 from snakeshed.cluster.kubectl import Kubectl, NotAnswered, NotThere
 from snakeshed.cluster.pull import RESULTS, There
-from snakeshed.delineation.shard_index import ShardIndex
 from snakeshed.errors import KubernetesError
 
 _WORKFLOW = "snakemake/workflow"
@@ -82,15 +81,15 @@ def job_lines(kubectl: Kubectl) -> list[str]:
     return lines
 
 
-def result_lines(files: list[There], indexes: Mapping[str, ShardIndex]) -> list[str]:
+def result_lines(files: list[There], with_sites: Mapping[str, Set[str]]) -> list[str]:
     """Say how far the studies on the volume are, by the files of their shards.
 
     Parameters
     ----------
     files
         All below ``results``.
-    indexes
-        The index of all shards of each study that has one: a shard without sites has no jobs.
+    with_sites
+        Of each study, as far as it is known, the shards that have sites: others have no jobs.
     """
     shards: dict[str, Counter[str]] = defaultdict(Counter)
     gathered = Counter()
@@ -100,17 +99,16 @@ def result_lines(files: list[There], indexes: Mapping[str, ShardIndex]) -> list[
             shards[parts[1]].update()
             if len(parts) == 5 and parts[2] == "shards" and parts[4] in _SHARD_FILES:
                 state = _SHARD_FILES[parts[4]]
-                index = indexes.get(parts[1])
                 # An earlier site table may have had sites in a shard that has none now.
-                old = index and not (parts[3] in index and index[parts[3]].sites)
-                shards[parts[1]][state] += state == "planned" or not old
+                if state == "planned" or parts[3] in with_sites.get(parts[1], {parts[3]}):
+                    shards[parts[1]][state] += 1
             elif len(parts) == 3 and parts[2] in {"catchments.parquet", "features.parquet"}:
                 gathered[parts[1]] += 1
     lines = []
     for study, counts in sorted(shards.items()):
         planned = f"{counts['planned']:,} shards"
-        if index := indexes.get(study):
-            planned += f", {sum(index[name].sites > 0 for name in index.names):,} with sites"
+        if study in with_sites:
+            planned += f", {len(with_sites[study]):,} with sites"
         done = ", ".join(f"{counts[each]:,} {each}" for each in list(_SHARD_FILES.values())[1:])
         tables = "; tables gathered" if gathered[study] == 2 else ""
         lines.append(f"Study {study}: {planned}, {done}{tables}.")

@@ -75,6 +75,10 @@ class Volume:
         """Run a command in the pod, and return what it says; for errors see `ask`."""
         return self._piped(command, b"").decode(errors="replace")
 
+    def text(self, path: str) -> str:
+        """Return the text of a file, asking again if that is cut off; for errors see `ask`."""
+        return self.insist(lambda: self.run("cat", "--", path))
+
     def insist(self, work: Callable[[], Any], left: Callable[[], int] = lambda: 0) -> Any:
         """Do work again whenever it is cut off, as long as it gets on.
 

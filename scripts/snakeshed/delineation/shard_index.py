@@ -173,6 +173,11 @@ class ShardIndex:
         return tuple(self._shards)
 
     @property
+    def with_sites(self) -> tuple[str, ...]:
+        """The names of those shards that have sites, in their order: the others have no jobs."""
+        return tuple(name for name, facts in self._shards.items() if facts.sites)
+
+    @property
     def sites(self) -> int:
         """Number of the sites of all shards."""
         return sum(facts.sites for facts in self._shards.values())
