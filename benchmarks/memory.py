@@ -103,7 +103,7 @@ def run_features(dem: str, folder: str) -> None:
     """Extract the features of what `run_job` has delineated, and say the peak."""
     from snakeshed.features.columns import ReliefRule
     from snakeshed.features.extract import extract_features
-    from snakeshed.features.layers import NumericLayer
+    from snakeshed.features.layer_types.numeric import NumericLayer
     from snakeshed.tables.geoparquet import read_table
     from snakeshed.terrain.dem import index_terrain
     from snakeshed.terrain.elevations import Terrain

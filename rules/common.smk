@@ -24,7 +24,7 @@ from snakeshed.delineation.memory_request import CatchmentSizes, asked_mb
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
-from snakeshed.features.layers import INDEXED, declared_columns
+from snakeshed.features.layers import declared_columns, indexed, rasters_of, tables_of
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import KeptSyntax, script_digest
@@ -469,9 +469,9 @@ def site_files(wildcards):
 
 def layer_files(wildcards):
     """The files that declared layers are read from, with sidecar files and tables."""
-    paths = [layer["path"] for layer in STUDY["layers"] if layer["path"] is not None]
-    files = files_of(paths)
-    return files + [layer["table"] for layer in STUDY["layers"] if layer["type"] == "fbfm40"]
+    files = files_of(path for layer in STUDY["layers"] for path in rasters_of(layer).values())
+    tables = [path for layer in STUDY["layers"] for path in tables_of(layer).values()]
+    return files + [file for path in tables for file in files_of_table(path)]
 
 
 def warn_of_read_only_results():

@@ -11,7 +11,7 @@ rule index_layers:
     conda:
         "../envs/environment.yaml"
     params:
-        layers=[{key: layer[key] for key in INDEXED if key in layer} for layer in STUDY["layers"]],
+        layers=list(map(indexed, STUDY["layers"])),
         inputs=token_of(layer_files),
         inputs_of_run=INPUTS.of_run,
         library=library_of("index_layers"),

@@ -25,7 +25,7 @@ def main(
         files = index_layers(layers, index)
         logger.info("%d layers", len(files))
         for file in files:
-            logger.info("%s: %d x %d cells, CRS %s", file.name, file.height, file.width, file.crs)
+            logger.info("%s: %s", file.name, file.described())
             for warning in file.warnings:
                 logger.warning("%s", warning)
         unchanged.check()

@@ -7,6 +7,11 @@ expected, and what to do next, so that its text alone is enough to mend the inpu
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+# What a message quotes of a value.
+_LONGEST_QUOTE = 200
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -31,6 +36,26 @@ def printable(text: str, keep: str = "") -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is quoted in a message."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"keys ({shortened(', '.join(map(str, value))) or 'none'})"
+    if isinstance(value, list) and not value:
+        return "an empty list"
+    if isinstance(value, str):
+        return f"the text {shortened(repr(value))}"
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a text that is too long to be quoted."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} …"
 
 
 class SnakeshedError(Exception):

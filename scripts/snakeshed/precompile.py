@@ -22,7 +22,7 @@ from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
-from snakeshed.features.layers import NumericLayer
+from snakeshed.features.layer_types.numeric import NumericLayer
 from snakeshed.grid.snap import SnapRule
 from snakeshed.raster.crs import crs_facts
 from snakeshed.raster.lattice import Lattice

@@ -26,7 +26,8 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
-from snakeshed.features.layers import NumericLayer, feature_columns
+from snakeshed.features.layer_types.numeric import NumericLayer
+from snakeshed.features.layers import feature_columns
 from snakeshed.features.table import write_features
 from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Raster, ViewFinder

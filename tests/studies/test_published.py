@@ -18,7 +18,7 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import CATCHMENTS, write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
-from snakeshed.features.fuel import FuelLayer
+from snakeshed.features.layer_types.fbfm40 import FuelLayer
 from snakeshed.features.layers import feature_columns
 from snakeshed.features.table import write_features
 from snakeshed.report.study_page import StudyResults, report

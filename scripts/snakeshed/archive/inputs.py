@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from snakeshed.errors import ArchiveError
+from snakeshed.features.layers import rasters_of, tables_of
 from snakeshed.raster.input_files import input_files, local_archive
 from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
 from snakeshed.result_files import sha256_of
@@ -124,12 +125,12 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     moved["dem"]["path"] = [_moved(tile, places) for tile in tiles]
     for layer, there in zip(study["layers"], moved["layers"], strict=True):
         key, name = f"layers[{layer['name']}]", f"layers/{layer['name']}"
-        if layer["path"] is not None:
-            places = move(key, layer, _read_for([layer["path"]]), name)
-            there["path"] = _moved(layer["path"], places)
-        if "table" in layer:
-            places = move(f"{key}.table", layer, [layer["table"]], f"{name}/table")
-            there["table"] = places[layer["table"]]
+        for each, path in rasters_of(layer).items():
+            places = move(key, layer, _read_for([path]), name)
+            there[each] = _moved(path, places)
+        for each, path in tables_of(layer).items():
+            places = move(f"{key}.{each}", layer, table_files(path), f"{name}/{each}")
+            there[each] = places[path]
     inputs = list(_agreed(inputs))
     sources = {each.path: sources[each.path] for each in inputs if each.included}
     return moved, inputs, sources
@@ -142,7 +143,7 @@ def _agreed(inputs: Iterable[ArchivedInput]) -> Iterator[ArchivedInput]:
         other = withheld.get(os.path.realpath(each.source))
         if not each.included or other is None:
             yield each
-        elif each.key.endswith(".table"):  # It has no redistribute of its own.
+        elif each.key.endswith(".table"):  # It may be another layer's, too.
             yield replace(each, included=False)
         else:
             raise ArchiveError(

@@ -6,6 +6,7 @@ a pattern takes in, would change results.
 
 from __future__ import annotations
 
+from snakeshed.features.layers import rasters_of, tables_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import complete
@@ -38,9 +39,10 @@ def study_inputs(study: dict) -> list[str]:
     files = {*table_files(study["sites"]["path"])}
     if dem not in MADE:
         files.update(input_files(dem_files(dem)))
-    layers = [layer["path"] for layer in study["layers"] if layer["path"] is not None]
-    files.update(input_files(layer for layer in layers if layer not in MADE))
-    files.update(layer["table"] for layer in study["layers"] if layer["type"] == "fbfm40")
+    rasters = [path for layer in study["layers"] for path in rasters_of(layer).values()]
+    files.update(input_files(raster for raster in rasters if raster not in MADE))
+    for layer in study["layers"]:
+        files.update(file for path in tables_of(layer).values() for file in table_files(path))
     return sorted(files - set(MADE))
 
 

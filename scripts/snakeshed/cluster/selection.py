@@ -13,6 +13,7 @@ import yaml
 from snakeshed.archive.workflow_source import workflow_source
 from snakeshed.cluster.inputs import MADE, SCHEMA, study_inputs
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError
+from snakeshed.features.layers import rasters_of, tables_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import complete
@@ -161,10 +162,11 @@ def _key_of(file: str, study: dict) -> str:
     if file in table_files(study["sites"]["path"]):
         return "sites.path"
     for layer in study["layers"]:
-        if layer["path"] is not None and file in input_files([layer["path"]]):
-            return f"layers[{layer['name']}].path"
-        if file == layer.get("table"):
-            return f"layers[{layer['name']}].table"
+        files = {key: input_files([path]) for key, path in rasters_of(layer).items()}
+        files |= {key: table_files(path) for key, path in tables_of(layer).items()}
+        for key, named in files.items():
+            if file in named:
+                return f"layers[{layer['name']}].{key}"
     return "dem.path"
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from snakeshed.features.columns import TRUST, ReliefRule
-from snakeshed.features.form_and_relief import catchment_features
-from snakeshed.features.layers import Layer, feature_columns
+from snakeshed.features.form_and_relief import CatchmentCells, catchment_features
+from snakeshed.features.layer import Catchments, Layer
+from snakeshed.features.layers import feature_columns
 from snakeshed.features.zonal import summarise
 from snakeshed.tables.geoparquet import GEOMETRY, rows_of
 from snakeshed.terrain.elevations import Terrain
@@ -59,33 +60,40 @@ def extract_features(
     done = [site for site in sites if site["status"] == "ok"]
     features = [row for row in rows if row["status"] == "ok"]
     for row, site in zip(features, done, strict=True):
+        cells = CatchmentCells.of(site[GEOMETRY], terrain)
         row |= catchment_features(
             site[GEOMETRY],
+            cells,
             site["area_km2"],
             site["longest_flow_path_km"],
             site["basin_length_km"],
             site["channel_length_km"],
             site["perimeter_km"],
-            terrain,
+            terrain.index.lattice,
             rule,
         )
-    outlines = [site[GEOMETRY] for site in done]
+    whole = Catchments(
+        outlines=[site[GEOMETRY] for site in done],
+        crs=terrain.index.lattice.crs,
+        areas_km2=[site["area_km2"] for site in done],
+        sites=[(site["site_x"], site["site_y"]) for site in done],
+    )
     log.info("relief of %d catchments in %.2f s", len(done), time.perf_counter() - started)
     gaps: list[list[str]] = [[] for _ in features]
     for layer in layers:
         started = time.perf_counter()
-        summaries = summarise(layer, outlines, terrain.index.lattice.crs)
-        for row, values, gap in zip(features, summaries, gaps, strict=True):
+        summaries = summarise(layer, whole)
+        for row, (values, summary), gap in zip(features, summaries, gaps, strict=True):
             row |= values
-            *others, coverage = values.values()
-            if all(value is None for value in others):
+            remark = summary.remark
+            if summary.values is None:
                 gap.append(layer.name)
-                if coverage > 0:
+                if summary.coverage > 0 and remark is None:
                     remark = (
-                        f"layer {layer.name} is missing in {1 - coverage:.3g} of the catchment, "
-                        f"more than its max_missing of {layer.missing.max_share:g}"
+                        f"layer {layer.name} is missing in {1 - summary.coverage:.3g} of the "
+                        f"catchment, more than its max_missing of {layer.missing.max_share:g}"
                     )
-                    row["reason"] = "; ".join(filter(None, (row["reason"], remark)))
+            row["reason"] = "; ".join(filter(None, (row["reason"], remark))) or None
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
     for row, gap in zip(features, gaps, strict=True):
         row["layer_gap"] = ";".join(gap) or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
@@ -11,17 +12,64 @@ import shapely
 from snakeshed.delineation.outlines import cells_within
 from snakeshed.features.columns import ReliefRule, number
 from snakeshed.kernels.relief import gradients, slope_and_aspect, squared_deviations, total
+from snakeshed.raster.lattice import Lattice
 from snakeshed.terrain.elevations import Terrain
+
+
+@dataclass(frozen=True, eq=False)
+class CatchmentCells:
+    """The cells of a catchment, row by row, and the terrain at each.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64, shape (n,)
+        Absolute, on the terrain's lattice.
+    elevation : ndarray of float64, shape (n,)
+        In m.
+    east, north : ndarray of float64, shape (n,)
+        Gradients (Horn 1981), m/m.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    elevation: np.ndarray
+    east: np.ndarray
+    north: np.ndarray
+
+    @classmethod
+    def of(cls, geometry: shapely.Geometry, terrain: Terrain) -> CatchmentCells:
+        """Read the terrain of a catchment.
+
+        Parameters
+        ----------
+        geometry : shapely.Geometry
+            Outline from `snakeshed.delineation.outlines.outline`, on the terrain's lattice.
+        terrain : Terrain
+
+        Raises
+        ------
+        TerrainError
+            A tile cannot be read.
+        """
+        lattice = terrain.index.lattice
+        mask, row, column = cells_within(geometry, lattice)
+        z = terrain.elevations(row, column, *mask.shape)
+        sizes = lattice.cells(row, column, *mask.shape)
+        elevation, east, north = (np.empty(int(np.count_nonzero(mask))) for _ in range(3))
+        gradients(z, mask, sizes, elevation, east, north)
+        rows, columns = np.nonzero(mask)
+        return cls(rows + row, columns + column, elevation, east, north)
 
 
 def catchment_features(
     geometry: shapely.Geometry,
+    cells: CatchmentCells,
     area_km2: float,
     longest_flow_path_km: float,
     basin_length_km: float,
     channel_length_km: float,
     perimeter_km: float,
-    terrain: Terrain,
+    lattice: Lattice,
     rule: ReliefRule,
 ) -> dict[str, float | None]:
     """Features of one catchment.
@@ -29,10 +77,13 @@ def catchment_features(
     Parameters
     ----------
     geometry : shapely.Geometry
-        Outline from `snakeshed.delineation.outlines.outline`, on the terrain's lattice.
+        Its outline.
+    cells : CatchmentCells
+        Its cells.
     area_km2, longest_flow_path_km, basin_length_km, channel_length_km, perimeter_km : float
         As `snakeshed.delineation.delineate` measured them.
-    terrain : Terrain
+    lattice : Lattice
+        Of the terrain.
     rule : ReliefRule
 
     Returns
@@ -40,28 +91,19 @@ def catchment_features(
     dict
         The columns of `snakeshed.features.columns.catchment_columns`. Statistics count each
         cell once, whatever its area.
-
-    Raises
-    ------
-    TerrainError
-        A tile cannot be read.
     """
-    lattice = terrain.index.lattice
-    mask, row, column = cells_within(geometry, lattice)
-    z = terrain.elevations(row, column, *mask.shape)
-    sizes = lattice.cells(row, column, *mask.shape)
-    cells = int(np.count_nonzero(mask))
-    elevation, east, north, tangent = (np.empty(cells) for _ in range(4))
-    gradients(z, mask, sizes, elevation, east, north)
-    degrees = np.empty(cells)
-    to_east, to_north, facing_north = slope_and_aspect(east, north, tangent, degrees)
-    slope_mean = total(degrees) / cells
-    slope_std = math.sqrt(squared_deviations(degrees, slope_mean) / cells)
+    elevation, count = cells.elevation, cells.elevation.size
+    tangent, degrees = np.empty(count), np.empty(count)
+    to_east, to_north, facing_north = slope_and_aspect(cells.east, cells.north, tangent, degrees)
+    slope_mean = total(degrees) / count
+    slope_std = math.sqrt(squared_deviations(degrees, slope_mean) / count)
     tangent.sort()
     low, high = float(elevation.min()), float(elevation.max())
-    mean = total(elevation) / cells
-    rows, columns = np.nonzero(mask)
-    mean_row, mean_column = int(rows.sum()) / cells, int(columns.sum()) / cells
+    mean = total(elevation) / count
+    # Small whole numbers, so that the division is exact to the last bit wherever the catchment is.
+    row, column = int(cells.rows.min()) - 1, int(cells.columns.min()) - 1
+    mean_row = int((cells.rows - row).sum()) / count
+    mean_column = int((cells.columns - column).sum()) / count
     x, y = lattice.corner(row + mean_row + 0.5, column + mean_column + 0.5)
     west, south, east_edge, north_edge = geometry.bounds
     relief = high - low
@@ -93,12 +135,12 @@ def catchment_features(
         values[f"slope_p{number(q)}_deg"] = _percentile_degrees(tangent, q)
     for steep in rule.steep_degrees:
         below = int(np.searchsorted(tangent, math.tan(math.radians(steep)), side="left"))
-        values[f"share_steeper_{number(steep)}deg"] = (cells - below) / cells
+        values[f"share_steeper_{number(steep)}deg"] = (count - below) / count
     level = to_east == 0 and to_north == 0
     values["aspect_mean_deg"] = (
         None if level else math.degrees(math.atan2(to_east, to_north)) % 360.0
     )
-    values["share_north_facing"] = facing_north / cells
+    values["share_north_facing"] = facing_north / count
     return values
 
 

@@ -17,9 +17,9 @@ from exactextract import exact_extract
 from exactextract.feature import JSONFeatureSource
 from exactextract.raster import NumPyRasterSource
 
-from snakeshed.features.layer_index import place_of, scale_of, way_to_layer
+from snakeshed.features.layer import place_of
 from snakeshed.features.layer_look import naming
-from snakeshed.features.layers import RasterLayer
+from snakeshed.features.raster_layer import RasterLayer, scale_of, way_to_layer
 from snakeshed.kernels.relief import total
 from snakeshed.raster.crs import same_crs
 from snakeshed.raster.header import Header
@@ -68,7 +68,7 @@ def cells_of_layer(
 
     Parameters
     ----------
-    layer : NumericLayer, ClassLayer or FuelLayer
+    layer : RasterLayer
     header : Header
         Of its raster.
     outlines : sequence of shapely.Geometry

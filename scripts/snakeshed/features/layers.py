@@ -1,130 +1,37 @@
-"""Layers: the datasets that are summarised over catchments, and the columns that they give.
+"""Layers: the datasets that are summarized over catchments, and the columns that they give.
 
-This is read at every start of Snakemake: it imports nothing heavy.
-`snakeshed.features.zonal` computes.
+This is read at every start of Snakemake: it imports nothing heavy. Each type of layer is a module
+of `snakeshed.features.layer_types`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from snakeshed.errors import ConfigurationError
-from snakeshed.features.columns import (
-    BEFORE_FEATURES,
-    Column,
-    ReliefRule,
-    catchment_columns,
-    coverage_column,
-    number,
-)
-from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.missing import NOTHING_MISSING, Missing
+from snakeshed.features import layer_types
+from snakeshed.features.columns import BEFORE_FEATURES, Column, ReliefRule, catchment_columns
+from snakeshed.features.layer import Layer, LayerType, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def _columns_of_quantity(name: str, unit: str | None, percentiles: Sequence[float]) -> list[Column]:
-    """List the columns of a quantity, in order."""
-
-    def column(statistic: str, text: str) -> Column:
-        return Column("_".join(filter(None, (name, statistic, unit))), text)
-
-    ending = f", {unit}." if unit else "."
-    inside = "of which at least a millionth is in the catchment"
-    return [
-        column("mean", f"Mean of {name}, weighted by coverage{ending}"),
-        column("std", f"Standard deviation (population) of {name}, weighted by coverage{ending}"),
-        column("min", f"Smallest cell of {name} {inside}{ending}"),
-        column("max", f"Largest cell of {name} {inside}{ending}"),
-        *(
-            column(
-                f"p{number(q)}",
-                f"{q:g}th percentile of {name}: the smallest cell value up to which {q:g} % of the "
-                f"covered area lies (weighted inverse CDF){ending}",
-            )
-            for q in percentiles
-        ),
-        coverage_column(name),
-    ]
+# Where a type has no keys of its own, its files are looked at by these.
+_ALWAYS_INDEXED = ("name", "type")
 
 
-# The keys of a layer that its index depends on.
-INDEXED = ("name", "path", "type", "scale", "nodata", "valid_range")
+def type_of(declared: Mapping) -> LayerType:
+    """Return the module of a layer's type, which is named as the type is.
 
-
-@dataclass(frozen=True)
-class NumericLayer:
-    """A quantity. `scale` applies to every cell; `unit` ends the names of the columns."""
-
-    name: str
-    path: str
-    percentiles: tuple[float, ...]
-    scale: float = 1.0
-    unit: str | None = None
-    missing: Missing = NOTHING_MISSING
-
-    def columns(self) -> list[Column]:
-        """List the layer's columns, in order."""
-        return _columns_of_quantity(self.name, self.unit, self.percentiles)
-
-
-@dataclass(frozen=True)
-class ConstantLayer:
-    """A quantity with one value everywhere, in place of a raster."""
-
-    name: str
-    value: float
-    percentiles: tuple[float, ...]
-    unit: str | None = None
-
-    def columns(self) -> list[Column]:
-        """List the layer's columns, in order."""
-        return _columns_of_quantity(self.name, self.unit, self.percentiles)
-
-
-@dataclass(frozen=True)
-class ClassLayer:
-    """Codes. `labels` names some of them; codes with the same label count together."""
-
-    name: str
-    path: str
-    labels: Mapping[int, str] = field(default_factory=dict)
-    missing: Missing = NOTHING_MISSING
-
-    def columns(self) -> list[Column]:
-        """List the layer's columns, in order."""
-        name = self.name
-        return [
-            Column(
-                f"{name}_dominant",
-                f"Label (or code, where it has none) of the largest share of {name}; that of the "
-                "smallest code among equals.",
-                is_text=True,
-            ),
-            *(
-                Column(f"{name}_share_{label}", f"Share of {label} in what {name} covers.")
-                for label in self.distinct_labels()
-            ),
-            Column(f"{name}_share_unlabelled", f"Share of codes of {name} without a label."),
-            Column(
-                f"{name}_codes",
-                f"Share of each code of {name}, labelled or not, as code=share;code=share.",
-                is_text=True,
-            ),
-            coverage_column(name),
-        ]
-
-    def distinct_labels(self) -> list[str]:
-        """List the labels, each once, in the order of their smallest codes."""
-        return list(dict.fromkeys(self.labels[code] for code in sorted(self.labels)))
-
-
-RasterLayer = NumericLayer | ClassLayer | FuelLayer
-Layer = RasterLayer | ConstantLayer
+    Parameters
+    ----------
+    declared : mapping
+        One entry of ``layers``.
+    """
+    return import_module(f"{layer_types.__name__}.{declared['type']}")
 
 
 def layer_of(declared: Mapping) -> Layer:
@@ -135,18 +42,24 @@ def layer_of(declared: Mapping) -> Layer:
     declared : mapping
         One entry of ``layers`` in the completed configuration.
     """
-    name, path = declared["name"], declared["path"]
-    if declared["type"] == "numeric":
-        percentiles, unit = tuple(declared["percentiles"]), declared["unit"]
-        if path is None:
-            return ConstantLayer(name, declared["value"], percentiles, unit)
-        missing = Missing.of(declared)
-        return NumericLayer(name, path, percentiles, declared["scale"], unit, missing)
-    missing = Missing.of(declared)
-    if declared["type"] == "classes":
-        labels = {int(code): label for code, label in declared["classes"].items()}
-        return ClassLayer(name, path, labels, missing)
-    return FuelLayer(name, path, declared["table"], missing)
+    return type_of(declared).layer_of(declared)
+
+
+def indexed(declared: Mapping) -> dict:
+    """Return those keys of a layer that its index depends on."""
+    kind = type_of(declared)
+    keys = (*_ALWAYS_INDEXED, *kind.RASTERS, *kind.TABLES, *kind.INDEXED)
+    return {key: declared[key] for key in declared if key in keys}
+
+
+def rasters_of(declared: Mapping) -> dict[str, str]:
+    """Return the rasters that a layer names, by key."""
+    return {key: path for key in type_of(declared).RASTERS if (path := declared.get(key))}
+
+
+def tables_of(declared: Mapping) -> dict[str, str]:
+    """Return the other files that a layer names, such as tables and polygons, by key."""
+    return {key: path for key in type_of(declared).TABLES if (path := declared.get(key))}
 
 
 def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Column]:
@@ -160,7 +73,7 @@ def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Colu
         The table of a fuel layer cannot be used.
     """
     groups = [("features", catchment_columns(rule))]
-    groups += [(f"layers[{layer.name}]", layer.columns()) for layer in layers]
+    groups += [(f"layers[{layer.name}]", columns_of(layer)) for layer in layers]
     columns: dict[str, Column] = {}
     owners = dict.fromkeys(BEFORE_FEATURES, "features")
     for owner, own in groups:
@@ -184,7 +97,9 @@ def declared_columns(features: Mapping, layers: Sequence[Mapping]) -> dict[str, 
     return feature_columns(rule, [layer_of(layer) for layer in layers])
 
 
-def unknown_codes(features: pd.DataFrame, layers: Sequence[Layer]) -> dict[str, dict[int, int]]:
+def unknown_codes(
+    features: pd.DataFrame, layers: Sequence[Layer]
+) -> dict[str, dict[int | str, int]]:
     """Count in how many catchments each code occurs that its layer does not know.
 
     Parameters
@@ -199,24 +114,8 @@ def unknown_codes(features: pd.DataFrame, layers: Sequence[Layer]) -> dict[str, 
         Of each layer with such codes, by its name, the number of sites by code, in ascending
         order of the codes. A layer that declares no labels at all knows every code.
     """
-    unknown: dict[str, dict[int, int]] = {}
-    for layer in layers:
-        if isinstance(layer, ClassLayer) and layer.labels:
-            column, known = f"{layer.name}_codes", layer.labels
-        elif isinstance(layer, FuelLayer):
-            column, known = f"{layer.name}_unmapped_codes", {}
-        else:
-            continue
-        counts = Counter(
-            code
-            for listed in features[column].dropna()
-            # "code=share;code=share", or "code;code".
-            for code in (int(entry.partition("=")[0]) for entry in listed.split(";"))
-            if code not in known
-        )
-        if counts:
-            unknown[layer.name] = dict(sorted(counts.items()))
-    return unknown
+    counts = {layer.name: dict(layer.undeclared(features)) for layer in layers}
+    return {name: codes for name, codes in counts.items() if codes}
 
 
 def _collision(owner: str, name: str, other: str) -> ConfigurationError:

@@ -173,7 +173,8 @@ def imported_modules(
     set of Path
         Files below `package`, with the ``__init__.py`` of each package on the way. The library's
         own ``__init__.py`` counts only where it is imported by name: all it holds is the version,
-        which changes no result.
+        which changes no result. All modules of a package that is imported as such count, since
+        they are found by their names.
 
     Raises
     ------
@@ -252,3 +253,6 @@ def _files_of(module: str, name: str, path: Path, package: Path) -> Iterator[Pat
         yield inner.with_suffix(".py")
     else:
         yield folder / "__init__.py"
+        if not name and folder != package:
+            # A package that is imported as such is one whose modules are found by their names.
+            yield from sorted(folder.glob("*.py"))

@@ -9,20 +9,17 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import shapely
-from affine import Affine
 
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.delineation.site import DelineationRule
-from snakeshed.errors import LayerError, printable
-from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import NumericLayer, RasterLayer
-from snakeshed.raster.header import gdal_faults
+from snakeshed.errors import printable
+from snakeshed.features.layer import Layer
 from snakeshed.raster.lattice import Lattice
 from snakeshed.report.hillshade import hillshade, thinned
 from snakeshed.report.network import Network, network_of
@@ -161,7 +158,7 @@ def card_figure(
     outline: shapely.Geometry | None,
     terrain: Terrain,
     pyramid: PatchPyramid,
-    layers: Sequence[RasterLayer],
+    layers: Sequence[Layer],
     rule: DelineationRule,
 ) -> tuple[bytes, list[str]]:
     """Draw a site: its patch, itself, and the layers over its catchment.
@@ -175,7 +172,7 @@ def card_figure(
     terrain : Terrain
         Of the tiles under its patches.
     pyramid : PatchPyramid
-    layers : sequence of RasterLayer
+    layers : sequence of Layer
     rule : DelineationRule
         By which it was delineated. Near a site that drains little, channels smaller than
         ``rule.channel_km2`` are drawn too.
@@ -452,20 +449,20 @@ def _draw_key(
     )
 
 
-def _draw_layer(axis: Axes, layer: RasterLayer, extent: Extent, site: Drawing) -> None:
+def _draw_layer(axis: Axes, layer: Layer, extent: Extent, site: Drawing) -> None:
     cells = _layer_cells(layer, extent, site.lattice)
     row, column, height, width = extent.window()
     box = (column, column + width, row + height, row)
     if cells.mask.all():
         axis.text(0.5, 0.5, "no data", ha="center", transform=axis.transAxes)
-    elif isinstance(layer, NumericLayer):
+    elif layer.names() is None:
         image = axis.imshow(cells, extent=box, cmap="viridis", interpolation="nearest")
         below = axis.inset_axes((0, -0.08, 1, 0.05))
         bar = axis.figure.colorbar(image, cax=below, orientation="horizontal")
         bar.ax.tick_params(labelsize=8)
-        bar.set_label(layer.unit or layer.name, fontsize=8)
+        bar.set_label(getattr(layer, "unit", None) or layer.name, fontsize=8)
     else:
-        _draw_classes(axis, layer, cells, box)
+        _draw_classes(axis, layer.names(), cells, box)
     if site.outline is not None:
         for colour, width in ((_PAPER, 2.6), (_INK, 1.2)):
             for part in shapely.get_parts(site.outline):
@@ -473,21 +470,22 @@ def _draw_layer(axis: Axes, layer: RasterLayer, extent: Extent, site: Drawing) -
                     axis.plot(*np.asarray(ring.coords).T, color=colour, linewidth=width)
 
 
-def _draw_classes(axis: Axes, layer: RasterLayer, cells: np.ma.MaskedArray, box: tuple) -> None:
+def _draw_classes(
+    axis: Axes, names: Mapping[float, str], cells: np.ma.MaskedArray, box: tuple
+) -> None:
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch as Swatch
 
     codes, counts = np.unique(cells.compressed(), return_counts=True)
-    names = _names(layer)
     shares: dict[str, int] = {}
     for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-        name = names.get(code, str(code))
+        name = names.get(code, f"{code:.0f}")
         shares[name] = shares.get(name, 0) + count
     largest = sorted(shares, key=lambda name: (-shares[name], name))[: len(_CLASSES)]
     colours = dict(zip(largest, _CLASSES, strict=False))
     pixels = np.ones((*cells.shape, 3))
     for code in codes.tolist():
-        colour = colours.get(names.get(code, str(code)), _OTHER_CLASSES)
+        colour = colours.get(names.get(code, f"{code:.0f}"), _OTHER_CLASSES)
         pixels[(cells == code).filled(False)] = to_rgb(colour)
     axis.imshow(pixels, extent=box, interpolation="nearest")
     swatches = [Swatch(color=colours[name], label=name) for name in largest]
@@ -505,48 +503,13 @@ def _draw_classes(axis: Axes, layer: RasterLayer, cells: np.ma.MaskedArray, box:
     )
 
 
-def _names(layer: RasterLayer) -> Mapping[int, str]:
-    if isinstance(layer, FuelLayer):
-        return {model.code: model.model for model in layer.models()}
-    return layer.labels
-
-
-def _layer_cells(layer: RasterLayer, extent: Extent, lattice: Lattice) -> np.ma.MaskedArray:
-    """Nearest cells of a layer on the terrain's lattice, masked without data."""
-    from rasterio.vrt import WarpedVRT
-
+def _layer_cells(layer: Layer, extent: Extent, lattice: Lattice) -> np.ma.MaskedArray:
+    """Values or codes of a layer at points on the terrain's lattice, masked without data."""
     row, column, height, width = extent.window()
     step = max(1, math.ceil(max(height, width) / _PIXELS))
     high, wide = max(1, height // step), max(1, width // step)
-    transform = lattice.affine(row, column) * Affine.scale(width / wide, height / high)
-    try:
-        with (
-            rasterio.open(layer.path) as raster,
-            WarpedVRT(
-                raster,
-                crs=lattice.crs,
-                transform=transform,
-                width=wide,
-                height=high,
-                # Without a nodata value, what lies outside the layer is known by this alone.
-                add_alpha=raster.nodata is None,
-            ) as warped,
-        ):
-            cells = warped.read(1, masked=True)
-            if warped.count > raster.count:
-                cells = np.ma.masked_where(warped.read(warped.count) == 0, cells)
-            factor, shift = raster.scales[0], raster.offsets[0]
-            if isinstance(layer, NumericLayer):
-                factor, shift = factor * layer.scale, shift * layer.scale
-            stored = np.asarray(cells.data)
-            if stored.dtype != np.float32:
-                stored = stored.astype(np.float64)
-            cells = np.ma.masked_where(layer.missing.drop(stored, factor, shift), cells)
-            return cells * factor + shift if isinstance(layer, NumericLayer) else cells
-    except gdal_faults() as error:
-        raise LayerError(
-            f"layer {layer.name} ({layer.path})",
-            f"cells that cannot be read ({error})",
-            "a complete raster",
-            "The file is damaged or truncated: fetch it again.",
-        ) from error
+    rows = row + (np.arange(high) + 0.5) * (height / high)
+    columns = column + (np.arange(wide) + 0.5) * (width / wide)
+    x, y = lattice.corner(*(each.ravel() for each in np.meshgrid(rows, columns, indexing="ij")))
+    with closing(layer.sampler(lattice.crs)) as sampler:
+        return np.ma.masked_invalid(sampler.values(x, y).reshape(high, wide))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from snakeshed.delineation.catchment import STATUSES
 from snakeshed.errors import printable
-from snakeshed.features.layers import Layer, unknown_codes
+from snakeshed.features.layer import Layer
+from snakeshed.features.layers import unknown_codes
 from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
 if TYPE_CHECKING:

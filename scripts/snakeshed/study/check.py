@@ -19,7 +19,7 @@ from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import check_reach, shards_with_sites
 from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.layer_index import index_layers
-from snakeshed.features.layers import declared_columns
+from snakeshed.features.layers import declared_columns, rasters_of, tables_of
 from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
@@ -121,7 +121,7 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     problems = _Problems()
     problems.of(check_inputs, study)
     # A file that is missing has been named by now, with more advice than its reader has.
-    if all(_is_there(layer["table"]) for layer in study["layers"] if "table" in layer):
+    if all(_is_there(path) for layer in study["layers"] for path in tables_of(layer).values()):
         columns = problems.of(declared_columns, study["features"], study["layers"])
         if columns is not None:
             problems.of(check_compared, study["compare"], columns)
@@ -136,8 +136,7 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     terrain = problems.of(_terrain, study["dem"])
     reached = None
     if terrain is not None:
-        named = [layer for layer in study["layers"] if layer["path"] is not None]
-        layers = [layer for layer in named if _is_there(layer["path"])]
+        layers = [layer for layer in study["layers"] if _has_its_files(layer)]
         begin("looking at the layers")
         files = problems.of(index_layers, layers, terrain) or []
         problems.of(check_bounds, terrain, study["patches"], radius_m, min_areas_km2(study))
@@ -208,6 +207,10 @@ def _terrain(settings: Mapping) -> TerrainIndex:
 
 def _is_there(path: str) -> bool:
     return is_remote(path) or Path(path).is_file()
+
+
+def _has_its_files(layer: Mapping) -> bool:
+    return all(map(_is_there, (*rasters_of(layer).values(), *tables_of(layer).values())))
 
 
 def _reasons(rejected: pd.DataFrame) -> list[str]:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.study.contradictions import check_columns, check_dem, check_layers, check_sites
+from snakeshed.features.layers import type_of
+from snakeshed.study.contradictions import (
+    check_columns,
+    check_dem,
+    check_layers,
+    check_sites,
+    is_for,
+)
 from snakeshed.study.schema_messages import explain, is_within, kinds_of, too_long, unusable
 from snakeshed.study.yaml_file import load_schema
 
@@ -87,11 +94,9 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
     if problems:
         raise SeveralProblems(sorted(problems, key=lambda problem: problem.where))
 
-    for layer in filled["layers"]:
-        if layer["type"] == "numeric" and layer["percentiles"] is None:
-            layer["percentiles"] = list(filled["features"]["percentiles"])
-        if layer["type"] == "classes":
-            layer["classes"] = {int(code): label for code, label in layer["classes"].items()}
+    filled["layers"] = [
+        type_of(layer).completed(layer, filled["features"]) for layer in filled["layers"]
+    ]
     return filled
 
 
@@ -153,7 +158,7 @@ def _filled(value: Any, schema: Mapping) -> Any:
         for key, of_key in schema["properties"].items():
             if key in value:
                 complete[key] = _filled(value[key], of_key)
-            elif "default" in of_key and of_key.get("only_for") in (None, value.get("type")):
+            elif "default" in of_key and is_for(of_key, value.get("type")):
                 complete[key] = _filled(of_key["default"], of_key)
         return complete
     if isinstance(value, Mapping):

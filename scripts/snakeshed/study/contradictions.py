@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from snakeshed.study.schema_messages import shown
+from snakeshed.features.layers import type_of
 
 # Formats whose rows have no geometry: they need columns of coordinates.
 _WITHOUT_GEOMETRY = {".csv", ".tsv", ".tab", ".txt", ".rdb", ".xlsx"}
@@ -14,8 +13,6 @@ _WITHOUT_GEOMETRY = {".csv", ".tsv", ".tab", ".txt", ".rdb", ".xlsx"}
 _WITH_SHEETS = {".xlsx", ".gpkg", ".zip"}
 # Columns of features.parquet; more are rather a mistake than wanted.
 _MOST_COLUMNS = 10_000
-# Codes of classes, as rasters can hold them.
-_CODE = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def check_sites(sites: Mapping) -> Iterator[tuple[str, str, str, str]]:
@@ -132,16 +129,16 @@ def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str,
     for layer in layers:
         kind = layer["type"]
         for key in layer:
-            only_for = known[key].get("only_for")
-            if only_for not in (None, kind):
+            if not is_for(known[key], kind):
+                types = " or ".join(known[key]["only_for"])
                 yield (
                     f"layers[{layer['name']}].{key}",
                     f"this key on a layer of type {kind}",
-                    f"it on a layer of type {only_for} only",
-                    f"Remove it, or set the type to {only_for}.",
+                    f"it on a layer of type {types} only",
+                    f"Remove it, or set the type to {types}.",
                 )
-        if kind == "classes":
-            yield from _check_codes(layer)
+        for key, *words in type_of(layer).contradictions(layer):
+            yield f"layers[{layer['name']}].{key}", *words
         yield from _check_source(layer, known)
         bounds = layer.get("valid_range")
         if bounds is not None and bounds[0] > bounds[1]:
@@ -151,6 +148,11 @@ def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str,
                 "the smallest value first, then the largest",
                 f"Write [{bounds[1]:g}, {bounds[0]:g}].",
             )
+
+
+def is_for(schema: Mapping, kind: str | None) -> bool:
+    """Whether a key applies to a type, by the schema of the key."""
+    return kind in schema.get("only_for", (kind,))
 
 
 def check_columns(features: Mapping, layers: list) -> Iterator[tuple[str, str, str, str]]:
@@ -195,26 +197,3 @@ def _check_source(layer: Mapping, known: Mapping) -> Iterator[tuple[str, str, st
                     "it only on a layer with a path",
                     "Remove it: a constant is used as it is.",
                 )
-
-
-def _check_codes(layer: Mapping) -> Iterator[tuple[str, str, str, str]]:
-    """Yield what is wrong with the codes of a layer of classes."""
-    seen: set[int] = set()
-    for code in layer.get("classes", {}):
-        whole = isinstance(code, int) and not isinstance(code, bool)
-        if not (whole or isinstance(code, str)) or not _CODE.fullmatch(str(code)):
-            yield (
-                f"layers[{layer['name']}].classes",
-                f"the code {shown(code)}",
-                "whole numbers of at most 18 digits as codes",
-                "Write the classes as code: label, such as 3: high.",
-            )
-        elif int(code) in seen:
-            yield (
-                f"layers[{layer['name']}].classes",
-                f"the code {int(code)} twice",
-                "every code once",
-                "Remove one of them.",
-            )
-        else:
-            seen.add(int(code))

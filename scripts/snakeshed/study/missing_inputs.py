@@ -13,6 +13,7 @@ from snakeshed.errors import (
     TableError,
     TerrainError,
 )
+from snakeshed.features.layers import rasters_of, tables_of, type_of
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.dem import dem_files
 
@@ -50,12 +51,11 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
         except SeveralProblems as several:
             yield from several.problems
     for layer in study["layers"]:
-        for key in ("path", "table"):
-            path = layer.get(key)
-            if path and path not in made and not is_remote(path) and not Path(path).is_file():
+        expected = {**type_of(layer).RASTERS, **type_of(layer).TABLES}
+        for key, path in {**rasters_of(layer), **tables_of(layer)}.items():
+            if path not in made and not is_remote(path) and not Path(path).is_file():
                 where = f"layers[{layer['name']}].{key}"
-                expected = "a raster" if key == "path" else "the table of fuel models"
-                yield LayerError(where, _instead_of_a_file(path), expected, advice)
+                yield LayerError(where, _instead_of_a_file(path), expected[key], advice)
 
 
 def _with_braces(study: Mapping) -> Iterator[SnakeshedError]:
@@ -64,8 +64,8 @@ def _with_braces(study: Mapping) -> Iterator[SnakeshedError]:
     patterns = [dem] if isinstance(dem, str) else list(dem)
     paths = [("sites.path", study["sites"]["path"]), *(("dem.path", each) for each in patterns)]
     for layer in study["layers"]:
-        named = ((key, layer.get(key)) for key in ("path", "table"))
-        paths += [(f"layers[{layer['name']}].{key}", path) for key, path in named if path]
+        named = {**rasters_of(layer), **tables_of(layer)}
+        paths += [(f"layers[{layer['name']}].{key}", path) for key, path in named.items()]
     for key, path in paths:
         if "{" in path or "}" in path:
             yield ConfigurationError(

@@ -8,13 +8,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from snakeshed.errors import ConfigurationError
+from snakeshed.errors import ConfigurationError, shortened, shown
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
-# What a message quotes of a value.
-_LONGEST_QUOTE = 200
 # Signs that no name of a file or a column has: line breaks, above all, which YAML's | leaves at
 # the end.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -169,26 +167,6 @@ def _key(path: Sequence, raw: Any) -> str:
             name += f".{shortened(str(part))}" if name else shortened(str(part))
         raw = inner
     return name or "the whole file"
-
-
-def shown(value: Any) -> str:
-    """Return a value as it is quoted in a message."""
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return f"keys ({shortened(', '.join(map(str, value))) or 'none'})"
-    if isinstance(value, list) and not value:
-        return "an empty list"
-    if isinstance(value, str):
-        return f"the text {shortened(repr(value))}"
-    return shortened(repr(value))
-
-
-def shortened(text: str) -> str:
-    """Return the beginning of a text that is too long to be quoted."""
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} …"
 
 
 def kinds_of(schema: Mapping) -> list[str]:

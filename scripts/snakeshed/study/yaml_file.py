@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.study.schema_messages import shortened
+from snakeshed.errors import ConfigurationError, SeveralProblems, shortened
 
 
 def load_schema(path: str | Path) -> dict:

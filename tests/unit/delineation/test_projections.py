@@ -20,7 +20,7 @@ from snakeshed.delineation.patch import TileSettings
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule, Site
 from snakeshed.features.columns import ReliefRule
-from snakeshed.features.form_and_relief import catchment_features
+from snakeshed.features.form_and_relief import CatchmentCells, catchment_features
 from snakeshed.grid.snap import SnapRule
 from snakeshed.raster.crs import transformer
 from snakeshed.terrain.dem import index_terrain
@@ -172,9 +172,11 @@ def test_its_slopes_are_those_of_the_ground(valley_in, crs, cell):
     index = valley_in(crs, cell)
     done = delineated(index)
     with Terrain(index, 0) as terrain:
-        found = catchment_features(
-            done.geometry, done.area_km2, 1.0, 1.0, 1.0, 1.0, terrain, ReliefRule((), (50.0,))
-        )
+        cells = CatchmentCells.of(done.geometry, terrain)
+    measured = done.area_km2, 1.0, 1.0, 1.0, 1.0
+    found = catchment_features(
+        done.geometry, cells, *measured, index.lattice, ReliefRule((), (50.0,))
+    )
     slope = math.degrees(math.atan(math.hypot(ALONG, ACROSS)))
     assert found["slope_p50_deg"] == pytest.approx(slope, rel=1e-3)
 

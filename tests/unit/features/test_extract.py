@@ -19,7 +19,9 @@ from snakeshed.delineation.table import write_catchments
 from snakeshed.errors import ConfigurationError
 from snakeshed.features.columns import BEFORE_FEATURES, TRUST, ReliefRule
 from snakeshed.features.extract import extract_features
-from snakeshed.features.layers import ClassLayer, NumericLayer, feature_columns
+from snakeshed.features.layer_types.classes import ClassLayer
+from snakeshed.features.layer_types.numeric import NumericLayer
+from snakeshed.features.layers import feature_columns
 from snakeshed.features.missing import Missing
 from snakeshed.features.table import write_features
 from snakeshed.grid.snap import SnapRule

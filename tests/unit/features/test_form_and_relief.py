@@ -14,7 +14,7 @@ from rasters import write_raster
 
 from snakeshed.delineation.outlines import outline
 from snakeshed.features.columns import ReliefRule, catchment_columns
-from snakeshed.features.form_and_relief import catchment_features
+from snakeshed.features.form_and_relief import CatchmentCells, catchment_features
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 
@@ -36,7 +36,8 @@ def features(folder, z, mask=None, row=0, column=0, rule=RULE, **options) -> dic
     shape = outline(mask, index.lattice, tile.row + row, tile.column + column)
     measured = AREA_KM2, FLOW_KM, BASIN_KM, CHANNEL_KM, PERIMETER_KM
     with Terrain(index, 0) as terrain:
-        return catchment_features(shape, *measured, terrain, rule)
+        cells = CatchmentCells.of(shape, terrain)
+    return catchment_features(shape, cells, *measured, index.lattice, rule)
 
 
 def plane(east, north, shape=(9, 9)) -> np.ndarray:

@@ -12,7 +12,8 @@ from affine import Affine
 from rasters import write_raster
 
 from snakeshed.errors import LayerError, SeveralProblems
-from snakeshed.features.layer_index import LayerFile, index_layers, to_json
+from snakeshed.features.layer_index import index_layers, to_json
+from snakeshed.features.raster_layer import RasterFile
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.index import TerrainIndex
 
@@ -25,7 +26,7 @@ def terrain(tmp_path) -> TerrainIndex:
 
 
 def declared(path: object, name: str = "kf") -> dict:
-    return {"name": name, "path": str(path)}
+    return {"name": name, "type": "numeric", "path": str(path)}
 
 
 def refusal(path: object, terrain: TerrainIndex) -> str:
@@ -41,7 +42,7 @@ def test_what_a_layer_says_of_itself(tmp_path, terrain):
     path = write_raster(tmp_path / "kf.tif", np.zeros((6, 8), np.int16), dx=50.0, nodata=-9)
     (file,) = files = index_layers([declared(path)], terrain)
     extent = (500_000.0, 3_999_700.0, 500_400.0, 4_000_000.0)
-    assert file == LayerFile("kf", path, "EPSG:32611", extent, 6, 8, "int16", "-9.0")
+    assert file == RasterFile("kf", path, "EPSG:32611", extent, 6, 8, "int16", "-9.0")
     assert json.loads(to_json(files))[0]["nodata"] == "-9.0"
 
 
@@ -259,7 +260,7 @@ def test_a_layer_with_damaged_cells_is_found(tmp_path, terrain):
 
 
 def test_a_constant_has_no_file(terrain):
-    assert index_layers([{"name": "rain", "path": None, "value": 0.2}], terrain) == []
+    assert index_layers([{"name": "rain", "type": "numeric", "path": None}], terrain) == []
 
 
 def test_a_layer_a_full_turn_away_is_in_its_place(tmp_path):

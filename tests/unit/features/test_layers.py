@@ -11,15 +11,11 @@ import pytest
 
 from snakeshed.errors import ConfigurationError, LayerError
 from snakeshed.features.columns import ReliefRule, number
-from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import (
-    ClassLayer,
-    NumericLayer,
-    declared_columns,
-    feature_columns,
-    layer_of,
-    unknown_codes,
-)
+from snakeshed.features.layer import columns_of
+from snakeshed.features.layer_types.classes import ClassLayer
+from snakeshed.features.layer_types.fbfm40 import FuelLayer
+from snakeshed.features.layer_types.numeric import NumericLayer
+from snakeshed.features.layers import declared_columns, feature_columns, layer_of, unknown_codes
 
 TABLE = Path(__file__).parents[3] / "config" / "fbfm40.csv"
 RULE = ReliefRule((23.0,), (50.0,))
@@ -72,7 +68,7 @@ def test_columns_come_in_the_order_of_the_layers_and_are_described():
 
 def test_a_unit_does_not_decide_the_type_of_a_column():
     layer = NumericLayer("kf", "kf.tif", (), unit="codes")
-    assert not any(column.is_text for column in layer.columns())
+    assert not any(column.is_text for column in columns_of(layer))
 
 
 # ---- collisions ------------------------------------------------------------------------------
@@ -199,8 +195,35 @@ def test_the_table_of_the_project():
     (gr1,) = (model for model in models if model.code == 101)
     assert gr1.parameters["depth_ft"] == 0.4
     assert models[0].parameters["depth_ft"] is None
-    text = {column.name for column in layer.columns() if column.is_text}
-    assert text == {"fuel_dominant_model", "fuel_unmapped_codes"}
+    text = {column.name for column in columns_of(layer) if column.is_text}
+    assert text == {"fuel_dominant_model", "fuel_dominant_group", "fuel_unmapped_codes"}
+
+
+# Scott and Burgan (2005), the pages of these models: characteristic SAV, 1/ft, and packing ratio.
+@pytest.mark.parametrize(
+    ("model", "sav", "packing"),
+    [
+        ("GR1", 2054, 0.00143),
+        ("GS1", 1832, 0.00215),
+        ("SH5", 1252, 0.00206),
+        ("TU1", 1606, 0.00885),
+        ("TL8", 1770, 0.03969),
+        ("SB1", 1653, 0.02224),
+    ],
+)
+def test_what_follows_from_the_parameters_of_a_fuel_model(model, sav, packing):
+    (found,) = (
+        each for each in FuelLayer("f", "f.tif", str(TABLE)).models() if each.model == model
+    )
+    assert found.parameters["characteristic_sav_per_ft"] == pytest.approx(sav, abs=0.51)
+    assert found.parameters["packing_ratio"] == pytest.approx(packing, abs=1e-5)
+
+
+def test_fine_fuel_is_what_dries_in_an_hour_and_what_lives():
+    models = {model.model: model for model in FuelLayer("f", "f.tif", str(TABLE)).models()}
+    # TU1 has 0.2 t/acre of 1-h fuel, 0.2 of live herbs, and 0.9 of live wood.
+    assert models["TU1"].parameters["fine_fuel_load_ton_per_acre"] == pytest.approx(1.3)
+    assert models["NB1"].parameters["fine_fuel_load_ton_per_acre"] is None
 
 
 HEADER = "code,model,group,burnable,depth_ft\n"
@@ -269,7 +292,7 @@ def test_a_table_that_cannot_be_understood(tmp_path, text, where, message):
 def test_a_missing_table(tmp_path):
     table = str(tmp_path / "none.csv")
     with pytest.raises(LayerError) as told:
-        FuelLayer("fuel", "fuel.tif", table).columns()
+        columns_of(FuelLayer("fuel", "fuel.tif", table))
     assert str(told.value) == (
         f"layer fuel ({table}): found no such file; expected the table of fuel models. "
         "Set the layer's table, or restore config/fbfm40.csv."

@@ -20,8 +20,10 @@ from rasters import write_raster
 
 from snakeshed.delineation.outlines import outline
 from snakeshed.errors import LayerError
-from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import ClassLayer, ConstantLayer, NumericLayer
+from snakeshed.features.layer import Catchments, columns_of
+from snakeshed.features.layer_types.classes import ClassLayer
+from snakeshed.features.layer_types.fbfm40 import FuelLayer
+from snakeshed.features.layer_types.numeric import ConstantLayer, NumericLayer
 from snakeshed.features.missing import Missing
 from snakeshed.features.zonal import summarise
 from snakeshed.raster.crs import crs_facts
@@ -42,9 +44,13 @@ def numeric(path, percentiles=(), **options) -> NumericLayer:
     return NumericLayer("kf", str(path), percentiles, **options)
 
 
+def values_of(layer, outlines, crs) -> list[dict]:
+    return [row for row, _ in summarise(layer, Catchments(outlines, crs))]
+
+
 def only(layer, outline) -> dict:
-    (row,) = summarise(layer, [outline], CRS)
-    assert list(row) == [column.name for column in layer.columns()]
+    (row,) = values_of(layer, [outline], CRS)
+    assert list(row) == [column.name for column in columns_of(layer)]
     return row
 
 
@@ -137,7 +143,7 @@ def test_no_cover_is_null_and_not_zero(tmp_path, dtype):
     layer = numeric(raster(tmp_path, np.array([[0, 0]], dtype)), (50.0,))
     assert only(layer, box(0, 0, 1, 2))["kf_mean"] == 0
     beside, far = box(5, 5, 2, 2), box(1e4, 1e4, 2, 2)
-    for row in summarise(layer, [beside, far], CRS):
+    for row in values_of(layer, [beside, far], CRS):
         assert row.pop("kf_coverage") == 0
         assert set(row.values()) == {None}
 
@@ -146,7 +152,7 @@ def test_an_outline_without_a_place_in_the_crs_of_the_layer_is_not_covered(tmp_p
     # The Mercator projection has no poles.
     layer = numeric(raster(tmp_path, np.float32([[1.0]]), left=0.0, top=10.0, crs="EPSG:3395"))
     inside, pole = shapely.box(0, 0, 1e-5, 1e-5), shapely.box(0, 89, 1, 90)
-    first, second = summarise(layer, [pole, inside], "EPSG:4326")
+    first, second = values_of(layer, [pole, inside], "EPSG:4326")
     assert (first["kf_mean"], first["kf_coverage"]) == (None, 0.0)
     assert (second["kf_mean"], second["kf_coverage"]) == (1.0, 1.0)
 
@@ -210,13 +216,13 @@ def test_an_outline_has_the_same_bits_alone_and_among_others(tmp_path):
     random = np.random.default_rng(4)
     layer = numeric(raster(tmp_path, random.random((40, 40))), (10.0, 50.0, 90.0))
     outlines = [box(*random.uniform(0, 30, 2), *random.uniform(0.1, 15, 2)) for _ in range(12)]
-    together = list(summarise(layer, outlines, CRS))
+    together = list(values_of(layer, outlines, CRS))
     assert [only(layer, outline) for outline in outlines] == together
-    assert list(summarise(layer, outlines[::-1], CRS)) == together[::-1]
+    assert list(values_of(layer, outlines[::-1], CRS)) == together[::-1]
 
 
 def test_no_outlines_read_no_file():
-    assert list(summarise(numeric("missing.tif"), [], CRS)) == []
+    assert list(values_of(numeric("missing.tif"), [], CRS)) == []
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
@@ -281,7 +287,7 @@ def test_a_layer_on_the_grid_of_the_dem_equals_numpy_in_every_statistic(
     options = {"crs": layer_crs if other_datum else crs, "left": left, "top": top, "dx": step}
     path = raster(tmp_path_factory.mktemp("z"), values, **options)
     asked = (0.0, 10.0, 33.0, 50.0, 90.0, 100.0)
-    (got,) = summarise(numeric(path, asked), [catchment], lattice.crs)
+    (got,) = values_of(numeric(path, asked), [catchment], lattice.crs)
     cells = values[1:-1, 1:-1][mask]
     exact = {"kf_min": cells.min(), "kf_max": cells.max(), "kf_coverage": 1.0} | {
         f"kf_p{q:g}": np.percentile(cells, q, method="inverted_cdf") for q in asked
@@ -289,7 +295,7 @@ def test_a_layer_on_the_grid_of_the_dem_equals_numpy_in_every_statistic(
     assert {name: got[name] for name in exact} == exact
     assert got["kf_mean"] == pytest.approx(cells.mean(), rel=1e-12, abs=1e-12)
     assert got["kf_std"] == pytest.approx(cells.std(), rel=1e-12, abs=1e-12)
-    (got,) = summarise(classes(path, {}), [catchment], lattice.crs)
+    (got,) = values_of(classes(path, {}), [catchment], lattice.crs)
     codes, counts = np.unique(cells, return_counts=True)
     assert got["barc_codes"] == ";".join(
         f"{code}={count / cells.size:.6g}" for code, count in zip(codes, counts, strict=True)
@@ -434,7 +440,7 @@ def test_a_catchment_across_the_antimeridian(tmp_path, left, columns, west):
     # Cells of one degree, each with its longitude from 0 to 359.
     longitude = np.int16([(np.arange(columns) + left) % 360])
     path = raster(tmp_path, longitude, crs="EPSG:4326", left=left, top=1.0, dx=1.0)
-    (row,) = summarise(numeric(path), [shapely.box(west, 0, west + 2, 1)], "EPSG:4326")
+    (row,) = values_of(numeric(path), [shapely.box(west, 0, west + 2, 1)], "EPSG:4326")
     assert (row["kf_min"], row["kf_max"], row["kf_coverage"]) == (179, 180, 1)
 
 
@@ -445,7 +451,7 @@ def test_a_catchment_that_the_seam_of_a_projection_cuts_has_no_values(tmp_path, 
     path = raster(tmp_path, cells, crs=crs, left=-2.1e7, top=1e7, dx=1e5)
     seam = -30.0 if crs == "EPSG:3832" else 180.0
     outlines = [shapely.box(seam + west, -17.5, seam + west + 1, -16.5) for west in (-0.5, -3)]
-    torn, beside = summarise(numeric(path), outlines, "EPSG:4326")
+    torn, beside = values_of(numeric(path), outlines, "EPSG:4326")
     assert torn.pop("kf_coverage") == 0
     assert set(torn.values()) == {None}
     assert beside["kf_coverage"] == 1
@@ -562,12 +568,21 @@ def test_fuel_groups_models_and_means_over_burnable_cells(tmp_path):
         }
     )
     assert row["fuel_dominant_model"] == "SH5"
+    # As much as of SH, which follows it in the table.
+    assert row["fuel_dominant_group"] == "GR"
     assert row["fuel_unmapped_codes"] == "7;300"
     assert row["fuel_coverage"] == pytest.approx(0.9)
     # Scott and Burgan (2005), table 7: fuel bed depths of 0.4, 1.0 and 6.0 ft.
     assert row["fuel_depth_ft"] == pytest.approx((0.4 + 2 * 1.0 + 3 * 6.0) / 6)
     # Live herbaceous fuel is not a part of SH5, so its surface is that of the grass alone.
     assert row["fuel_sav_live_herb_per_ft"] == pytest.approx((2000 + 2 * 1800) / 3)
+
+
+def test_packing_ratios_are_averaged_not_computed_from_averages(tmp_path):
+    row = only(fuel(raster(tmp_path, np.int16([[101, 188]]))), box(0, 0, 1, 2))
+    # Scott and Burgan (2005): GR1 and TL8.
+    assert row["fuel_packing_ratio"] == pytest.approx((0.00143 + 0.03969) / 2, abs=1e-5)
+    assert row["fuel_characteristic_sav_per_ft"] == pytest.approx((2054 + 1770) / 2, abs=1)
 
 
 def test_where_nothing_burns_means_are_null(tmp_path):
@@ -581,7 +596,9 @@ def test_where_nothing_burns_means_are_null(tmp_path):
 
 def test_an_unmapped_code_may_be_the_dominant_one(tmp_path):
     row = only(fuel(raster(tmp_path, np.int16([[300, 300, 101]]))), box(0, 0, 1, 3))
-    assert row["fuel_dominant_model"] == "300"
+    assert (row["fuel_dominant_model"], row["fuel_dominant_group"]) == ("300", "GR")
+    row = only(fuel(raster(tmp_path, np.int16([[300, 300]]))), box(0, 0, 1, 2))
+    assert (row["fuel_dominant_model"], row["fuel_dominant_group"]) == ("300", None)
 
 
 def test_fuel_that_is_not_covered_is_null(tmp_path):

@@ -130,6 +130,14 @@ def test_every_way_to_import_counts(digest_of, line):
     assert before != after
 
 
+@pytest.mark.parametrize("line", ["import pack.deep", "import pack.deep as found_by_name"])
+def test_a_package_that_is_imported_as_such_counts_with_all_its_modules(digest_of, line):
+    before, after = (digest_of(SCRIPT + line, deep_in_other=f"N = {n}\n") for n in (1, 2))
+    assert before != after
+    before, after = (digest_of(SCRIPT, deep_in_other=f"N = {n}\n") for n in (1, 2))
+    assert before == after
+
+
 def test_the_script_itself_is_snakemakes_to_watch(digest_of):
     assert digest_of(SCRIPT + "print()\n") == digest_of()
 

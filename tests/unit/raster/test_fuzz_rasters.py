@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from rasters import write_raster, write_vrt
 
 from snakeshed.errors import SnakeshedError
+from snakeshed.features.layer import Catchments
 from snakeshed.features.layer_index import index_layers
-from snakeshed.features.layers import ClassLayer, NumericLayer
+from snakeshed.features.layer_types.classes import ClassLayer
+from snakeshed.features.layer_types.numeric import NumericLayer
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -55,9 +57,11 @@ def use(path: str) -> None:
     outline = [shapely.box(500_020, 3_999_700, 500_300, 3_999_900)]
     steps = [
         lambda: use_as_dem(path),
-        lambda: index_layers([{"name": "kf", "path": path}], index_terrain([dem])),
-        lambda: list(summarise(NumericLayer("kf", path, (50.0,)), outline, CRS)),
-        lambda: list(summarise(ClassLayer("kf", path), outline, CRS)),
+        lambda: index_layers(
+            [{"name": "kf", "type": "numeric", "path": path}], index_terrain([dem])
+        ),
+        lambda: list(summarise(NumericLayer("kf", path, (50.0,)), Catchments(outline, CRS))),
+        lambda: list(summarise(ClassLayer("kf", path), Catchments(outline, CRS))),
     ]
     for step in steps:
         try:

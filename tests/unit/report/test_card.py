@@ -130,8 +130,8 @@ def test_a_layer_that_cannot_be_read_is_named(study, tmp_path):
             [layer_of(declared)],
             DelineationRule.of(study.results.configuration),
         )
-    assert str(told.value).startswith(f"layer rain ({broken}): found cells that cannot be read (")
-    assert str(told.value).endswith("The file is damaged or truncated: fetch it again.")
+    assert str(told.value).startswith(f"layer rain ({broken}): found a file that cannot be")
+    assert str(told.value).endswith("complete; fetch it again if not.")
 
 
 def test_a_layer_is_seen_where_it_is_and_nowhere_else(study):

@@ -9,8 +9,9 @@ import sys
 import pandas as pd
 import pytest
 
-from snakeshed.features.fuel import FuelLayer
-from snakeshed.features.layers import ClassLayer, NumericLayer
+from snakeshed.features.layer_types.classes import ClassLayer
+from snakeshed.features.layer_types.fbfm40 import FuelLayer
+from snakeshed.features.layer_types.numeric import NumericLayer
 from snakeshed.report.summary import Finished, summarise, summary_text, write_summary
 
 NO_ROWS = pd.DataFrame({"row": [], "action": []})
