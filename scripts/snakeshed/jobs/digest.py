@@ -251,8 +251,10 @@ def _files_of(module: str, name: str, path: Path, package: Path) -> Iterator[Pat
         if folder != package:
             yield folder / "__init__.py"
         yield inner.with_suffix(".py")
-    else:
+        return
+    is_package = inner.is_dir() and inner != package
+    if folder != package or not is_package:
         yield folder / "__init__.py"
-        if not name and folder != package:
-            # A package that is imported as such is one whose modules are found by their names.
-            yield from sorted(folder.glob("*.py"))
+    if is_package:
+        # A package that is imported as such is one whose modules are found by their names.
+        yield from sorted(inner.glob("*.py"))

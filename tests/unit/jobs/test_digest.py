@@ -130,7 +130,9 @@ def test_every_way_to_import_counts(digest_of, line):
     assert before != after
 
 
-@pytest.mark.parametrize("line", ["import pack.deep", "import pack.deep as found_by_name"])
+@pytest.mark.parametrize(
+    "line", ["import pack.deep", "from pack import deep", "import pack.deep as other"]
+)
 def test_a_package_that_is_imported_as_such_counts_with_all_its_modules(digest_of, line):
     before, after = (digest_of(SCRIPT + line, deep_in_other=f"N = {n}\n") for n in (1, 2))
     assert before != after
@@ -183,7 +185,11 @@ def test_a_changed_line_in_any_module_concerns_exactly_the_rules_that_import_it(
             for name in (node.module, f"{node.module}.{node.names[0].name}")
             if name in graph.modules
         }
-        reached[rule.name] = direct.union(*(graph.find_upstream_modules(name) for name in direct))
+        found = direct.union(*(graph.find_upstream_modules(name) for name in direct))
+        # What imports a package as such finds its modules by their names.
+        packages = found - {"snakeshed"}
+        by_name = {child for name in packages for child in graph.find_children(name)}
+        reached[rule.name] = found.union(by_name, *map(graph.find_upstream_modules, by_name))
     before = {rule.name: script_digest(rule, copy / "snakeshed") for rule in rules}
     for path in sorted((copy / "snakeshed").rglob("*.py")):
         name = ".".join(path.relative_to(copy).with_suffix("").parts)
