@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
+from snakeshed.features.joint import joint_rules
 from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
 from snakeshed.jobs.input_record import UnchangedInputs
@@ -32,10 +33,11 @@ def main(
         index = TerrainIndex.from_json(read_result(terrain))
         rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
         declared = [layer_of(layer) for layer in layers]
+        joint = joint_rules(features["joint"], declared)
         with Terrain(index, max_void_cells) as ground:
-            rows = extract_features(read_arrow(catchments), ground, rule, declared)
+            rows = extract_features(read_arrow(catchments), ground, rule, declared, joint)
         unchanged.check()
-        write_features(rows, feature_columns(rule, declared), output)
+        write_features(rows, feature_columns(rule, declared, joint), output)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from snakeshed.features.columns import TRUST, ReliefRule
 from snakeshed.features.form_and_relief import CatchmentCells, catchment_features
+from snakeshed.features.joint import JointRule
+from snakeshed.features.joint_cells import joint_features
 from snakeshed.features.layer import Catchments, Layer
 from snakeshed.features.layers import feature_columns
 from snakeshed.features.zonal import summarise
@@ -27,6 +29,7 @@ def extract_features(
     terrain: Terrain,
     rule: ReliefRule,
     layers: Sequence[Layer],
+    joint: Sequence[JointRule] = (),
 ) -> list[dict]:
     """Features of every site of ``catchments.parquet``.
 
@@ -37,6 +40,7 @@ def extract_features(
     terrain : Terrain
     rule : ReliefRule
     layers : sequence of Layer
+    joint : sequence of JointRule
 
     Returns
     -------
@@ -52,26 +56,28 @@ def extract_features(
         A tile or a layer cannot be read.
     """
     # Before hours of work, not at the end of them; the workflow has asked at its start.
-    feature_columns(rule, layers)
+    feature_columns(rule, layers, joint)
     started = time.perf_counter()
     known = ["site_id", "status", "reason", *TRUST]
     sites = rows_of(catchments)
     rows = [{name: site[name] for name in known} for site in sites]
     done = [site for site in sites if site["status"] == "ok"]
     features = [row for row in rows if row["status"] == "ok"]
-    for row, site in zip(features, done, strict=True):
-        cells = CatchmentCells.of(site[GEOMETRY], terrain)
-        row |= catchment_features(
-            site[GEOMETRY],
-            cells,
-            site["area_km2"],
-            site["longest_flow_path_km"],
-            site["basin_length_km"],
-            site["channel_length_km"],
-            site["perimeter_km"],
-            terrain.index.lattice,
-            rule,
-        )
+    with joint_features(joint, layers, terrain.index.lattice) as of_both:
+        for row, site in zip(features, done, strict=True):
+            cells = CatchmentCells.of(site[GEOMETRY], terrain)
+            row |= catchment_features(
+                site[GEOMETRY],
+                cells,
+                site["area_km2"],
+                site["longest_flow_path_km"],
+                site["basin_length_km"],
+                site["channel_length_km"],
+                site["perimeter_km"],
+                terrain.index.lattice,
+                rule,
+            )
+            row |= of_both.of(cells)
     whole = Catchments(
         outlines=[site[GEOMETRY] for site in done],
         crs=terrain.index.lattice.crs,
@@ -96,5 +102,7 @@ def extract_features(
             row["reason"] = "; ".join(filter(None, (row["reason"], remark))) or None
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
     for row, gap in zip(features, gaps, strict=True):
+        # Too little of a layer is too little for what it has in common with the terrain.
+        row |= {each.name: None for each in joint if each.layer in gap}
         row["layer_gap"] = ";".join(gap) or None
     return rows

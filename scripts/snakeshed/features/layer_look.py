@@ -5,7 +5,7 @@ What this does not meet is found when a catchment meets it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -39,6 +39,7 @@ def look_at_cells(
     where: str,
     *,
     codes: bool,
+    judge: Callable[[np.ndarray], None] | None = None,
 ) -> list[str]:
     """Read squares of cells, spread evenly over a window of a layer.
 
@@ -56,6 +57,8 @@ def look_at_cells(
         How messages name the layer.
     codes : bool
         The values are codes of classes.
+    judge : callable, optional
+        Raises a LayerError if these values cannot be those of the layer.
 
     Returns
     -------
@@ -76,9 +79,12 @@ def look_at_cells(
         if codes:
             for value in np.unique(values):
                 code_of(float(value) * factor + shift, where)
-        else:
-            parts.append(values)
+        parts.append(values)
     values = np.concatenate(parts) if parts else np.empty(0)
+    if judge is not None:
+        judge(values.astype(np.float64) * factor + shift)
+    if codes:
+        return []
     lonely = _lonely_negative(values)
     if lonely is None or missing.valid_range is not None:
         return []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from snakeshed.errors import ConfigurationError
 from snakeshed.features import layer_types
 from snakeshed.features.columns import BEFORE_FEATURES, Column, ReliefRule, catchment_columns
+from snakeshed.features.joint import JointRule, joint_rules
 from snakeshed.features.layer import Layer, LayerType, columns_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def tables_of(declared: Mapping) -> dict[str, str]:
     return {key: path for key in type_of(declared).TABLES if (path := declared.get(key))}
 
 
-def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Column]:
+def feature_columns(
+    rule: ReliefRule, layers: Sequence[Layer], joint: Sequence[JointRule] = ()
+) -> dict[str, Column]:
     """All columns of features by their names, in order.
 
     Raises
@@ -74,6 +77,7 @@ def feature_columns(rule: ReliefRule, layers: Sequence[Layer]) -> dict[str, Colu
     """
     groups = [("features", catchment_columns(rule))]
     groups += [(f"layers[{layer.name}]", columns_of(layer)) for layer in layers]
+    groups += [(f"features.joint[{each.name}]", [each.column()]) for each in joint]
     columns: dict[str, Column] = {}
     owners = dict.fromkeys(BEFORE_FEATURES, "features")
     for owner, own in groups:
@@ -92,9 +96,12 @@ def declared_columns(features: Mapping, layers: Sequence[Mapping]) -> dict[str, 
     ------
     ConfigurationError, LayerError
         See `feature_columns`.
+    SeveralProblems
+        See `snakeshed.features.joint.joint_rules`.
     """
     rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
-    return feature_columns(rule, [layer_of(layer) for layer in layers])
+    declared = [layer_of(layer) for layer in layers]
+    return feature_columns(rule, declared, joint_rules(features["joint"], declared))
 
 
 def unknown_codes(

@@ -7,10 +7,12 @@ damaged, is found when a catchment meets it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from snakeshed.errors import LayerError, SeveralProblems
 from snakeshed.features.layer import place_of
@@ -82,7 +84,13 @@ class RasterLayer(Protocol):
         ...
 
 
-def look_at_raster(declared: Mapping, terrain: TerrainIndex, *, codes: bool) -> RasterFile:
+def look_at_raster(
+    declared: Mapping,
+    terrain: TerrainIndex,
+    *,
+    codes: bool,
+    judge: Callable[[np.ndarray], None] | None = None,
+) -> RasterFile:
     """Read the header of a layer's raster, and look at some of its cells.
 
     Parameters
@@ -93,6 +101,8 @@ def look_at_raster(declared: Mapping, terrain: TerrainIndex, *, codes: bool) -> 
         The whole DEM, which the raster has to overlap.
     codes : bool
         Its cells are codes of classes.
+    judge : callable, optional
+        Raises a LayerError if the values that were looked at cannot be those of the layer.
 
     Raises
     ------
@@ -106,7 +116,7 @@ def look_at_raster(declared: Mapping, terrain: TerrainIndex, *, codes: bool) -> 
     tiles = _tiles_in_crs_of(header, where, terrain)
     for problem in _misplaced(header, where, tiles):
         raise problem
-    warnings = _warnings(declared, header, where, tiles, codes=codes)
+    warnings = _warnings(declared, header, where, tiles, codes=codes, judge=judge)
     return _file(declared["name"], header, warnings)
 
 
@@ -222,7 +232,13 @@ def _tiles_in_crs_of(header: Header, where: str, terrain: TerrainIndex) -> list[
 
 
 def _warnings(
-    layer: Mapping, header: Header, where: str, tiles: Sequence[Extent | None], *, codes: bool
+    layer: Mapping,
+    header: Header,
+    where: str,
+    tiles: Sequence[Extent | None],
+    *,
+    codes: bool,
+    judge: Callable[[np.ndarray], None] | None,
 ) -> list[str]:
     """Look at a layer's scale and cells; raise a LayerError if it cannot be summarized."""
     warnings = []
@@ -236,7 +252,9 @@ def _warnings(
     factor, shift = _scaled(header, scale)
     window = window_under(header, tiles)
     missing = Missing.of(layer)
-    return warnings + look_at_cells(header, window, missing, factor, shift, where, codes=codes)
+    return warnings + look_at_cells(
+        header, window, missing, factor, shift, where, codes=codes, judge=judge
+    )
 
 
 def _extent_of(terrain: TerrainIndex, tile: DemTile) -> Extent:

@@ -173,6 +173,12 @@ class TestDefaults:
         assert classes == layer(name="barc", type="classes", classes={3: "high", 1: "low"})
         assert fuel == layer(name="fuel", type="fbfm40", table="config/fbfm40.csv")
 
+    def test_of_severity_little_may_be_missing_unless_it_is_declared(self):
+        layers = [layer(type="severity"), layer(name="b", type="severity", max_missing=0.4)]
+        done = complete(study(layers=layers), SCHEMA, "mine.yaml")
+        assert [each["max_missing"] for each in done["layers"]] == [0.05, 0.4]
+        assert complete(done, SCHEMA, "mine.yaml") == done
+
     def test_what_only_an_archive_needs_can_be_left_out(self):
         told = {"redistribute": True, "url": "https://a.example", "licence": "CC0-1.0"}
         bare = study(layers=[layer()])
@@ -425,6 +431,30 @@ class TestSourcesOfLayers:
                 {"valid_range": [2, 1]},
                 "layers[kf].valid_range",
                 "2 before 1; expected the smallest value first, then the largest. Write [1, 2].",
+            ),
+            (
+                {"coding": "mtbs"},
+                "layers[kf].coding",
+                "this key on a layer of type numeric; expected it on a layer of type severity only. "
+                "Remove it, or set the type to severity.",
+            ),
+            (
+                {"type": "classes", "scale": 2},
+                "layers[kf].scale",
+                "this key on a layer of type classes; expected it on a layer of type numeric or "
+                "severity only. Remove it, or set the type to numeric or severity.",
+            ),
+            (
+                {"type": "severity", "scale": 1000},
+                "layers[kf].scale",
+                "this key with coding barc4; expected it with coding dnbr only. Remove it, or set "
+                "coding: dnbr.",
+            ),
+            (
+                {"type": "severity", "coding": "dnbr", "thresholds": [125, 500, 250]},
+                "layers[kf].thresholds",
+                "125, 500, 250; expected the thresholds of low, moderate, and high severity, each "
+                "above the one before. Sort them.",
             ),
         ],
     )
