@@ -204,7 +204,7 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
     made, archive, tiles, capsys
 ):
     name = "data/workflow/scripts/snakeshed/features/form_and_relief.py"
-    other = changed(archive, name, b"mean = total(elevation) / cells", b"mean = low", hidden=True)
+    other = changed(archive, name, b"mean = total(elevation) / count", b"mean = low", hidden=True)
     shard = f"results/tiny/shards/{made.shard_of('a')}/features.parquet"
     sites = {
         "results/tiny/sites/a/features.parquet": ["a"],

@@ -70,7 +70,7 @@ def test_same_content_other_profile_and_a_remark_in_the_library_re_run_nothing(f
     assert not run.jobs
     assert study.contents() == before
 
-    change(relief, "mean = total(elevation) / cells", "mean = low")
+    change(relief, "mean = total(elevation) / count", "mean = low")
     assert study.plan() == FEATURES
 
 
