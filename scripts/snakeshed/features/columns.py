@@ -6,6 +6,7 @@ it imports nothing heavy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +48,11 @@ class ReliefRule:
 
     steep_degrees: tuple[float, ...]
     percentiles: tuple[float, ...]
+
+
+def numeric(columns: Mapping[str, Column]) -> list[str]:
+    """Return the names of the columns that hold numbers, in their order."""
+    return [name for name, column in columns.items() if not column.is_text]
 
 
 def number(value: float) -> str:

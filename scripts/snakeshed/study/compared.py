@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.features.columns import Column
+from snakeshed.features.columns import Column, numeric
 
 
 def check_compared(declared: Sequence[Mapping], columns: Mapping[str, Column]) -> None:
@@ -25,7 +25,7 @@ def check_compared(declared: Sequence[Mapping], columns: Mapping[str, Column]) -
     """
     import difflib
 
-    numbers = [name for name, column in columns.items() if not column.is_text]
+    numbers = numeric(columns)
     problems = []
     for place, each in enumerate(declared):
         feature = each["feature"]

@@ -15,6 +15,7 @@ from snakeshed.study.contradictions import (
     check_columns,
     check_dem,
     check_layers,
+    check_model_keys,
     check_sites,
     is_for,
 )
@@ -88,6 +89,8 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
             contradictions += check_dem(filled["dem"])
         if "layers" in sound:
             contradictions += check_layers(sound["layers"], schema["properties"]["layers"])
+        if "models" in sound:
+            contradictions += check_model_keys(sound["models"], schema["properties"]["models"])
         contradictions += check_columns(filled["features"], filled["layers"])
         for key, found, expected, next_step in contradictions:
             problems.append(ConfigurationError(f"{source}: {key}", found, expected, next_step))
@@ -155,14 +158,16 @@ def _filled(value: Any, schema: Mapping) -> Any:
     """Return a valid value with all defaults, sharing nothing with `value` or the schema."""
     if isinstance(value, Mapping) and "properties" in schema:
         complete = {}
+        kind = value.get(schema.get("kind", "type"))
         for key, of_key in schema["properties"].items():
             if key in value:
                 complete[key] = _filled(value[key], of_key)
-            elif "default" in of_key and is_for(of_key, value.get("type")):
+            elif "default" in of_key and is_for(of_key, kind):
                 complete[key] = _filled(of_key["default"], of_key)
         return complete
     if isinstance(value, Mapping):
-        return dict(value)
+        of_others = schema.get("additionalProperties") or {}
+        return {key: _filled(item, of_others) for key, item in value.items()}
     if isinstance(value, list):
         return [_filled(item, schema.get("items", {})) for item in value]
     if isinstance(value, int | float) and not isinstance(value, bool):

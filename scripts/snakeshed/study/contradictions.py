@@ -155,6 +155,20 @@ def is_for(schema: Mapping, kind: str | None) -> bool:
     return kind in schema.get("only_for", (kind,))
 
 
+def check_model_keys(models: list, schema: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield every key of `models` that is of another model: key, found, expected, next step."""
+    known = schema["items"]["properties"]
+    for model in models:
+        for key in model:
+            if not is_for(known[key], model["name"]):
+                yield (
+                    f"models[{model['name']}].{key}",
+                    f"this key on the model {model['name']}",
+                    f"it on {' or '.join(known[key]['only_for'])} only",
+                    "Remove it.",
+                )
+
+
 def check_columns(features: Mapping, layers: list) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is wrong with the number of columns: key, found, expected, next step."""
     percentiles = len(features["percentiles"])

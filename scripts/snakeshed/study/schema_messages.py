@@ -61,7 +61,7 @@ def _unknown_key(
 ) -> ConfigurationError:
     """Return the problem of a key that the schema does not have, with the likeliest known one."""
     known = list(of_section["properties"])
-    near = difflib.get_close_matches(shortened(str(key)).lower(), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(shortened(str(key)).lower(), known, n=1, cutoff=0.65)
     elsewhere = [place for place in _all_keys(schema) if place.split(".")[-1] == key]
     if near:
         next_step = f"Did you mean {_key([*path, near[0]], raw)}?"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
+from snakeshed.models.configured import StudyModels
 from snakeshed.study.configuration import PUBLICATION, complete, without_publication
 from snakeshed.study.yaml_file import load_schema, read_study, typed
 
@@ -75,7 +76,7 @@ class TestSchema:
         sections = [SCHEMA, *(of_key for _, of_key, _ in schemas(SCHEMA))]
         sections += [section["items"] for section in sections if "items" in section]
         with_keys = [section for section in sections if "properties" in section]
-        assert len(with_keys) == 13
+        assert len(with_keys) == 15
         assert all(section["additionalProperties"] is False for section in with_keys)
 
     def test_every_key_is_in_the_readme_with_its_default(self):
@@ -101,6 +102,11 @@ class TestSchema:
         assert len(sections) >= 3
         for section in sections:
             complete(study(**yaml.safe_load(section)), SCHEMA, "README")
+        (models,) = [yaml.safe_load(block) for block in blocks if block.startswith("models:")]
+        models = complete(study(**models), SCHEMA, "README")
+        StudyModels.of(
+            models, ["share_steeper_23deg", "dnbr_mean", "kf_mean", "area_km2", "relief_m"]
+        )
 
 
 class TestDefaults:
@@ -134,6 +140,16 @@ class TestDefaults:
         bare = {"column": "a", "feature": "area_km2"}
         (compared,) = complete(study(compare=[bare]), SCHEMA, "mine.yaml")["compare"]
         assert compared == bare | {"relation": "same", "tolerance": 0.0, "scale": 1.0}
+        assert done["models"] == []
+        assert [storm["intensity_mm_per_h"] for storm in done["storms"]] == [16, 20, 24, 40]
+        assert done["storms"][0] == {
+            "name": None,
+            "duration_min": 15,
+            "intensity_mm_per_h": 16.0,
+            "column": None,
+            "unit": None,
+        }
+        assert done["likelihoods"] == [0.5, 0.75]
         assert list(done) == list(SCHEMA["properties"])
 
     def test_what_is_given_wins(self):
