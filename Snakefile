@@ -19,6 +19,7 @@ include: "rules/terrain.smk"
 include: "rules/delineate.smk"
 include: "rules/features.smk"
 include: "rules/gather.smk"
+include: "rules/models.smk"
 include: "rules/report.smk"
 include: "rules/archive.smk"
 

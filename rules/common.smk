@@ -24,6 +24,7 @@ from snakeshed.delineation.memory_request import CatchmentSizes, asked_mb
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
+from snakeshed.features.columns import numeric
 from snakeshed.features.layers import declared_columns, indexed, rasters_of, tables_of
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
@@ -35,6 +36,7 @@ from snakeshed.jobs.kernel_cache import is_filled
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
+from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
 from snakeshed.result_files import check_result, read_result, record_of
@@ -43,6 +45,7 @@ from snakeshed.sites.table_files import table_files
 from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete, without_publication
 from snakeshed.study.missing_inputs import check_inputs
+from snakeshed.study.named_columns import named_columns
 from snakeshed.study.yaml_file import typed
 from snakeshed.terrain.dem import dem_files
 
@@ -81,6 +84,7 @@ STUDY = without_publication(WHOLE_STUDY)
 # Two columns of the same name are found before anything runs.
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
+MODELS = user_error(StudyModels.of, hazard_settings(STUDY), numeric(COLUMNS))
 RESULTS = f"results/{STUDY['study']}"
 # With --profile cloud, where driver and jobs share no files but those in a bucket. Of these, results
 # that are read while planning have to be brought here first.
@@ -101,6 +105,7 @@ RESULT_FILES = [
         "rejected.csv",
         "summary.json",
         "report.html",
+        *(("hazard.parquet", "thresholds.parquet") if STUDY["models"] else ()),
     )
 ]
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
@@ -129,7 +134,7 @@ SPLIT_AGAIN = []
 wildcard_constraints:
     shard=r"\d+",
     site="[^/]+",
-    table="catchments|features|sites|observations",
+    table="catchments|features|sites|observations|hazard|thresholds",
 
 
 def listed(function):
@@ -312,6 +317,8 @@ def logs_of_run(shards=SHARDS):
         "gather": ["gather_catchments", "gather_features"],
         "summarise": ["summarise"],
     }
+    if STUDY["models"]:
+        logs["hazard"] = ["hazard"]
     return {rule: [f"{RESULTS}/logs/{name}.log" for name in names] for rule, names in logs.items()}
 
 

@@ -10,7 +10,7 @@ from snakeshed.sites.prepare import prepare_sites
 def main(
     *,
     settings: dict,
-    compared: list[str],
+    also: dict[str, str],
     inputs: Sequence[str],
     inputs_of_run: str,
     sites: str,
@@ -22,7 +22,7 @@ def main(
     """Write sites.parquet, observations.parquet, rejected.csv and site_warnings.json."""
     with job_log(log, f"preparing the sites of {settings['path']}") as logger:
         unchanged = UnchangedInputs(inputs, inputs_of_run)
-        prepared = prepare_sites(settings, compared=compared)
+        prepared = prepare_sites(settings, also=also)
         for warning in prepared.warnings:
             logger.warning("warning: %s", warning)
         logger.info("%d sites, %d remarks on rows", len(prepared.sites), len(prepared.rejected))
@@ -33,7 +33,7 @@ def main(
 if __name__ == "__main__":
     main(
         settings=snakemake.params.settings,
-        compared=snakemake.params.compared,
+        also=snakemake.params.also,
         inputs=snakemake.input.table,
         inputs_of_run=snakemake.params.inputs_of_run,
         sites=snakemake.output.sites,

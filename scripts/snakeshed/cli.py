@@ -68,6 +68,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     add = commands.add_parser("summary", help="what a person wants to know first of a study")
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
+    add = commands.add_parser("models", help="the hazard models, their inputs, and their papers")
+    add.set_defaults(run=_models)
     _add_verify(commands)
     _add_cluster(commands)
     chosen = parser.parse_args(arguments)
@@ -268,6 +270,13 @@ def _check(chosen: argparse.Namespace) -> int:
         for problem in several.problems:
             print(problem, file=sys.stderr)
         return 1
+    return 0
+
+
+def _models(chosen: argparse.Namespace) -> int:
+    from snakeshed.models.listing import models_text
+
+    print(models_text())
     return 0
 
 

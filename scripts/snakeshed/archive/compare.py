@@ -26,7 +26,14 @@ from snakeshed.errors import ArchiveError, SnakeshedError, printable
 from snakeshed.tables.geoparquet import read_table
 
 # Their rows are of sites, or of what was refused; the rest is made from them.
-TABLES = ("catchments.parquet", "features.parquet", "observations.parquet", "rejected.csv")
+TABLES = (
+    "catchments.parquet",
+    "features.parquet",
+    "observations.parquet",
+    "rejected.csv",
+    "hazard.parquet",
+    "thresholds.parquet",
+)
 _MOST_SHOWN = 100
 _LEAST_MEMORY = 4 << 30
 _LARGEST_ANSWER = 1 << 20

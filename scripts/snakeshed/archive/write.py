@@ -32,6 +32,8 @@ INPUTS = "inputs.json"
 LINKS = "workflow-links.json"
 # Results with cells of the site table, and the rows of it in the report.
 _WITH_ROWS = ("observations.parquet", "rejected.csv")
+# A result that has them if storms are columns of the site table.
+_WITH_STORMS = "hazard.parquet"
 _REPORT = "report.html"
 _ROWS = re.compile(rb"<!-- rows of the site table -->.*?<!-- end of rows -->", re.DOTALL)
 RUN = "run.json"
@@ -182,7 +184,9 @@ def _write_archive(
 
 def _may_be_passed_on(file: str, study: Mapping, run: FinishedRun) -> bool:
     """Whether a result may: some hold cells of the site table."""
-    withheld = [] if study["sites"]["redistribute"] else _WITH_ROWS
+    withheld = [] if study["sites"]["redistribute"] else [*_WITH_ROWS]
+    if withheld and any(storm["column"] is not None for storm in study["storms"]):
+        withheld.append(_WITH_STORMS)
     return Path(file) not in [Path(run.results, name) for name in withheld]
 
 

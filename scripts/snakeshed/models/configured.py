@@ -160,12 +160,17 @@ class StudyModels:
             for likelihood in self.likelihoods
         ]
 
+    def need_observations(self) -> bool:
+        """Tell whether a model takes a storm whose rainfall is in the site table."""
+        return any(storm.column is not None for _, storm in self.runs())
+
     def evaluate(
         self,
         model: str,
         row: Mapping[str, Any],
         duration_min: int,
         rainfall_mm: float | None,
+        missing: str = "no rainfall",
     ) -> Outcome:
         """Return what a model gives for a site and a rainfall.
 
@@ -180,6 +185,8 @@ class StudyModels:
             One of `durations_min`.
         rainfall_mm : float or None
             Within this duration, mm; None where it is missing.
+        missing : str
+            The reason where it is.
 
         Returns
         -------
@@ -191,7 +198,7 @@ class StudyModels:
         ValueError
             The model does not take this duration.
         """
-        return self.outcome(model, self.site_inputs(row), duration_min, rainfall_mm)
+        return self.outcome(model, self.site_inputs(row), duration_min, rainfall_mm, missing)
 
     def site_inputs(self, row: Mapping[str, Any]) -> dict[str, ModelInputs]:
         """Return the inputs of all models at a site, by model; see `evaluate`."""
@@ -207,15 +214,16 @@ class StudyModels:
         site: Mapping[str, ModelInputs],
         duration_min: int,
         rainfall_mm: float | None,
+        missing: str = "no rainfall",
     ) -> Outcome:
         """Return what `evaluate` returns, for inputs that have been read by `site_inputs`."""
         declared = self.models[model]
-        if duration_min not in self.durations_min(model):
-            raise ValueError(f"{model} takes no rainfall of {duration_min} minutes")
         if isinstance(declared.model, RainModel):
-            return _of_rain(declared.model, site[model], duration_min, rainfall_mm)
-        likelihood = self.outcome(declared.likelihood, site, duration_min, rainfall_mm)
-        volume = self.outcome(declared.volume, site, duration_min, rainfall_mm)
+            if duration_min not in declared.model.durations_min:
+                raise ValueError(f"{model} takes no rainfall of {duration_min} minutes")
+            return _of_rain(declared.model, site[model], duration_min, rainfall_mm, missing)
+        likelihood = self.outcome(declared.likelihood, site, duration_min, rainfall_mm, missing)
+        volume = self.outcome(declared.volume, site, duration_min, rainfall_mm, missing)
         return Outcome(
             likelihood=likelihood.likelihood,
             volume_m3=volume.volume_m3,
@@ -248,13 +256,17 @@ class StudyModels:
 
 
 def _of_rain(
-    model: RainModel, inputs: ModelInputs, duration_min: int, rainfall_mm: float | None
+    model: RainModel,
+    inputs: ModelInputs,
+    duration_min: int,
+    rainfall_mm: float | None,
+    missing: str,
 ) -> Outcome:
     reason, values = inputs.reason, {}
-    if reason is None and rainfall_mm is None:
-        reason = "no rainfall"
-    if reason is None and not rainfall_mm >= 0:
-        reason = f"the rainfall is {rainfall_mm:g} mm"
+    if rainfall_mm is None:
+        reason = _joined(reason, missing)
+    elif not rainfall_mm >= 0:
+        reason = _joined(reason, f"the rainfall is {rainfall_mm:g} mm")
     if reason is None:
         values = model.values(inputs.values, duration_min, rainfall_mm)
         reason = values.pop("reason", None)

@@ -12,7 +12,6 @@ from snakeshed.errors import ConfigurationError
 from snakeshed.models.combined import CombinedModel
 from snakeshed.models.declared import DeclaredModel, models_of, severity_layers
 from snakeshed.models.logistic import LogisticModel
-from snakeshed.models.model import RainModel
 from snakeshed.models.storms import Storm
 from snakeshed.models.volume import VolumeModel
 
@@ -134,21 +133,24 @@ def _check_durations(
     by_name = {each.name: each for each in declared}
     there = {storm.duration_min for storm in storms}
     taken: set[int] = set()
-    lacking = False
-    for model in by_name.values():
-        durations = list(model.model.durations_min)
+    lacking: set[str] = set()
+    # Combined models come last: what one of their parts lacks is said once.
+    for model in sorted(by_name.values(), key=lambda each: isinstance(each.model, CombinedModel)):
+        durations, next_step = model.model.durations_min, "Add one, or remove the model."
         if isinstance(model.model, CombinedModel):
-            if model.likelihood is None or model.volume is None:
-                lacking = True
+            parts = [by_name.get(name) for name in (model.likelihood, model.volume)]
+            if None in parts or lacking.intersection(part.name for part in parts):
+                lacking.add(model.name)
                 continue
-            parts = (by_name[model.likelihood].model, by_name[model.volume].model)
-            durations = [each for each in parts[0].durations_min if each in parts[1].durations_min]
+            one, two = (part.model.durations_min for part in parts)
+            durations = tuple(each for each in one if each in two)
+            next_step = "Add one, or name other models in likelihood or volume."
             if not durations:
-                lacking = True
+                lacking.add(model.name)
                 yield ConfigurationError(
                     f"models[{model.name}]",
                     " and ".join(
-                        f"{part.name} for {_minutes(part.durations_min)}" for part in parts
+                        f"{part.name} for {_minutes(part.model.durations_min)}" for part in parts
                     ),
                     "a likelihood and a volume for the same duration",
                     "Name other models in likelihood or volume.",
@@ -156,19 +158,11 @@ def _check_durations(
                 continue
         taken.update(durations)
         if not there.intersection(durations):
-            lacking = True
-            if isinstance(model.model, RainModel):
-                expected, next_step = (
-                    f"one of {_minutes(durations)}",
-                    "Add one, or remove the model.",
-                )
-            else:
-                expected = f"one of {_minutes(durations)}, which both of its models take"
-                next_step = "Add one, or name other models in likelihood or volume."
+            lacking.add(model.name)
             yield ConfigurationError(
                 "storms",
                 f"no storm for {model.name} among those of {_minutes(sorted(there))}",
-                expected,
+                f"one of {_minutes(durations)}",
                 next_step,
             )
     if lacking or not declared:

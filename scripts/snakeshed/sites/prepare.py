@@ -12,7 +12,7 @@ import math
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class PreparedSites:
 
 
 def prepare_sites(
-    settings: Mapping, base: str | Path = ".", compared: Sequence[str] = ()
+    settings: Mapping, base: str | Path = ".", also: Mapping[str, str] | None = None
 ) -> PreparedSites:
     """Turn a site table into unique sites.
 
@@ -128,8 +128,8 @@ def prepare_sites(
         The section `sites` of a completed configuration.
     base : str or Path
         Folder to which `sites.path` is relative.
-    compared : sequence of str
-        The columns of ``compare``, which have to be there too.
+    also : mapping of str to str, optional
+        Columns that other sections name, which have to be there too, by their keys.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def prepare_sites(
         with_points=columns["x"] is None,
     )
     named = [(f"sites.columns.{key}", title) for key, title in columns.items()]
-    named += [(f"compare[{place}].column", title) for place, title in enumerate(compared)]
+    named += (also or {}).items()
     _check_columns(given.table.column_names, named, name)
 
     warnings = list(given.remarks)

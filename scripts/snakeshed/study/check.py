@@ -18,8 +18,10 @@ from snakeshed.delineation.bounds import check_bounds, check_shards, min_areas_k
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import check_reach, shards_with_sites
 from snakeshed.errors import SeveralProblems, SnakeshedError, printable
+from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns, rasters_of, tables_of
+from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
@@ -27,6 +29,7 @@ from snakeshed.sites.prepare import PreparedSites, prepare_sites
 from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete
 from snakeshed.study.missing_inputs import check_inputs
+from snakeshed.study.named_columns import named_columns
 from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.distortion import distortion_note
@@ -125,11 +128,11 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         columns = problems.of(declared_columns, study["features"], study["layers"])
         if columns is not None:
             problems.of(check_compared, study["compare"], columns)
+            problems.of(StudyModels.of, hazard_settings(study), numeric(columns))
     table = study["sites"]["path"]
     prepared = None
     if Path(table).is_file():
-        columns = [each["column"] for each in study["compare"]]
-        prepared = problems.of(prepare_sites, study["sites"], ".", columns)
+        prepared = problems.of(prepare_sites, study["sites"], ".", named_columns(study))
         if prepared is not None:
             problems.of(check_shards, study["shards"], len(prepared.sites))
     begin("looking at the DEM")

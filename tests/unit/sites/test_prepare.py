@@ -496,7 +496,7 @@ class TestFiles:
         section = complete(raw, SCHEMA, "test.yaml")["sites"]
         prepare_sites_rule.main(
             settings=section,
-            compared=["area"],
+            also={"compare[0].column": "area"},
             inputs=["sites.csv"],
             inputs_of_run="none.json",
             sites="s.parquet",

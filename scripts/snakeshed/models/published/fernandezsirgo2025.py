@@ -73,7 +73,7 @@ MODELS = (
             _SLOPE,
             Input(
                 "fire",
-                "dNBR",
+                "",
                 "mean dNBR (stored dNBR x 1000, divided by 1000)",
                 (-0.5, 1.5),
                 column="dnbr_mean",

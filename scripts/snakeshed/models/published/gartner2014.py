@@ -122,10 +122,10 @@ MODELS = (
         title="Volume of a debris flow, long-term model",
         paper=PAPER,
         formula=(
-            "ln V = {constant} + {ln_i60} ln(i60) + {ln_bt} ln(burned_km2) {ln_years:+} "
+            "ln V = {constant} + {ln_i60} ln(i60) + {ln_bt} ln(burned_km2) - {fall} "
             "ln(years_since_fire) + {ln_area} ln(area_km2) + {sqrt_relief} sqrt(relief_m), "
             "i60: intensity in mm/h; residual standard error {error}"
-        ).format(**LONG_TERM),
+        ).format(**LONG_TERM, fall=-LONG_TERM["ln_years"]),
         inputs=(_BURNED, _YEARS, _AREA, _RELIEF),
         durations_min=(60,),
         ln_volume=_ln_long_term,

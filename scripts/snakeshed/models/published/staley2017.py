@@ -43,17 +43,23 @@ _FORMULA = (
 )
 _DNBR = Input(
     "fire",
-    "dNBR",
+    "",
     "mean dNBR (stored dNBR x 1000, divided by 1000)",
     (-0.5, 1.5),
     column="dnbr_mean",
     scale=0.001,
     tiny=0.002,
 )
-_KF = Input("soil", "KF", "mean erodibility factor KF of the soil", (0.0, 1.0), column="kf_mean")
+_KF = Input(
+    "soil",
+    "US customary units",
+    "mean erodibility factor KF of the soil",
+    (0.0, 1.0),
+    column="kf_mean",
+)
 _THICKNESS = Input(
     "soil",
-    "thickness/100",
+    "",
     "mean soil thickness, in the unit of the soil data, divided by 100",
     (0.0, 2.0),
     column="thickness_mean",
