@@ -1,0 +1,127 @@
+"""Models of a study: their tables follow from the gathered features, and from nothing slower."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from tiny_study import TinyStudy
+
+MODELS = [
+    {
+        "name": "staley2017_m3",
+        "inputs": {
+            "fire": "share_steeper_23deg",
+            "soil": {"column": "rain_mean", "scale": 0.001},
+        },
+    },
+    {"name": "gartner2014_emergency", "inputs": {"moderate_high_km2": "area_km2"}},
+    {"name": "cannon2010"},
+]
+STORMS = [
+    {"duration_min": 15, "intensity_mm_per_h": 24},
+    {"name": "own", "duration_min": 15, "column": "area_km2", "unit": "in"},
+]
+OF_SHARDS = {"delineate", "extract_features"}
+
+
+@pytest.fixture
+def modeled(study) -> TinyStudy:
+    """The finished study, whose configuration has got models since."""
+    study.config |= {"models": MODELS, "storms": STORMS, "likelihoods": [0.5]}
+    study.write()
+    return study
+
+
+def test_models_add_their_tables_without_another_look_at_the_terrain(modeled):
+    before = (modeled.results / "features.parquet").read_bytes()
+    run = modeled.run("results/tiny/hazard.csv", "all")
+    assert run.code == 0, run.text
+    assert run.jobs["hazard"] == run.jobs["export_csv"] == 1
+    assert not OF_SHARDS.intersection(run.jobs)
+    assert (modeled.results / "features.parquet").read_bytes() == before
+
+    features = pd.read_parquet(modeled.results / "features.parquet").set_index("site_id")
+    hazard = pd.read_parquet(modeled.results / "hazard.parquet")
+    keys = [
+        (site, model["name"], storm)
+        for site in "abcdefg"
+        for model in MODELS
+        for storm in ("i15_24", "own")
+    ]
+    assert list(zip(hazard["site_id"], hazard["model"], hazard["storm"], strict=True)) == keys
+    done = hazard.set_index(["site_id", "model", "storm"])
+    of_a = done.loc["a", "staley2017_m3", "i15_24"]
+    assert of_a["rainfall_mm"] == 6
+    assert of_a["terrain"] == features.loc["a", "ruggedness"]
+    assert of_a["soil"] == features.loc["a", "rain_mean"] * 0.001
+    assert 0 < of_a["likelihood"] < 1
+    # The site table says 0.3 for a, 0.4 twice for f, and nothing for c.
+    rain = done.xs(("staley2017_m3", "own"), level=("model", "storm"))["rainfall_mm"]
+    assert rain["a"] == pytest.approx(0.3 * 25.4)
+    assert rain["f"] == pytest.approx(0.4 * 25.4)
+    nothing = done.loc["c", "cannon2010", "own"]
+    assert nothing["reason"] == "no area_km2 in the site table"
+    assert pd.isna(nothing["hazard_class"])
+    assert set(done.loc["g"]["status"]) == {"outside_dem"}
+    assert done.loc["g"]["likelihood"].isna().all()
+    assert done.loc["g"]["reason"].notna().all()
+    assert done.loc["a", "cannon2010", "i15_24"]["hazard_class"] in (1, 2, 3)
+
+    thresholds = pd.read_parquet(modeled.results / "thresholds.parquet")
+    assert list(thresholds["site_id"]) == [site for site in "abcdefg" for _ in (15, 30, 60)]
+    exported = pd.read_csv(modeled.results / "hazard.csv")
+    assert list(exported.columns) == list(hazard.columns)
+    assert exported["likelihood"].equals(hazard["likelihood"])
+
+    again = modeled.run()
+    assert again.code == 0
+    assert not again.jobs
+
+
+def test_another_storm_runs_no_shard(modeled):
+    assert modeled.run().code == 0
+    modeled.config["storms"] = STORMS[:1]
+    modeled.write()
+    run = modeled.run("results/tiny/hazard.parquet")
+    assert run.code == 0, run.text
+    # The table of sites is checked for the columns that the study names.
+    assert run.jobs["hazard"] == 1
+    assert not OF_SHARDS.intersection(run.jobs)
+    hazard = pd.read_parquet(modeled.results / "hazard.parquet")
+    assert set(hazard["storm"]) == {"i15_24"}
+
+
+def test_what_models_lack_is_found_before_anything_runs(fresh):
+    fresh.config |= {
+        "models": [{"name": "staley2017_m1", "inputs": {"terrain": "share_steeper_25deg"}}],
+        "storms": [{"duration_min": 20, "intensity_mm_per_h": 24}],
+    }
+    fresh.write()
+    run = fresh.run()
+    assert run.code == 1
+    assert not run.jobs
+    assert "Traceback" not in run.text
+    for message in (
+        "models[staley2017_m1].inputs.terrain: found no numeric column share_steeper_25deg; "
+        "expected a column of features.parquet of this study",
+        "Did you mean share_steeper_23deg? Compute it, or name the column that has it",
+        "models[staley2017_m1].inputs.soil: found no numeric column kf_mean",
+        "storms: found no storm for staley2017_m1 among those of 20 minutes",
+    ):
+        assert message in run.text
+
+
+def test_a_column_of_a_storm_that_the_site_table_lacks_is_named(modeled):
+    modeled.config["storms"] = [STORMS[0], STORMS[1] | {"column": "area"}]
+    modeled.write()
+    run = modeled.run()
+    assert run.code == 1
+    assert "storms[own].column" in run.text
+    assert "area_km2" in run.text
+
+
+def test_a_study_without_models_has_no_such_tables(finished):
+    assert not (finished.results / "hazard.parquet").exists()
+    run = finished.run("results/tiny/hazard.parquet", "--dry-run")
+    assert run.code == 1
+    assert "MissingRuleException" in run.text
