@@ -184,10 +184,15 @@ def _write_archive(
 
 def _may_be_passed_on(file: str, study: Mapping, run: FinishedRun) -> bool:
     """Whether a result may: some hold cells of the site table."""
-    withheld = [] if study["sites"]["redistribute"] else [*_WITH_ROWS]
-    if withheld and any(storm["column"] is not None for storm in study["storms"]):
-        withheld.append(_WITH_STORMS)
-    return Path(file) not in [Path(run.results, name) for name in withheld]
+    return Path(file) not in [Path(run.results, name) for name in _withheld(study)]
+
+
+def _withheld(study: Mapping) -> list[str]:
+    """Results that may not be passed on."""
+    if study["sites"]["redistribute"]:
+        return []
+    from_table = any(storm["column"] is not None for storm in study["storms"])
+    return [*_WITH_ROWS, *([_WITH_STORMS] if study["models"] and from_table else [])]
 
 
 def _content(file: str, study: Mapping) -> Path | bytes:
@@ -292,8 +297,8 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
         "with `--rerun` it makes the results again from what is here, and compares every value.",
         "",
     ]
-    if not study["sites"]["redistribute"]:
-        names = " and ".join(f"`{name}`" for name in _WITH_ROWS)
+    if withheld := [f"`{name}`" for name in _withheld(study)]:
+        names = f"{', '.join(withheld[:-1])} and {withheld[-1]}"
         lines += [f"{names} are not in here: they have rows of the site table.", ""]
     if missing:
         lines += [

@@ -269,6 +269,32 @@ def test_the_report_is_there_without_rows_of_the_site_table(checkout, monkeypatc
     assert b"`observations.parquet` and `rejected.csv` are not in here" in contents["README.md"]
 
 
+@pytest.mark.parametrize(("column", "withheld"), [("remark", True), (None, False)])
+def test_hazards_are_left_out_where_their_storms_are_cells_of_the_site_table(
+    checkout, monkeypatch, column, withheld
+):
+    study = Study(checkout, Layout())
+    study.write_inputs()
+    own = {"column": column, "unit": "mm"} if column else {"intensity_mm_per_h": 24}
+    study.config |= {
+        "models": [{"name": "swb", "inputs": {"fire": "area_km2"}}],
+        "storms": [{"duration_min": 15} | own],
+    }
+    finish = study.finish
+
+    def finish_with_hazards():
+        run = finish()
+        pd.DataFrame({"site_id": ["a"]}).to_parquet(study.folder / RESULTS / "hazard.parquet")
+        return FinishedRun(RESULTS, [*run.files, f"{RESULTS}/hazard.parquet"], {}, None)
+
+    monkeypatch.setattr(study, "finish", finish_with_hazards)
+    contents = study.archive(monkeypatch)
+    assert (f"{RESULTS}/hazard.parquet" not in contents) == withheld
+    told = b"`observations.parquet`, `rejected.csv` and `hazard.parquet` are not in here"
+    assert (told in contents["README.md"]) == withheld
+    assert f"{RESULTS}/catchments.parquet" in contents
+
+
 def test_a_vrt_holds_nothing_of_the_files_that_it_names(checkout, monkeypatch):
     study = Study(checkout, Layout())
     study.write_inputs()

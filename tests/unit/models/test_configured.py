@@ -353,7 +353,7 @@ class TestContradictions:
             "staley2017_m1; expected it on gartner2014_long_term only. Remove it.",
         ]
 
-    def test_several_problems_are_all_told(self):
+    def test_all_problems_are_reported_at_once(self):
         found = problems_of("staley2017_m1", "gartner2014_emergency", columns=(), layers=())
         assert list(found) == [
             "models[staley2017_m1].inputs.terrain",

@@ -44,6 +44,7 @@ NOT_IMPORTED = {
     "export_geopackage": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
     "index_terrain": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
     "index_layers": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS,
+    "hazard": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
     "prepare_sites": PLOTS | OF_FEW | KERNELS,
     "split_shards": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio"},
     "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},

@@ -165,6 +165,23 @@ def test_comparisons_with_what_is_not_there_are_named(study, capsys):
     assert main(["check", write(study)]) == 0
 
 
+def test_models_that_lack_something_are_named(study):
+    study["models"] = [
+        {"name": "swb", "inputs": {"fire": "rain_men"}},
+        {"name": "gartner2014_emergency"},
+    ]
+    study["storms"] = [{"name": "gauge", "duration_min": 15, "column": "rain", "unit": "mm"}]
+    fire, burned, column = problems(study)
+    assert fire.startswith("models[swb].inputs.fire: found no numeric column rain_men; expected")
+    assert "Did you mean rain_mean?" in fire
+    assert burned.startswith("models[gartner2014_emergency].inputs.moderate_high_km2: found no")
+    assert column.startswith("sites.csv: found no column 'rain'; expected one of 'name', 'x'")
+    assert column.endswith("Correct storms[gauge].column.")
+    study["models"] = [{"name": "swb", "inputs": {"fire": "rain_mean"}}]
+    study["storms"][0]["column"] = "area"
+    assert main(["check", write(study)]) == 0
+
+
 def test_files_that_are_missing_are_named_once(study, tmp_path):
     (tmp_path / "sites.csv").unlink()
     for tile in (tmp_path / "dem").iterdir():
