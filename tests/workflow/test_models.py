@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
+import rasterio
 from tiny_study import TinyStudy
 
 MODELS = [
@@ -76,6 +79,44 @@ def test_models_add_their_tables_without_another_look_at_the_terrain(modeled):
     again = modeled.run()
     assert again.code == 0
     assert not again.jobs
+
+
+def test_from_a_map_of_severity_to_a_class_without_naming_a_column(study):
+    """The columns of burn severity, and the terrain term, are those that the models take."""
+    study.write_layer(2.0, "float32", "dnbr.tif")
+    study.write_layer(1.0, "uint8", "severity.tif")
+    with rasterio.open(study.folder / "severity.tif", "r+") as raster:
+        raster.write(raster.read() % 4 + 1)
+    study.config["layers"] = [
+        {"name": "burn", "path": "severity.tif", "type": "severity"},
+        {"name": "dnbr", "path": "dnbr.tif", "type": "numeric"},
+        {"name": "kf", "value": 0.25, "type": "numeric"},
+    ]
+    study.config["models"] = [
+        {"name": "staley2017_m1"},
+        {"name": "gartner2014_emergency"},
+        {"name": "cannon2010"},
+    ]
+    study.write()
+    run = study.run("results/tiny/hazard.parquet")
+    assert run.code == 0, run.text
+    features = pd.read_parquet(study.results / "features.parquet").set_index("site_id")
+    hazard = pd.read_parquet(study.results / "hazard.parquet")
+    hazard = hazard[hazard["storm"] == "i15_24"].set_index(["site_id", "model"])
+    for site in "abdef":
+        of_site = features.loc[site]
+        row = hazard.loc[site, "cannon2010"]
+        fire = of_site["dnbr_mean"] / 1000
+        slope = 0.41 * of_site["terrain_m1"] + 0.67 * fire + 0.70 * 0.25
+        likelihood = 1 / (1 + math.exp(3.63 - slope * 6))
+        ln_volume = 4.22 + 0.39 * math.sqrt(24) + 0.13 * math.sqrt(of_site["relief_m"])
+        ln_volume += 0.36 * math.log(of_site["burn_moderate_high_km2"])
+        assert row["likelihood"] == pytest.approx(likelihood, rel=1e-12)
+        assert row["volume_m3"] == pytest.approx(math.exp(ln_volume), rel=1e-12)
+        # Breaks of likelihood and volume, and of the sum of their scores.
+        score = 1 + sum(likelihood > each for each in (0.2, 0.4, 0.6, 0.8))
+        score += 1 + sum(row["volume_m3"] > each for each in (1e3, 1e4, 1e5))
+        assert row["hazard_class"] == 1 + (score > 3) + (score > 6)
 
 
 def test_another_storm_runs_no_shard(modeled):

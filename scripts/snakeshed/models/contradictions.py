@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from snakeshed.errors import ConfigurationError
+from snakeshed.features.joint import PRESETS
 from snakeshed.models.combined import CombinedModel
 from snakeshed.models.declared import DeclaredModel, models_of, severity_layers
 from snakeshed.models.logistic import LogisticModel
@@ -79,7 +80,9 @@ def _check_inputs(
                     f"the {each.input.description}, {each.input.unit}",
                     "Set it: the model has no value without it.",
                 )
-        elif each.column is None:
+        elif each.column in columns:
+            continue
+        elif each.column is None or (each.column in PRESETS and len(severity) != 1):
             found = f"{len(severity)} layers ({', '.join(severity)})" if severity else "no layer"
             yield ConfigurationError(
                 where,
@@ -87,7 +90,7 @@ def _check_inputs(
                 f"one such layer, or the column that holds the {each.input.description}",
                 f"Keep one layer of type severity, or name the column: inputs: {{{key}: ...}}.",
             )
-        elif each.column not in columns:
+        else:
             yield ConfigurationError(
                 where,
                 f"no numeric column {each.column}",

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
+from snakeshed.features.joint import PRESETS
 from snakeshed.features.layers import type_of
+from snakeshed.models.configured import needed_columns
+from snakeshed.models.declared import severity_layers
 from snakeshed.study.contradictions import (
     check_columns,
     check_dem,
@@ -100,6 +103,7 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
     filled["layers"] = [
         type_of(layer).completed(layer, filled["features"]) for layer in filled["layers"]
     ]
+    filled["features"]["joint"] += _terms_of_models(filled)
     return filled
 
 
@@ -118,6 +122,14 @@ def without_publication(study: Mapping) -> dict:
         bare[part] = _without(study[part], PUBLICATION)
     bare["layers"] = [_without(layer, PUBLICATION) for layer in study["layers"]]
     return bare
+
+
+def _terms_of_models(study: Mapping) -> list[str]:
+    """Return predefined joint features that models take and the study does not list."""
+    if len(severity_layers(study)) != 1:
+        return []
+    there = [each if isinstance(each, str) else each["name"] for each in study["features"]["joint"]]
+    return [name for name in needed_columns(study) if name in PRESETS and name not in there]
 
 
 def _without(section: Mapping, keys: Collection[str]) -> dict:

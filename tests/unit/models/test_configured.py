@@ -17,6 +17,7 @@ from snakeshed.models.contradictions import check_models
 from snakeshed.models.declared import declared_models
 from snakeshed.models.registry import published_models
 from snakeshed.models.storms import Storm
+from snakeshed.study.configuration import complete
 
 ALL = tuple(
     name if name != "gartner2014_long_term" else {"name": name, "years_since_fire": 2}
@@ -254,6 +255,16 @@ class TestContradictions:
         named = {"name": "gartner2014_emergency", "inputs": {"moderate_high_km2": "area_km2"}}
         assert study_models(named, layers=layers).runs()
 
+    def test_a_terrain_term_needs_the_severity_layer_that_it_is_computed_from(self):
+        columns = [each for each in COLUMNS if each != "terrain_m1"]
+        message = only_problem_of("staley2017_m1", columns=columns, layers=())
+        assert message.startswith(
+            "models[staley2017_m1].inputs.terrain: found no layer of type severity; expected one "
+            "such layer, or the column that holds the share of the catchment burned at moderate"
+        )
+        # One that the study computes in another way needs none.
+        assert study_models("staley2017_m1", layers=()).runs()
+
     def test_a_setting_without_which_the_model_has_no_value(self):
         message = only_problem_of("gartner2014_long_term", storms=STORMS[1:])
         assert message == (
@@ -365,6 +376,37 @@ class TestContradictions:
 
 
 class TestCompleted:
+    def joint(self, *models: str, joint=(), severity=("burn",)) -> list:
+        layers = [
+            {"name": name, "path": "a.tif", "type": "severity", "coding": "barc4"}
+            for name in severity
+        ]
+        raw = {
+            "study": "mine",
+            "sites": {"path": "a.csv", "columns": {"x": "x", "y": "y"}, "crs": "EPSG:4326"},
+            "dem": {"path": "dem.tif"},
+            "features": {"joint": list(joint)},
+            "layers": layers,
+            "models": [{"name": name} for name in models],
+        }
+        once = complete(raw, SCHEMA, "mine.yaml")
+        assert complete(once, SCHEMA, "mine.yaml") == once
+        return once["features"]["joint"]
+
+    def test_terrain_terms_that_models_take_are_computed(self):
+        assert self.joint("staley2017_m1", "staley2017_m3", "staley2017_m4") == [
+            "terrain_m1",
+            "terrain_m4",
+        ]
+        assert self.joint("staley2017_m3", "swb") == []
+        own = {"name": "terrain_m1", "layer": "burn", "classes": ["high"], "slope_min_deg": 23}
+        (only,) = self.joint("staley2017_m1", joint=[own])
+        assert only["classes"] == ["high"]
+        assert self.joint("staley2017_m1", joint=["terrain_m1"]) == ["terrain_m1"]
+        # Of which layer they would be is not clear; the models say so.
+        assert self.joint("staley2017_m1", severity=()) == []
+        assert self.joint("staley2017_m1", severity=("a", "b")) == []
+
     def test_numbers_of_models_have_one_form(self):
         one = settings({"name": "staley2017_m1", "inputs": {"soil": {"column": "kf_mean"}}})
         (entry,) = one["models"]

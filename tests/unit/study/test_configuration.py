@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from snakeshed.errors import ConfigurationError, SeveralProblems
-from snakeshed.models.configured import StudyModels
+from snakeshed.features.columns import numeric
+from snakeshed.features.layers import declared_columns
+from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.study.configuration import PUBLICATION, complete, without_publication
 from snakeshed.study.yaml_file import load_schema, read_study, typed
 
@@ -104,9 +106,9 @@ class TestSchema:
             complete(study(**yaml.safe_load(section)), SCHEMA, "README")
         (models,) = [yaml.safe_load(block) for block in blocks if block.startswith("models:")]
         models = complete(study(**models), SCHEMA, "README")
-        StudyModels.of(
-            models, ["share_steeper_23deg", "dnbr_mean", "kf_mean", "area_km2", "relief_m"]
-        )
+        assert models["features"]["joint"] == ["terrain_m1"]
+        columns = numeric(declared_columns(models["features"], models["layers"]))
+        StudyModels.of(hazard_settings(models), columns)
 
 
 class TestDefaults:
