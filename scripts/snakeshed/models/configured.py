@@ -10,7 +10,7 @@ This is read at every start of Snakemake: it imports nothing heavy.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,7 @@ def needed_columns(configuration: Mapping) -> list[str]:
         Completed; see `hazard_settings`. It need not make sense: columns of a severity layer are
         left out where there is not exactly one.
     """
-    columns = [
-        each.column
-        for model in declared_models(configuration)
-        for each in model.inputs
-        if each.column is not None
-    ]
-    return list(dict.fromkeys(columns))
+    return _columns_of(declared_models(configuration))
 
 
 @dataclass(frozen=True)
@@ -119,13 +113,7 @@ class StudyModels:
 
     def needed_columns(self) -> list[str]:
         """Return the columns of ``features.parquet`` that the models take, each once."""
-        columns = [
-            each.column
-            for model in self.models.values()
-            for each in model.inputs
-            if each.column is not None
-        ]
-        return list(dict.fromkeys(columns))
+        return _columns_of(self.models.values())
 
     def input_keys(self) -> list[str]:
         """Return the keys of all inputs of all models, each once, in their order."""
@@ -253,6 +241,11 @@ class StudyModels:
         if inputs.reason is not None:
             return Threshold(reason=inputs.reason)
         return self.models[model].model.threshold(inputs.values, duration_min, likelihood)
+
+
+def _columns_of(models: Iterable[DeclaredModel]) -> list[str]:
+    columns = [each.column for model in models for each in model.inputs]
+    return [column for column in dict.fromkeys(columns) if column is not None]
 
 
 def _of_rain(

@@ -56,32 +56,7 @@ def hazard_table(
         `snakeshed.tables.geoparquet.write_table`.
     """
     runs = models.runs()
-    rain = {storm: site_rainfall(storm, observations) for _, storm in runs}
-    keys = models.input_keys()
-    results = _results_of(models)
-    size = features.num_rows * len(runs)
-    # Null is NaN while columns are filled: lists of numbers would take five times the memory.
-    reals = {
-        name: np.full(size, np.nan) for name in ("rainfall_mm", "intensity_mm_per_h", *keys)
-    } | {name: np.full(size, np.nan) for name in results}
-    reasons: list[str | None] = [None] * size
-    remarks: list[str | None] = [None] * size
-    place = 0
-    for row in rows_of(features):
-        site = models.site_inputs(row)
-        for model, storm in runs:
-            fallen = rain[storm][row["site_id"]]
-            outcome = models.outcome(
-                model, site, storm.duration_min, fallen.mm, fallen.reason or "no rainfall"
-            )
-            if fallen.mm is not None:
-                reals["rainfall_mm"][place] = fallen.mm
-                reals["intensity_mm_per_h"][place] = intensity_mm_per_h(
-                    fallen.mm, storm.duration_min
-                )
-            _fill(reals, place, outcome, results)
-            reasons[place], remarks[place] = outcome.reason, outcome.remark
-            place += 1
+    reals, reasons, remarks = _evaluated(features, models, observations)
     sites = features.num_rows
     columns = {
         "site_id": (_each(features["site_id"].to_pylist(), len(runs)), TEXT, "Site."),
@@ -95,19 +70,50 @@ def hazard_table(
             WHOLE,
             "Duration of the rainfall, minutes.",
         ),
-        "rainfall_mm": (reals["rainfall_mm"], REAL, "Rainfall within the duration, mm."),
-        "intensity_mm_per_h": (
-            reals["intensity_mm_per_h"],
-            REAL,
-            "Mean intensity of the rainfall within the duration, mm/h.",
-        ),
     }
-    for key in keys:
-        columns[key] = (reals[key], REAL, _input_description(models, key))
-    for name in results:
-        kind, _ = _RESULTS[name]
-        columns[name] = (reals[name], kind, _result_description(models, name))
+    described = {
+        "rainfall_mm": (REAL, "Rainfall within the duration, mm."),
+        "intensity_mm_per_h": (REAL, "Mean intensity of the rainfall within the duration, mm/h."),
+        **{key: (REAL, _input_description(models, key)) for key in models.input_keys()},
+        **{
+            name: (_RESULTS[name][0], _result_description(models, name))
+            for name in _results_of(models)
+        },
+    }
+    for name, (kind, text) in described.items():
+        columns[name] = (reals[name], kind, text)
     return described_table(columns)
+
+
+def _evaluated(
+    features: pa.Table, models: StudyModels, observations: pa.Table | None
+) -> tuple[dict[str, np.ndarray], list[str | None], list[str | None]]:
+    """Return the numbers of all rows by column, with NaN for null, their reasons, and remarks."""
+    runs = models.runs()
+    rain = {storm: site_rainfall(storm, observations) for _, storm in runs}
+    results = _results_of(models)
+    size = features.num_rows * len(runs)
+    # Arrays, since millions of numbers in lists would take several times the memory.
+    names = ("rainfall_mm", "intensity_mm_per_h", *models.input_keys(), *results)
+    reals = {name: np.full(size, np.nan) for name in names}
+    reasons: list[str | None] = [None] * size
+    remarks: list[str | None] = [None] * size
+    place = 0
+    for row in rows_of(features):
+        site = models.site_inputs(row)
+        for model, storm in runs:
+            fallen = rain[storm][row["site_id"]]
+            outcome = models.outcome(
+                model, site, storm.duration_min, fallen.mm, fallen.reason or "no rainfall"
+            )
+            if fallen.mm is not None:
+                intensity = intensity_mm_per_h(fallen.mm, storm.duration_min)
+                reals["rainfall_mm"][place] = fallen.mm
+                reals["intensity_mm_per_h"][place] = intensity
+            _fill(reals, place, outcome, results)
+            reasons[place], remarks[place] = outcome.reason, outcome.remark
+            place += 1
+    return reals, reasons, remarks
 
 
 def described_table(columns: dict[str, tuple]) -> pa.Table:

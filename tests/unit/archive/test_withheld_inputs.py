@@ -290,8 +290,8 @@ def test_hazards_are_left_out_where_their_storms_are_cells_of_the_site_table(
     monkeypatch.setattr(study, "finish", finish_with_hazards)
     contents = study.archive(monkeypatch)
     assert (f"{RESULTS}/hazard.parquet" not in contents) == withheld
-    told = b"`observations.parquet`, `rejected.csv` and `hazard.parquet` are not in here"
-    assert (told in contents["README.md"]) == withheld
+    said = b"`observations.parquet`, `rejected.csv` and `hazard.parquet` are not in here"
+    assert (said in contents["README.md"]) == withheld
     assert f"{RESULTS}/catchments.parquet" in contents
 
 
