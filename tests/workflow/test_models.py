@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import rasterio
 from tiny_study import TinyStudy
+
+from snakeshed.cli import main
 
 MODELS = [
     {
@@ -130,6 +134,22 @@ def test_another_storm_runs_no_shard(modeled):
     assert not OF_SHARDS.intersection(run.jobs)
     hazard = pd.read_parquet(modeled.results / "hazard.parquet")
     assert set(hazard["storm"]) == {"i15_24"}
+
+
+def test_an_archive_holds_the_hazards_and_a_re_run_reproduces_them(modeled, capsys):
+    for section in (modeled.config["sites"], modeled.config["dem"], *modeled.config["layers"]):
+        section["redistribute"] = True
+    modeled.write()
+    run = modeled.run("archive")
+    assert run.code == 0, run.text
+    archive = modeled.folder / "results/tiny/archive/tiny.zip"
+    with zipfile.ZipFile(archive) as file:
+        names = {Path(name).name for name in file.namelist()}
+    assert {"hazard.parquet", "thresholds.parquet", "hazard.log"} <= names
+    targets = [f"results/tiny/{name}.parquet" for name in ("hazard", "thresholds")]
+    asked = ["verify", str(archive), "--rerun", "--yes", "--cores", "2", "--targets", *targets]
+    assert main(asked) == 0, capsys.readouterr().err
+    assert "The re-run reproduced all values of 2 tables exactly." in capsys.readouterr().out
 
 
 def test_what_models_lack_is_found_before_anything_runs(fresh):

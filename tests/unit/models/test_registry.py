@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from studies import COLUMNS, ROW
 
 from snakeshed import cli
+from snakeshed.jobs.digest import imported_modules
 from snakeshed.models import published
 from snakeshed.models.configured import StudyModels
 from snakeshed.models.registry import published_models
 
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 NEW_MODEL = '''"""Likelihood of Nobody (2030)."""
 
 from snakeshed.models.logistic import Link, LogisticModel
@@ -63,6 +67,14 @@ def test_two_models_of_one_name_are_a_mistake(dropped):
     dropped("swa")
     with pytest.raises(ValueError, match="another model is called swa"):
         published_models()
+
+
+def test_another_coefficient_runs_hazards_again_and_no_shard():
+    files = set(Path(published.__path__[0]).glob("*.py"))
+    assert len(files) > 4
+    assert files <= imported_modules(SCRIPTS / "hazard.py")
+    for script in ("prepare_sites", "delineate", "extract_features", "gather"):
+        assert not files.intersection(imported_modules(SCRIPTS / f"{script}.py"))
 
 
 def test_names_of_inputs_are_columns_of_their_own():
