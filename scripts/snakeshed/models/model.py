@@ -5,7 +5,7 @@ This is read at every start of Snakemake: it imports nothing heavy.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -135,7 +135,7 @@ class Model:
         return next(each for each in self.inputs if each.key == key)
 
 
-class RainModel(Model):
+class RainModel(Model, ABC):
     """A model of a catchment's inputs and a rainfall."""
 
     @abstractmethod

@@ -188,6 +188,9 @@ def preview_text(preview: Preview) -> str:
     ]
     if study["layers"]:
         lines.append(f"Layers: {', '.join(layer['name'] for layer in study['layers'])}.")
+    if study["models"]:
+        names = ", ".join(model["name"] for model in study["models"])
+        lines.append(f"Models: {names}; storms: {len(study['storms'])}.")
     lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
     distorted = filter(None, [distortion_note(preview.terrain)])
     warnings = (*distorted, *preview.terrain.warnings, *preview.layer_warnings)

@@ -165,7 +165,7 @@ def test_comparisons_with_what_is_not_there_are_named(study, capsys):
     assert main(["check", write(study)]) == 0
 
 
-def test_models_that_lack_something_are_named(study):
+def test_models_that_lack_something_are_named(study, capsys):
     study["models"] = [
         {"name": "swb", "inputs": {"fire": "rain_men"}},
         {"name": "gartner2014_emergency"},
@@ -179,7 +179,9 @@ def test_models_that_lack_something_are_named(study):
     assert column.endswith("Correct storms[gauge].column.")
     study["models"] = [{"name": "swb", "inputs": {"fire": "rain_mean"}}]
     study["storms"][0]["column"] = "area"
+    capsys.readouterr()
     assert main(["check", write(study)]) == 0
+    assert "\nModels: swb; storms: 1.\n" in capsys.readouterr().out
 
 
 def test_files_that_are_missing_are_named_once(study, tmp_path):
