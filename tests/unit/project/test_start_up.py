@@ -96,7 +96,7 @@ delineate.main(
 extract_features.main(
     catchments=f"{shard}/catchments.parquet",
     terrain=f"{shard}/terrain.json",
-    features={"steep_degrees": [23.0], "percentiles": [50.0]},
+    features={"steep_degrees": [23.0], "percentiles": [50.0], "joint": []},
     layers=[],
     max_void_cells=9,
     inputs=[f"{shard}/dem.tif"],

@@ -455,8 +455,8 @@ class TestSourcesOfLayers:
             (
                 {"coding": "mtbs"},
                 "layers[kf].coding",
-                "this key on a layer of type numeric; expected it on a layer of type severity only. "
-                "Remove it, or set the type to severity.",
+                "this key on a layer of type numeric; expected it on a layer of type severity "
+                "only. Remove it, or set the type to severity.",
             ),
             (
                 {"type": "classes", "scale": 2},
