@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import shapely
 from pyproj import Geod
 
 from snakeshed.errors import SeveralProblems, TableError
@@ -30,7 +31,7 @@ from snakeshed.sites.observations import NULL_TEXTS, Observations
 from snakeshed.sites.read import read_observations
 from snakeshed.sites.reserved import RESERVED, description_of, kept_as
 from snakeshed.tables.exports import write_csv
-from snakeshed.tables.geoparquet import DESCRIPTION, write_table
+from snakeshed.tables.geoparquet import DESCRIPTION, GEOMETRY, write_table
 
 SITE_DESCRIPTIONS = {
     "site_id": "identifier of the site, from the site table or from its coordinates",
@@ -42,6 +43,8 @@ SITE_DESCRIPTIONS = {
     "reported_area_km2": "contributing area as reported in the site table, km2",
     "observations": "number of rows of the site table that belong to the site",
 }
+_POINTS_CRS = "EPSG:4326"
+_POINT_DESCRIPTION = "the site as a point: lon, lat (EPSG:4326)"
 ROW_DESCRIPTION = "number of the row among the data rows of the site table, from 1"
 
 # International acre: 4,046.8564224 m2; international mile: 1,609.344 m.
@@ -95,12 +98,17 @@ class PreparedSites:
     ) -> None:
         """Write two tables as Parquet, the rejected rows as CSV, the warnings as JSON.
 
+        The table of sites is GeoParquet: beside its columns it has a point per site, at `lon` and
+        `lat`.
+
         Parameters
         ----------
         sites, observations, rejected, warnings : str or Path
             The files; each appears atomically. The last one has a list of texts.
         """
-        write_table(self.sites, sites, SITE_DESCRIPTIONS)
+        points = shapely.points(self.sites["lon"], self.sites["lat"])
+        described = SITE_DESCRIPTIONS | {GEOMETRY: _POINT_DESCRIPTION}
+        write_table(self.sites, sites, described, points, _POINTS_CRS)
         descriptions = {
             field.name: "as in the site table"
             for field in self.observations.schema

@@ -27,7 +27,13 @@ from snakeshed.sites.prepare import AREA_UNITS_IN_M2, prepare_sites
 from snakeshed.sites.reserved import RESERVED, name_in
 from snakeshed.study.configuration import complete
 from snakeshed.tables.exports import write_csv, write_geopackage
-from snakeshed.tables.geoparquet import read_arrow, read_descriptions, read_table, write_table
+from snakeshed.tables.geoparquet import (
+    geometry_metadata,
+    read_arrow,
+    read_descriptions,
+    read_table,
+    write_table,
+)
 
 SCHEMA = Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml"
 COLUMNS = {"site_id": "name", "x": "lon", "y": "lat", "area": "area"}
@@ -592,13 +598,31 @@ class TestFiles:
         prepared = prepare(save(tmp_path, [*GOOD, ("c", '"x,\ny"', 34, 1), ("d", -118, 34, "?")]))
         paths = [tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")]
         prepared.write(*paths)
-        pd.testing.assert_frame_equal(read_table(paths[0]), prepared.sites)
+        columns = list(prepared.sites)
+        pd.testing.assert_frame_equal(read_table(paths[0], columns), prepared.sites)
         assert read_table(paths[1])["row"].tolist() == [1, 2, 3, 5]
         assert all(read_descriptions(paths[0]).values())
         assert "from 1" in read_descriptions(paths[1])["row"]
         rejected = pd.read_csv(paths[2])
         assert rejected.columns.tolist() == ["row", "site_id", "action", "reason", "found"]
         assert rejected["row"].tolist() == [4, 5]
+
+    def test_sites_are_geoparquet_with_a_point_at_their_longitude_and_latitude(self, tmp_path):
+        written = [tmp_path / name for name in ("s.parquet", "o.parquet", "r.csv", "w.json")]
+        prepared = prepare(save(tmp_path, GOOD))
+        prepared.write(*written)
+        # GeoPandas as any user has it.
+        sites = geopandas.read_parquet(written[0])
+        assert sites.crs == "EPSG:4326"
+        assert (sites.geometry.x == sites["lon"]).all()
+        assert (sites.geometry.y == sites["lat"]).all()
+        assert sites.geometry.geom_type.unique().tolist() == ["Point"]
+        metadata = geometry_metadata(read_arrow(written[0]))
+        assert metadata["geometry_types"] == ["Point"]
+        assert metadata["bbox"] == sites.total_bounds.tolist()
+        columns = pd.DataFrame(sites.drop(columns="geometry"))
+        pd.testing.assert_frame_equal(columns, prepared.sites, check_exact=True)
+        assert "EPSG:4326" in read_descriptions(written[0])["geometry"]
 
     def test_a_table_without_problems_has_an_empty_list_of_them(self, tmp_path):
         prepare(save(tmp_path, GOOD)).write(
