@@ -19,6 +19,7 @@ from snakeshed.study.contradictions import (
     check_dem,
     check_layers,
     check_model_keys,
+    check_observations,
     check_sites,
     is_for,
 )
@@ -94,6 +95,8 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
             contradictions += check_layers(sound["layers"], schema["properties"]["layers"])
         if "models" in sound:
             contradictions += check_model_keys(sound["models"], schema["properties"]["models"])
+        if "observations" in sound:
+            contradictions += check_observations(filled["observations"])
         contradictions += check_columns(filled["features"], filled["layers"])
         for key, found, expected, next_step in contradictions:
             problems.append(ConfigurationError(f"{source}: {key}", found, expected, next_step))

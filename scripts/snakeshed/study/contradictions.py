@@ -187,6 +187,21 @@ def check_columns(features: Mapping, layers: list) -> Iterator[tuple[str, str, s
         )
 
 
+def check_observations(observations: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is contradictory in `observations`: key, found, expected, next step."""
+    first: dict[int, str] = {}
+    for place, each in enumerate(observations["rainfall"], 1):
+        minutes, column = each["duration_min"], each["column"]
+        if minutes in first:
+            yield (
+                f"observations.rainfall[{place}].duration_min",
+                f"{minutes}, as for the column {first[minutes]!r}",
+                "one column of rainfall for each duration",
+                f"Correct the duration, or remove one of {first[minutes]!r} and {column!r}.",
+            )
+        first.setdefault(minutes, column)
+
+
 def _check_source(layer: Mapping, known: Mapping) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is wrong with where a layer's values come from."""
     where = f"layers[{layer['name']}]"

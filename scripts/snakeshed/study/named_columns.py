@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 def named_columns(study: Mapping) -> dict[str, str]:
-    """Return the columns of the site table that comparisons and storms name, by their keys.
+    """Return the columns of the site table that a study names outside ``sites``, by their keys.
 
     Parameters
     ----------
@@ -20,8 +20,16 @@ def named_columns(study: Mapping) -> dict[str, str]:
         f"compare[{place}].column": each["column"] for place, each in enumerate(study["compare"])
     }
     storms = study["storms"] if study["models"] else []
-    return named | {
+    named |= {
         f"storms[{each['name'] or place}].column": each["column"]
         for place, each in enumerate(storms, start=1)
         if each["column"] is not None
     }
+    rainfall, response = study["observations"]["rainfall"], study["observations"]["response"]
+    named |= {
+        f"observations.rainfall[{place}].column": each["column"]
+        for place, each in enumerate(rainfall, start=1)
+    }
+    if response is not None:
+        named["observations.response.column"] = response["column"]
+    return named

@@ -515,6 +515,26 @@ class TestFiles:
         assert json.loads((tmp_path / "w.json").read_text(encoding="utf-8")) == expected
         assert expected[0] in (tmp_path / "log").read_text()
 
+    def test_a_column_that_another_key_names_has_to_be_there(self, tmp_path):
+        save(tmp_path, GOOD)
+        also = {"observations.response.column": "Area", "compare[0].column": "area"}
+        settings = complete(
+            {
+                "study": "test",
+                "dem": {"path": "dem.tif"},
+                "sites": {"path": "sites.csv", "columns": COLUMNS, "crs": "EPSG:4326"},
+            },
+            SCHEMA,
+            "test.yaml",
+        )["sites"]
+        with pytest.raises(SeveralProblems) as caught:
+            prepare_sites(settings, tmp_path, also)
+        (problem,) = map(str, caught.value.problems)
+        assert problem == (
+            "sites.csv: found no column 'Area'; expected one of 'name', 'lon', 'lat', 'area'. Did "
+            "you mean 'area'? Correct observations.response.column."
+        )
+
     def test_every_format_gives_the_same_sites(self, tmp_path):
         frame = pd.DataFrame(GOOD, columns=["name", "lon", "lat", "area"])
         points = shapely.points(frame["lon"], frame["lat"])

@@ -161,6 +161,11 @@ def test_comparisons_with_what_is_not_there_are_named(study, capsys):
     assert "Did you mean share_steeper_23deg?" in feature
     assert column.startswith("sites.csv: found no column 'relief'; expected one of 'name', 'x'")
     assert column.endswith("Correct compare[0].column.")
+    study["compare"] = []
+    study["observations"] = {"response": {"column": "xx"}}
+    (column,) = problems(study)
+    assert column.endswith("Correct observations.response.column.")
+    study["observations"] = {}
     study["compare"] = [{"column": "x", "feature": "share_steeper_23deg"}]
     assert main(["check", write(study)]) == 0
 

@@ -78,7 +78,7 @@ class TestSchema:
         sections = [SCHEMA, *(of_key for _, of_key, _ in schemas(SCHEMA))]
         sections += [section["items"] for section in sections if "items" in section]
         with_keys = [section for section in sections if "properties" in section]
-        assert len(with_keys) == 15
+        assert len(with_keys) == 18
         assert all(section["additionalProperties"] is False for section in with_keys)
 
     def test_every_key_is_in_the_readme_with_its_default(self):
@@ -152,6 +152,10 @@ class TestDefaults:
             "unit": None,
         }
         assert done["likelihoods"] == [0.5, 0.75]
+        assert done["observations"] == {"rainfall": [], "response": None}
+        bare = {"response": {"column": "Response"}}
+        filled = complete(study(observations=bare), SCHEMA, "mine.yaml")["observations"]
+        assert filled["response"] == {"column": "Response", "events": [1]}
         assert list(done) == list(SCHEMA["properties"])
 
     def test_what_is_given_wins(self):
@@ -330,6 +334,28 @@ class TestValues:
             ({"layers": [layer(scale=0)]}, "layers[kf].scale", "0", "other than 0"),
             ({"layers": [layer(), {"name": 3}]}, "layers[2].name", "3", "text"),
             (
+                {"observations": {"rainfall": [{"duration_min": 15, "column": "R", "unit": "cm"}]}},
+                "observations.rainfall[1].unit",
+                "the text 'cm'",
+                "mm, mm_per_h, in, in_per_h",
+            ),
+            (
+                {
+                    "observations": {
+                        "rainfall": [{"duration_min": 1.5, "column": "R", "unit": "mm"}]
+                    }
+                },
+                "observations.rainfall[1].duration_min",
+                "1.5",
+                "a whole number",
+            ),
+            (
+                {"observations": {"response": {"column": "R", "events": []}}},
+                "observations.response.events",
+                "an empty list",
+                "at least 1 entry",
+            ),
+            (
                 {"layers": [layer(type="classes", classes={1: "a b"})]},
                 "layers[kf].classes.1",
                 "the text 'a b'",
@@ -482,6 +508,18 @@ class TestSourcesOfLayers:
         where, said = only_problem_of(study(layers=[layer(**keys)]))
         assert where == key
         assert said.endswith(f": found {message}")
+
+    def test_a_duration_has_one_column_of_rainfall(self):
+        rainfall = [
+            {"duration_min": minutes, "column": column, "unit": "mm"}
+            for minutes, column in ((15, "a"), (30, "b"), (15, "c"))
+        ]
+        where, said = only_problem_of(study(observations={"rainfall": rainfall}))
+        assert where == "observations.rainfall[3].duration_min"
+        assert said.endswith(
+            ": found 15, as for the column 'a'; expected one column of rainfall for each duration. "
+            "Correct the duration, or remove one of 'a' and 'c'."
+        )
 
     @pytest.mark.parametrize("bounds", [[1], [1, 2, 3], 5, ["a", 1]])
     def test_a_range_has_two_numbers(self, bounds):

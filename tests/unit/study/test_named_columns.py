@@ -5,6 +5,7 @@ from __future__ import annotations
 from snakeshed.study.named_columns import named_columns
 
 GAUGE = {"name": "gauge", "column": "i15"}
+NOTHING = {"rainfall": [], "response": None}
 
 
 def test_comparisons_and_storms_name_columns():
@@ -12,6 +13,7 @@ def test_comparisons_and_storms_name_columns():
         "compare": [{"column": "relief"}, {"column": "area"}],
         "models": [{"name": "swb"}],
         "storms": [{"name": None, "column": None}, {"name": None, "column": "i30"}, GAUGE],
+        "observations": NOTHING,
     }
     assert named_columns(study) == {
         "compare[0].column": "relief",
@@ -22,4 +24,22 @@ def test_comparisons_and_storms_name_columns():
 
 
 def test_storms_without_models_need_no_column():
-    assert named_columns({"compare": [], "models": [], "storms": [GAUGE]}) == {}
+    study = {"compare": [], "models": [], "storms": [GAUGE], "observations": NOTHING}
+    assert named_columns(study) == {}
+
+
+def test_observations_name_columns():
+    study = {
+        "compare": [],
+        "models": [],
+        "storms": [],
+        "observations": {
+            "rainfall": [{"column": "Acc015_mm"}, {"column": "Acc030_mm"}],
+            "response": {"column": "Response"},
+        },
+    }
+    assert named_columns(study) == {
+        "observations.rainfall[1].column": "Acc015_mm",
+        "observations.rainfall[2].column": "Acc030_mm",
+        "observations.response.column": "Response",
+    }

@@ -1,0 +1,1 @@
+"""Observations: the rows of the site table with features and model results, and model skill."""
