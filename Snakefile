@@ -20,6 +20,7 @@ include: "rules/delineate.smk"
 include: "rules/features.smk"
 include: "rules/gather.smk"
 include: "rules/models.smk"
+include: "rules/observations.smk"
 include: "rules/report.smk"
 include: "rules/archive.smk"
 

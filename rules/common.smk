@@ -37,6 +37,7 @@ from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
 from snakeshed.models.configured import StudyModels, hazard_settings
+from snakeshed.observations.columns import check_names
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
 from snakeshed.result_files import check_result, read_result, record_of
@@ -85,6 +86,7 @@ STUDY = without_publication(WHOLE_STUDY)
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
 MODELS = user_error(StudyModels.of, hazard_settings(STUDY), numeric(COLUMNS))
+user_error(check_names, STUDY["observations"], COLUMNS)
 RESULTS = f"results/{STUDY['study']}"
 # With --profile cloud, where driver and jobs share no files but those in a bucket. Of these, results
 # that are read while planning have to be brought here first.
@@ -102,6 +104,7 @@ RESULT_FILES = [
         "catchments.parquet",
         "features.parquet",
         "observations.parquet",
+        "dataset.parquet",
         "rejected.csv",
         "summary.json",
         "report.html",
@@ -134,7 +137,7 @@ SPLIT_AGAIN = []
 wildcard_constraints:
     shard=r"\d+",
     site="[^/]+",
-    table="catchments|features|sites|observations|hazard|thresholds",
+    table="catchments|features|sites|observations|dataset|hazard|thresholds",
 
 
 def listed(function):
@@ -315,6 +318,7 @@ def logs_of_run(shards=SHARDS):
         "delineate": [f"delineate/{shard}" for shard in shards],
         "extract_features": [f"extract_features/{shard}" for shard in shards],
         "gather": ["gather_catchments", "gather_features"],
+        "dataset": ["dataset"],
         "summarise": ["summarise"],
     }
     if STUDY["models"]:

@@ -58,7 +58,7 @@ def test_cards_of_failed_and_oddly_named_sites_follow_a_finished_study(study):
 
     # A card depends on its own shard, and a run without targets leaves it as it is.
     assert not study.plan(f"results/tiny/cards/{names[1]}.html")
-    assert study.plan() == {"gather": 2, "summarise": 1, "report": 1}
+    assert study.plan() == {"gather": 2, "dataset": 1, "summarise": 1, "report": 1}
 
 
 def test_the_report_is_part_of_snakemakes_own(study):

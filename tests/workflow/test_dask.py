@@ -10,7 +10,13 @@ import pytest
 from dask_processes import DaskProcesses, dask_processes, free_port
 from tiny_study import Run, TinyStudy
 
-TABLES = ("catchments.parquet", "features.parquet", "observations.parquet", "summary.json")
+TABLES = (
+    "catchments.parquet",
+    "features.parquet",
+    "observations.parquet",
+    "dataset.parquet",
+    "summary.json",
+)
 
 
 @pytest.fixture

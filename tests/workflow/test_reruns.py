@@ -19,12 +19,12 @@ from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.terrain.index import TerrainIndex, tiles_under
 
 TABLE_READ = {"prepare_sites": 1, "split_shards": 1}
-GATHERED = {"gather": 2, "summarise": 1, "report": 1}
+GATHERED = {"gather": 2, "dataset": 1, "summarise": 1, "report": 1}
 ONE_SHARD = {"delineate": 1, "extract_features": 1} | GATHERED
 TWO_SHARDS = {"delineate": 2, "extract_features": 2} | GATHERED
 # The fourth one has no sites.
 ALL_SHARDS = {"delineate": 3, "extract_features": 3} | GATHERED
-FEATURES = {"extract_features": 3, "gather": 1, "summarise": 1, "report": 1}
+FEATURES = {"extract_features": 3, "gather": 1, "dataset": 1, "summarise": 1, "report": 1}
 LAYERS_READ = {"index_layers": 1, "split_shards": 1}
 TERRAIN_READ = {"index_terrain": 1} | LAYERS_READ
 
@@ -120,11 +120,12 @@ def test_observations_and_a_tile_that_no_site_reaches_re_run_no_shard(study):
     study.write_tile(0, 9, raised_m=500.0)
     run = study.run()
     assert run.code == 0, run.text
-    assert run.jobs == TABLE_READ | TERRAIN_READ
+    assert run.jobs == TABLE_READ | TERRAIN_READ | {"dataset": 1}
     after = study.contents()
     assert after.keys() == before.keys()
     assert {name for name in before if after[name][0] != before[name][0]} == {
-        "observations.parquet"
+        "observations.parquet",
+        "dataset.parquet",
     }
 
 

@@ -30,6 +30,7 @@ TABLES = (
     "catchments.parquet",
     "features.parquet",
     "observations.parquet",
+    "dataset.parquet",
     "rejected.csv",
     "hazard.parquet",
     "thresholds.parquet",

@@ -31,7 +31,7 @@ CONFIGURATION = "configuration.yaml"
 INPUTS = "inputs.json"
 LINKS = "workflow-links.json"
 # Results with cells of the site table, and the rows of it in the report.
-_WITH_ROWS = ("observations.parquet", "rejected.csv")
+_WITH_ROWS = ("observations.parquet", "dataset.parquet", "rejected.csv")
 # A result that has them if storms are columns of the site table.
 _WITH_STORMS = "hazard.parquet"
 _REPORT = "report.html"
@@ -298,7 +298,7 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
         "",
     ]
     if withheld := [f"`{name}`" for name in _withheld(study)]:
-        names = f"{', '.join(withheld[:-1])} and {withheld[-1]}"
+        names = f"{', '.join(withheld[:-1])}, and {withheld[-1]}"
         lines += [f"{names} are not in here: they have rows of the site table.", ""]
     if missing:
         lines += [

@@ -236,6 +236,7 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         f"  {folder}/report.html         map, table and figures, in a browser",
         f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
         f"  {folder}/features.parquet    one row of features per site",
+        f"  {folder}/dataset.parquet     one row per observation, with the features of its site",
         f"  {folder}/summary.json        this summary",
     ]
     return "\n".join(map(printable, lines))

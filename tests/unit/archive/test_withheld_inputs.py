@@ -28,6 +28,8 @@ CHECKOUT = Path(__file__).parents[3]
 MARK = "must-not-be-published-7f3c"
 OTHERS_MARK = "of-no-study-91ab"
 RESULTS = "results/mine"
+TABLES_OF_USERS = ("observations.parquet", "dataset.parquet", "rejected.csv")
+WITHHELD = b"`observations.parquet`, `dataset.parquet`, and `rejected.csv` are not in here"
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,14 @@ class Study:
         results = self.folder / RESULTS
         results.mkdir(parents=True)
         pd.read_csv(self.sites).to_parquet(results / "observations.parquet")
+        pd.read_csv(self.sites).assign(relief_m=1.0).to_parquet(results / "dataset.parquet")
         pd.DataFrame({"site_id": ["a"]}).to_parquet(results / "catchments.parquet")
         cell = pd.read_csv(self.sites)["remark"][0]
         (results / "rejected.csv").write_text(f"row,site_id,action,reason,found\n1,,a,b,{cell}\n")
         (results / "report.html").write_text(
             f"<h1>A</h1><!-- rows of the site table -->\n<td>{cell}</td>\n<!-- end of rows --><p>B"
         )
-        names = ("observations.parquet", "catchments.parquet", "rejected.csv", "report.html")
+        names = (*TABLES_OF_USERS, "catchments.parquet", "report.html")
         return FinishedRun(RESULTS, [f"{RESULTS}/{name}" for name in names], {}, None)
 
     def git(self, *arguments: str) -> None:
@@ -253,7 +256,7 @@ def test_the_marks_are_found_where_inputs_may_be_passed_on(checkout, monkeypatch
     contents = study.archive(monkeypatch)
     assert set(holders(contents, MARK)) == {
         *("inputs/sites/sites.csv", "inputs/dem/dem.tif", "inputs/dem/dem.tif.aux.xml"),
-        *(f"{RESULTS}/{name}" for name in ("observations.parquet", "rejected.csv", "report.html")),
+        *(f"{RESULTS}/{name}" for name in (*TABLES_OF_USERS, "report.html")),
     }
     assert holders(contents, OTHERS_MARK) == []
 
@@ -266,7 +269,7 @@ def test_the_report_is_there_without_rows_of_the_site_table(checkout, monkeypatc
         b"<h1>A</h1><p>Rows of the site table are not in this archive.</p><p>B"
     )
     assert f"{RESULTS}/rejected.csv" not in contents
-    assert b"`observations.parquet` and `rejected.csv` are not in here" in contents["README.md"]
+    assert WITHHELD in contents["README.md"]
 
 
 @pytest.mark.parametrize(("column", "withheld"), [("remark", True), (None, False)])
@@ -290,7 +293,7 @@ def test_hazards_are_left_out_where_their_storms_are_cells_of_the_site_table(
     monkeypatch.setattr(study, "finish", finish_with_hazards)
     contents = study.archive(monkeypatch)
     assert (f"{RESULTS}/hazard.parquet" not in contents) == withheld
-    said = b"`observations.parquet`, `rejected.csv` and `hazard.parquet` are not in here"
+    said = WITHHELD.replace(b"and `rejected.csv`", b"`rejected.csv`, and `hazard.parquet`")
     assert (said in contents["README.md"]) == withheld
     assert f"{RESULTS}/catchments.parquet" in contents
 
@@ -396,8 +399,8 @@ def test_observations_are_left_out_with_the_site_table(checkout, monkeypatch):
     study.write_inputs()
     contents = study.archive(monkeypatch)
     assert f"{RESULTS}/catchments.parquet" in contents
-    assert f"{RESULTS}/observations.parquet" not in contents
-    assert b"`observations.parquet` and `rejected.csv` are not in here" in contents["README.md"]
+    assert not contents.keys() & {f"{RESULTS}/{name}" for name in TABLES_OF_USERS}
+    assert WITHHELD in contents["README.md"]
 
 
 def test_files_beside_the_code_that_are_left_out_are_told(checkout, monkeypatch, caplog):

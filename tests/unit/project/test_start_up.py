@@ -47,6 +47,7 @@ NOT_IMPORTED = {
     "hazard": FRAMES | PYSHEDS | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
     "prepare_sites": PLOTS | OF_FEW | KERNELS,
     "split_shards": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio"},
+    "dataset": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
     "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},
     "report": PLOTS | OF_FEW | KERNELS,
     "archive": {"numba", "matplotlib", "rasterio"},

@@ -234,6 +234,7 @@ def test_what_a_person_reads():
         "  results/mine/report.html         map, table and figures, in a browser",
         "  results/mine/catchments.parquet  outlines, outlets and how sure they are",
         "  results/mine/features.parquet    one row of features per site",
+        "  results/mine/dataset.parquet     one row per observation, with the features of its site",
         "  results/mine/summary.json        this summary",
     ]
 
