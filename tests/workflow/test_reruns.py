@@ -285,7 +285,7 @@ def test_an_older_file_in_the_place_of_an_input_and_one_from_the_future_are_seen
             os.utime(file, (when, when))
         run = study.run()
         assert run.code == 0, run.text
-        assert run.jobs == TABLE_READ | TERRAIN_READ
+        assert run.jobs == TABLE_READ | TERRAIN_READ | {"dataset": 1}
         assert study.plan() == {}
     assert f"{tile.relative_to(study.folder)}: its time of change was in the future" in run.text
     assert table.stat().st_mtime < time.time() + 60
