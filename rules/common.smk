@@ -37,7 +37,7 @@ from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
 from snakeshed.models.configured import StudyModels, hazard_settings
-from snakeshed.observations.columns import check_names
+from snakeshed.observations.columns import check_names, own_columns, scored_columns
 from snakeshed.raster.input_files import input_files
 from snakeshed.report.page import page_digest
 from snakeshed.result_files import check_result, read_result, record_of
@@ -86,7 +86,8 @@ STUDY = without_publication(WHOLE_STUDY)
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
 MODELS = user_error(StudyModels.of, hazard_settings(STUDY), numeric(COLUMNS))
-user_error(check_names, STUDY["observations"], COLUMNS)
+user_error(check_names, own_columns(STUDY["observations"], MODELS), COLUMNS)
+SCORED = scored_columns(STUDY["observations"], MODELS)
 RESULTS = f"results/{STUDY['study']}"
 # With --profile cloud, where driver and jobs share no files but those in a bucket. Of these, results
 # that are read while planning have to be brought here first.
@@ -109,6 +110,7 @@ RESULT_FILES = [
         "summary.json",
         "report.html",
         *(("hazard.parquet", "thresholds.parquet") if STUDY["models"] else ()),
+        *(["skill.json"] if SCORED else []),
     )
 ]
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
@@ -323,6 +325,8 @@ def logs_of_run(shards=SHARDS):
     }
     if STUDY["models"]:
         logs["hazard"] = ["hazard"]
+    if SCORED:
+        logs["skill"] = ["skill"]
     return {rule: [f"{RESULTS}/logs/{name}.log" for name in names] for rule, names in logs.items()}
 
 

@@ -20,7 +20,7 @@ from real_cluster import IMAGE
 from small_workflow import until
 
 CHECKOUT = Path(__file__).parents[2]
-TABLES = ["catchments", "features", "observations", "sites"]
+TABLES = ["catchments", "features", "observations", "dataset", "sites"]
 KERNELS = ".cache/numba"
 
 

@@ -150,7 +150,7 @@ def test_the_tables_are_the_same_as_here_and_nothing_is_left(driver, cluster, de
     said = driver.types(f"{run} --seconds-between-status-checks 1")
     assert "inputs were sent to the bucket" in said
     results = driver.folder / "results/mine"
-    for table in ("catchments", "features", "observations"):
+    for table in ("catchments", "features", "observations", "dataset"):
         expected = (demo_here / f"{table}.parquet").read_bytes()
         assert (results / f"{table}.parquet").read_bytes() == expected, table
     sites = json.loads((results / "summary.json").read_text(encoding="utf-8"))

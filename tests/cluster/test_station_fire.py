@@ -83,6 +83,7 @@ def test_the_station_fire_is_the_same_as_here_whatever_happens(station, tmp_path
         "delineate": 1,
         "extract_features": 1,
         "gather": 2,
+        "dataset": 1,
         "summarise": 1,
         "report": 1,
     }

@@ -23,7 +23,7 @@ REASON = (
 )
 REMARK = (TEXT, "Which inputs are implausible, although they are used; null if none is.")
 # What a model can give: type and description. Formulas and sources follow the description.
-_RESULTS = {
+RESULTS = {
     "likelihood": (REAL, "Likelihood of a debris flow, 0 to 1"),
     "volume_m3": (REAL, "Volume of a debris flow, m3"),
     "volume_low_m3": (REAL, "Lower end of the 95 % prediction interval of the volume, m3"),
@@ -76,7 +76,7 @@ def hazard_table(
         "intensity_mm_per_h": (REAL, "Mean intensity of the rainfall within the duration, mm/h."),
         **{key: (REAL, _input_description(models, key)) for key in models.input_keys()},
         **{
-            name: (_RESULTS[name][0], _result_description(models, name))
+            name: (RESULTS[name][0], _result_description(models, name))
             for name in _results_of(models)
         },
     }
@@ -151,7 +151,7 @@ def _fill(reals: dict[str, np.ndarray], place: int, outcome: Outcome, results: l
 
 def _results_of(models: StudyModels) -> list[str]:
     given = {name for each in models.models.values() for name in each.model.gives}
-    return [name for name in _RESULTS if name in given]
+    return [name for name in RESULTS if name in given]
 
 
 def _each(values: list, times: int) -> list:
@@ -186,7 +186,7 @@ def _input_description(models: StudyModels, key: str) -> str:
 
 def _result_description(models: StudyModels, name: str) -> str:
     declared = models.models.values()
-    text = f"{_RESULTS[name][1]}. {formulas(each for each in declared if name in each.model.gives)}"
+    text = f"{RESULTS[name][1]}. {formulas(each for each in declared if name in each.model.gives)}"
     combined = [f"{each.name}: of the two models" for each in declared if each.likelihood]
     if combined and not name.endswith("_class"):
         text += f"; {'; '.join(combined)} that it combines"

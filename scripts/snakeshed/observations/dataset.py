@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from snakeshed.errors import TableError
-from snakeshed.observations import response as responses
 from snakeshed.observations.columns import FRONT
 from snakeshed.observations.plain_columns import plain_column
-from snakeshed.observations.rainfall import Rainfall
-from snakeshed.observations.response import Response
+from snakeshed.observations.rainfall import RainfallColumn
+from snakeshed.observations.response import DEBRIS_FLOW, Response
 from snakeshed.sites.cells import is_missing
 from snakeshed.sites.reserved import description_of, kept_as, name_in
 from snakeshed.tables.arrays import array_of
@@ -33,7 +32,7 @@ class Measured:
     Attributes
     ----------
     table : pyarrow.Table
-        One row per observation: a column of each `Rainfall` and of the `Response`, described.
+        One row per observation: a column of each `RainfallColumn` and of the `Response`, described.
     remarks : tuple of str
         Columns of rainfall with cells that were left out.
     """
@@ -43,7 +42,7 @@ class Measured:
 
 
 def measured(
-    observations: pa.Table, rainfall: Sequence[Rainfall], response: Response | None
+    observations: pa.Table, rainfall: Sequence[RainfallColumn], response: Response | None
 ) -> Measured:
     """Read the rainfall and the response of observations.
 
@@ -51,7 +50,7 @@ def measured(
     ----------
     observations : pyarrow.Table
         ``observations.parquet``, which has their columns.
-    rainfall : sequence of Rainfall
+    rainfall : sequence of RainfallColumn
     response : Response or None
 
     Returns
@@ -68,15 +67,15 @@ def measured(
     if response is not None:
         cells = observations[name_in(observations, response.column)].to_pylist()
         known = response.are_events(cells)
-        values[responses.NAME] = [None if event is None else int(event) for event in known]
-        columns[responses.NAME] = (WHOLE, _response_text(response))
+        values[DEBRIS_FLOW] = [None if event is None else int(event) for event in known]
+        columns[DEBRIS_FLOW] = (WHOLE, _response_text(response))
     if not columns:
         return Measured(observations.select([]), ())
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return Measured(table_of(rows, columns), tuple(remarks))
 
 
-def _rainfall_text(rainfall: Rainfall) -> str:
+def _rainfall_text(rainfall: RainfallColumn) -> str:
     return (
         f"Rain that fell in {rainfall.duration_min} min, mm, by the column {rainfall.column!r} of "
         f"the site table in {rainfall.unit}; null where a cell is no number or is negative."
@@ -84,7 +83,9 @@ def _rainfall_text(rainfall: Rainfall) -> str:
 
 
 def _response_text(response: Response) -> str:
-    events = ", ".join(map(str, response.events))
+    events = ", ".join(
+        f"{each:g}" if isinstance(each, float) else str(each) for each in response.events
+    )
     return (
         f"1 for a debris flow, where the column {response.column!r} of the site table is one of "
         f"{events}; 0 where it is something else; null where its cell is empty."
@@ -92,7 +93,7 @@ def _response_text(response: Response) -> str:
 
 
 def _left_out(
-    rainfall: Rainfall, cells: list, values: list[float | None], rows: list[int]
+    rainfall: RainfallColumn, cells: list, values: list[float | None], rows: list[int]
 ) -> list[str]:
     """Return a remark on the cells of a column that are there and no rainfall."""
     wrong = [

@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from snakeshed.models.storms import rainfall_mm
 from snakeshed.sites.cells import number_in
-
-MM_PER_INCH = 25.4
-"""The international inch of 1959."""
-
-_MINUTES_PER_HOUR = 60
 
 
 @dataclass(frozen=True)
-class Rainfall:
-    """A column with rainfall.
+class RainfallColumn:
+    """A column with the rainfall of observations.
 
     Attributes
     ----------
@@ -27,8 +23,8 @@ class Rainfall:
         Duration over which it was measured, minutes.
     column : str
         As the site table calls it.
-    unit : {'mm', 'mm_per_h', 'in', 'in_per_h'}
-        Accumulation, or mean intensity over the duration.
+    unit : str
+        One of `snakeshed.models.storms.UNITS`.
     """
 
     duration_min: int
@@ -36,7 +32,7 @@ class Rainfall:
     unit: str
 
     @classmethod
-    def of(cls, declared: Mapping) -> Rainfall:
+    def of(cls, declared: Mapping) -> RainfallColumn:
         """Make one of an entry of ``observations.rainfall`` in the completed configuration."""
         return cls(declared["duration_min"], declared["column"], declared["unit"])
 
@@ -61,8 +57,4 @@ class Rainfall:
         value = number_in(cell)
         if value is None or value < 0:
             return None
-        if self.unit.startswith("in"):
-            value *= MM_PER_INCH
-        if self.unit.endswith("_per_h"):
-            value = value * self.duration_min / _MINUTES_PER_HOUR
-        return value
+        return rainfall_mm(value, self.unit, self.duration_min)

@@ -11,7 +11,7 @@ from typing import Any
 
 from snakeshed.sites.cells import is_missing, number_in
 
-NAME = "debris_flow"
+DEBRIS_FLOW = "debris_flow"
 """Name of the response in ``dataset.parquet``."""
 
 _YES, _NO = ("true", "t", "yes", "y"), ("false", "f", "no", "n")

@@ -1,7 +1,7 @@
-"""How well likelihoods tell observations with a debris flow from those without: counts alone.
+"""How well likelihoods separate observations with a debris flow from those without.
 
-Every measure is a quotient of whole numbers, so it is the same on every CPU and in every order of
-the observations. An observation can count several times, as in a bootstrap sample. A debris flow is
+Only whole numbers are summed, so a measure is the same on every CPU and in every order of the
+observations. An observation can count several times, as in a bootstrap sample. A debris flow is
 predicted where the likelihood is at least a threshold. TP, FP, FN, and TN are the numbers of true
 positives, false positives, false negatives, and true negatives. The measures are the
 
@@ -25,6 +25,9 @@ import numpy as np
 
 HALF = 0.5
 """The threshold that a likelihood suggests."""
+
+MOST_CORNERS = 1000
+"""Of a ROC curve; a plot shows no more."""
 
 BINS = 10
 """Bins of the calibration, of equal width from 0 to 1."""
@@ -159,7 +162,9 @@ class Ranked:
     def roc(self) -> tuple[RocPoint, ...]:
         """Return the corners of the ROC curve, from (0, 0) to (1, 1).
 
-        Points on a straight line between two others are left out: the curve is the same.
+        Points on a straight line between two others are left out: the curve is the same. If
+        there are more corners than `MOST_CORNERS`, that number is kept, evenly spread in their
+        order. The area in `Measures` is that of the whole curve.
 
         Raises
         ------
@@ -174,6 +179,9 @@ class Ranked:
             if len(corners) > 1 and _on_a_line(corners[-2], corners[-1], point):
                 corners.pop()
             corners.append(point)
+        if len(corners) > MOST_CORNERS:
+            last = len(corners) - 1
+            corners = [corners[k * last // (MOST_CORNERS - 1)] for k in range(MOST_CORNERS)]
         return tuple(RocPoint(t, hit / hits[-1], alarm / alarms[-1]) for t, hit, alarm in corners)
 
     def calibration(self) -> tuple[CalibrationBin, ...]:

@@ -22,7 +22,7 @@ from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns, rasters_of, tables_of
 from snakeshed.models.configured import StudyModels, hazard_settings
-from snakeshed.observations.columns import check_names
+from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
@@ -129,8 +129,9 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         columns = problems.of(declared_columns, study["features"], study["layers"])
         if columns is not None:
             problems.of(check_compared, study["compare"], columns)
-            problems.of(StudyModels.of, hazard_settings(study), numeric(columns))
-            problems.of(check_names, study["observations"], columns)
+            models = problems.of(StudyModels.of, hazard_settings(study), numeric(columns))
+            if models is not None:
+                problems.of(check_names, own_columns(study["observations"], models), columns)
     table = study["sites"]["path"]
     prepared = None
     if Path(table).is_file():

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 import dataset as dataset_rule
 from snakeshed.errors import SeveralProblems, TableError
-from snakeshed.observations.columns import check_names
+from snakeshed.models.configured import StudyModels
+from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.observations.dataset import dataset, measured
-from snakeshed.observations.rainfall import Rainfall
+from snakeshed.observations.rainfall import RainfallColumn
 from snakeshed.observations.response import Response
 from snakeshed.sites.reserved import name_in
 from snakeshed.tables.geoparquet import read_arrow, read_descriptions, write_table
@@ -58,7 +59,8 @@ ROWS = observed(
     Acc015=REAL,
     Response=WHOLE,
 )
-RAINFALL = [Rainfall(15, "Acc015", "mm")]
+NO_MODELS = StudyModels({}, (), ())
+RAINFALL = [RainfallColumn(15, "Acc015", "mm")]
 RESPONSE = Response("Response", (1.0,))
 
 
@@ -124,7 +126,7 @@ def test_every_column_says_what_it_means(tmp_path):
     assert described["relief_m"] == "Highest less lowest, m."
     assert described["storm"] == "as in the site table"
     assert "'Acc015' of the site table in mm" in described["rainfall_15min_mm"]
-    assert "is one of 1.0; 0 where" in described["debris_flow"]
+    assert "is one of 1; 0 where" in described["debris_flow"]
 
 
 def test_numbers_are_numbers_for_scikit_learn(tmp_path):
@@ -170,10 +172,12 @@ def test_a_feature_called_like_another_column_is_refused_before_anything_runs():
         "rainfall": [{"duration_min": 15, "column": "R", "unit": "mm"}],
         "response": {"column": "Response", "events": [1.0]},
     }
-    check_names(declared, ["relief_m"])
-    check_names({"rainfall": [], "response": None}, ["debris_flow", "rainfall_15min_mm"])
+    own = own_columns(declared, NO_MODELS)
+    nothing = own_columns({"rainfall": [], "response": None}, NO_MODELS)
+    check_names(own, ["relief_m"])
+    check_names(nothing, ["debris_flow", "rainfall_15min_mm"])
     with pytest.raises(SeveralProblems) as caught:
-        check_names(declared, ["row", "relief_m", "debris_flow", "rainfall_15min_mm"])
+        check_names(own, ["row", "relief_m", "debris_flow", "rainfall_15min_mm"])
     first, *others = map(str, caught.value.problems)
     assert first == (
         "features and layers: found the feature row; expected no feature of this name, which is "
@@ -190,6 +194,7 @@ def test_the_rule_writes_what_it_left_out_into_its_log(tmp_path):
             "rainfall": [{"duration_min": 15, "column": "Acc015", "unit": "mm"}],
             "response": {"column": "Response", "events": [1.0]},
         },
+        settings={"models": [], "storms": [], "likelihoods": [], "layers": []},
         observations=str(tmp_path / "observations.parquet"),
         features=str(tmp_path / "features.parquet"),
         table=str(tmp_path / "dataset.parquet"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from snakeshed.observations.rainfall import Rainfall
+from snakeshed.observations.rainfall import RainfallColumn
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,11 @@ from snakeshed.observations.rainfall import Rainfall
     ],
 )
 def test_by_hand(unit, duration_min, cell, mm):
-    assert Rainfall(duration_min, "R", unit).accumulation_mm(cell) == pytest.approx(mm, rel=1e-15)
+    assert RainfallColumn(duration_min, "R", unit).accumulation_mm(cell) == pytest.approx(
+        mm, rel=1e-15
+    )
 
 
 @pytest.mark.parametrize("cell", [None, float("nan"), "", "NA", "trace", -9999, -0.1, True])
 def test_what_is_no_rainfall_is_missing_and_not_0(cell):
-    assert Rainfall(15, "R", "mm").accumulation_mm(cell) is None
+    assert RainfallColumn(15, "R", "mm").accumulation_mm(cell) is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakeshed.observations.scores import Ranked
+from snakeshed.observations.scores import MOST_CORNERS, Ranked
 
 LIKELIHOODS = st.integers(0, 20).map(lambda k: k / 20)
 PAIRS = st.lists(st.tuples(LIKELIHOODS, st.booleans()), min_size=1, max_size=40)
@@ -144,6 +144,18 @@ def test_calibration_counts_each_observation_once(pairs):
     events = sum(each.observed_share * each.observations for each in there)
     assert events == pytest.approx(sum(event for _, event in pairs))
     assert all(each.low <= each.mean_predicted <= each.high for each in there)
+
+
+def test_a_curve_of_many_corners_is_thinned_out_between_its_ends():
+    # A debris flow at every second likelihood: each observation is a corner.
+    pairs = [(k / 5000, k % 2 == 0) for k in range(5000)]
+    points = Ranked(*zip(*pairs, strict=True)).roc()
+    assert len(set(points)) == len(points) == MOST_CORNERS
+    assert (points[0].true_positive_rate, points[0].false_positive_rate) == (0.0, 0.0)
+    assert (points[-1].true_positive_rate, points[-1].false_positive_rate) == (1.0, 1.0)
+    for one, other in pairwise(points):
+        assert 0 <= other.true_positive_rate - one.true_positive_rate < 0.002
+        assert 0 <= other.false_positive_rate - one.false_positive_rate < 0.002
 
 
 def test_a_curve_needs_both_kinds():

@@ -48,6 +48,7 @@ NOT_IMPORTED = {
     "prepare_sites": PLOTS | OF_FEW | KERNELS,
     "split_shards": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio"},
     "dataset": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
+    "skill": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely", "sklearn"},
     "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},
     "report": PLOTS | OF_FEW | KERNELS,
     "archive": {"numba", "matplotlib", "rasterio"},
