@@ -1,4 +1,4 @@
-"""Columns of a site table whose names have another meaning in ``observations.parquet``.
+"""Columns of a site table whose names have another meaning in tables of observations.
 
 This is read at the end of every run: importing it imports nothing heavy.
 """
@@ -15,12 +15,13 @@ RESERVED = ("site_id", "row", "geometry")
 
 
 def kept_as(column: str, there: list[str]) -> str:
-    """Return the name under which a column is kept whose own name is reserved.
+    """Return the name under which a column is kept whose own name has another meaning.
 
     Parameters
     ----------
     column : str
-        One of `RESERVED`.
+        Of the site table: one of `RESERVED`, or, in ``dataset.parquet``, the name of a feature or
+        of another column that the program adds.
     there : list of str
         All columns of the table.
     """
@@ -31,12 +32,20 @@ def kept_as(column: str, there: list[str]) -> str:
 
 
 def description_of(column: str) -> str:
-    """Return how ``observations.parquet`` describes a column that is kept under another name."""
+    """Return how a table of observations describes a column that is kept under another name."""
     return f"the column {column!r} of the site table"
 
 
 def name_in(observations: pa.Table, column: str) -> str:
-    """Return the name in ``observations.parquet`` of a column of the site table."""
+    """Return the name of a column of the site table in a table of observations.
+
+    Parameters
+    ----------
+    observations : pyarrow.Table
+        ``observations.parquet`` or ``dataset.parquet``.
+    column : str
+        As the site table calls it.
+    """
     described = description_of(column).encode()
     for field in observations.schema:
         if (field.metadata or {}).get(b"description") == described:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+import staley
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,9 @@ from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.observations.dataset import dataset, measured
 from snakeshed.observations.rainfall import RainfallColumn
 from snakeshed.observations.response import Response
+from snakeshed.sites.prepare import prepare_sites
 from snakeshed.sites.reserved import name_in
+from snakeshed.study.configuration import complete
 from snakeshed.tables.geoparquet import read_arrow, read_descriptions, write_table
 from snakeshed.tables.schema import REAL, TEXT, TRUTH, WHOLE, table_of
 
@@ -43,6 +47,7 @@ FEATURES = table_of(
         "rock": (TEXT, "Rock."),
     },
 )
+SCHEMA = Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml"
 OURS = {"site_id": (TEXT, "Identifier of the site."), "row": (WHOLE, "Number of the row.")}
 
 
@@ -205,3 +210,48 @@ def test_the_rule_writes_what_it_left_out_into_its_log(tmp_path):
     log = (tmp_path / "log").read_text()
     assert "1 cells are no rainfall, the first in row 2" in log
     assert json.dumps(-9999) not in log
+
+
+def test_a_published_table_keeps_every_row_and_column(shared_data, tmp_path):
+    """Of 1,550 observations of 716 sites, with dates, gaps, and ranges of days in words."""
+    raw = {"study": "staley", "sites": staley.SITES, "dem": {"path": "dem.tif"}}
+    settings = complete(raw, SCHEMA, "staley.yaml")["sites"]
+    prepared = prepare_sites(settings, shared_data("staley2016"))
+    features = table_of(
+        [
+            {"site_id": site, "status": "ok", "relief_m": float(place)}
+            for place, site in enumerate(prepared.sites["site_id"])
+        ],
+        {
+            "site_id": OURS["site_id"],
+            "status": (TEXT, "."),
+            "reason": (TEXT, "."),
+            "relief_m": (REAL, "."),
+        },
+    )
+    rainfall = [
+        RainfallColumn(15, "Peak_I15_mm/h", "mm_per_h"),
+        RainfallColumn(30, "Acc030_mm", "mm"),
+    ]
+    own = measured(prepared.observations, rainfall, RESPONSE)
+    assert own.remarks == ()
+    write_table(
+        dataset(prepared.observations, features, own.table),
+        tmp_path / "dataset.parquet",
+        dict.fromkeys(prepared.observations.column_names, "as in the site table"),
+    )
+    got = pd.read_parquet(tmp_path / "dataset.parquet")
+    given = pd.read_excel(shared_data("staley2016") / staley.TABLE, sheet_name=staley.SHEET)
+    assert len(got) == 1550
+    assert got["site_id"].tolist() == given["Fire_SegID"].tolist()
+    for name in given.select_dtypes("number"):
+        pd.testing.assert_series_equal(got[name], given[name], check_dtype=False, check_exact=True)
+    assert set(given) < set(got)
+    # The table's own accumulation is a quarter of its intensity.
+    known = got[["rainfall_15min_mm", "Acc015_mm"]].dropna()
+    assert len(known) == 1320
+    assert (known["rainfall_15min_mm"] - known["Acc015_mm"]).abs().max() < 0.01
+    assert got["debris_flow"].equals(given["Response"])
+    of_sites = got.groupby("site_id")["relief_m"].nunique()
+    assert (of_sites == 1).all()
+    assert len(of_sites) == 716
