@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -85,6 +86,18 @@ def test_it_is_what_ten_plain_lines_say(pairs):
         return
     for name, value in expected.items():
         assert getattr(measures, name) == pytest.approx(value, abs=1e-11), name
+
+
+def test_scikit_learn_agrees():
+    metrics = pytest.importorskip("sklearn.metrics")
+    dice = random.Random(4)
+    p = [round(dice.random(), 2) for _ in range(2000)]
+    events = [dice.random() < 0.8 * likelihood for likelihood in p]
+    measures = found(list(zip(p, events, strict=True)))
+    at_half = [likelihood >= 0.5 for likelihood in p]
+    assert measures.roc_area == pytest.approx(metrics.roc_auc_score(events, p), abs=1e-12)
+    assert measures.brier == pytest.approx(metrics.brier_score_loss(events, p), abs=1e-11)
+    assert measures.threat_half == pytest.approx(metrics.jaccard_score(events, at_half), abs=1e-12)
 
 
 @given(PAIRS, st.data())
