@@ -91,17 +91,19 @@ def reading(name: str, kind: str) -> Iterator[None]:
         raise _unreadable(name, kind, error) from error
 
 
-def choose_one(sheet: str | None, there: list[str], kind: str, name: str) -> str:
-    """Return the sheet (or layer) to read."""
+def choose_one(
+    sheet: str | None, there: list[str], kind: str, name: str, key: str = "sites.sheet"
+) -> str:
+    """Return the sheet (or layer) to read; `key` of the configuration names it."""
     if sheet is not None and sheet in there:
         return sheet
     listed = ", ".join(repr(title) for title in there)
     if sheet is not None:
-        found, next_step = f"no {kind} {sheet!r}", "Correct sites.sheet."
+        found, next_step = f"no {kind} {sheet!r}", f"Correct {key}."
     elif len(there) == 1:
         return there[0]
     else:
-        found, next_step = f"{len(there)} {kind}s", f"Name the {kind} in sites.sheet."
+        found, next_step = f"{len(there)} {kind}s", f"Name the {kind} in {key}."
     raise TableError(name, found, f"one of the {kind}s {listed}", next_step)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
@@ -18,7 +17,6 @@ from snakeshed.progress import begin, counted
 from snakeshed.sites.observations import (
     Observations,
     check_column_names,
-    choose_one,
     not_utf8,
     plain_table,
     reading,
@@ -26,8 +24,8 @@ from snakeshed.sites.observations import (
     without_geometry,
     without_rows,
 )
-from snakeshed.sites.table_files import table_files
 from snakeshed.sites.text_columns import text_column, typed_column
+from snakeshed.sites.vector_layer import VECTOR_FORMATS, layer_in
 from snakeshed.sites.xlsx import read_xlsx
 
 _SEPARATORS = {b",": "commas", b";": "semicolons", b"\t": "tabs", b"|": "vertical bars"}
@@ -43,12 +41,7 @@ FORMATS = {
     ".rdb": "USGS RDB",
     ".parquet": "Parquet",
     ".geoparquet": "Parquet",
-    ".gpkg": "GeoPackage",
-    ".geojson": "GeoJSON",
-    ".json": "GeoJSON",
-    ".fgb": "FlatGeobuf",
-    ".shp": "shapefile",
-    ".zip": "zipped shapefile",
+    **VECTOR_FORMATS,
 }
 # Those of them that are text.
 TEXT_FORMATS = (".csv", ".tsv", ".tab", ".txt", ".rdb")
@@ -292,14 +285,7 @@ def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) ->
     import shapely
 
     kind = FORMATS[path.suffix.lower()]
-    source: Path | str = path
-    if path.suffix.lower() == ".shp":
-        _check_shapefile(path, name)
-    elif path.suffix.lower() == ".zip":
-        source, sheet = _zipped_shapefile(path, name, sheet), None
-    with reading(name, kind):
-        layers = [str(layer) for layer, _ in pyogrio.list_layers(source)]
-    layer = choose_one(sheet, layers, "layer", name)
+    source, layer = layer_in(path, name, sheet, "sites.sheet")
     # GDAL's own way from FlatGeobuf to Arrow loses the count where a row has no geometry.
     pyogrio.set_gdal_config_options({"OGR_FLATGEOBUF_STREAM_BASE_IMPL": True})
     with reading(name, kind):
@@ -322,43 +308,6 @@ def _read_vector(path: Path, name: str, sheet: str | None, with_points: bool) ->
             for wkb in counted(encoded, f"reading {name}", len(encoded))
         ]
     return Observations(table, rows, points=points, crs=_crs_text(meta["crs"], name))
-
-
-def _check_shapefile(path: Path, name: str) -> None:
-    """Refuse one of the files of a shapefile without the others."""
-    there = {Path(file).suffix.lower() for file in table_files(str(path))}
-    absent = [end for end in (".dbf", ".shx") if end not in there]
-    if absent:
-        raise TableError(
-            name,
-            f"no {' and no '.join(absent)} beside it",
-            "all files of the shapefile in one folder: .shp, .shx, .dbf, and .prj",
-            "Copy them there too, or name the ZIP file that has them all.",
-        )
-
-
-def _zipped_shapefile(path: Path, name: str, sheet: str | None) -> str:
-    """Return a shapefile in a ZIP file as GDAL names it."""
-    with reading(name, "ZIP"), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    shapefiles = [
-        each
-        for each in names
-        # What a Mac adds is called like the files, and is none of them.
-        if each.lower().endswith(".shp") and not each.startswith("__MACOSX/")
-    ]
-    there = {PurePosixPath(each).stem: each for each in shapefiles}
-    if len(there) < len(shapefiles):
-        there = {str(PurePosixPath(each).with_suffix("")): each for each in shapefiles}
-    if not there:
-        held = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        raise TableError(
-            name,
-            f"a ZIP file without a shapefile ({held or 'empty'})",
-            "a ZIP file with the .shp, .shx, .dbf, and .prj of the sites",
-            "Unpack it and name the table.",
-        )
-    return f"/vsizip/{path}/{there[choose_one(sheet, sorted(there), 'shapefile', name)]}"
 
 
 def _crs_text(crs: object, name: str) -> str:
