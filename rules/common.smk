@@ -25,7 +25,7 @@ from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.columns import numeric
-from snakeshed.features.layers import declared_columns, indexed, rasters_of, tables_of
+from snakeshed.features.layers import declared_columns, indexed, prepared_of, rasters_of, tables_of
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import KeptSyntax, script_digest
@@ -113,6 +113,11 @@ RESULT_FILES = [
         *(["skill.json"] if SCORED else []),
     )
 ]
+# What index_layers writes of layers of polygons and points, for all shards.
+PREPARED_FOLDER = f"{RESULTS}/layers"
+PREPARED_LAYERS = list(
+    filter(None, (prepared_of(layer, PREPARED_FOLDER) for layer in STUDY["layers"]))
+)
 SHARDS = [shard_name(shard, STUDY["shards"]) for shard in range(STUDY["shards"])]
 # What the checkpoint makes last, after two files of every shard that are not declared as outputs:
 # Snakemake compares each file that a job needs with each output of a rule, and with ten thousand
@@ -427,7 +432,7 @@ def other_split():
     if BUCKET or LOST_FILES:
         return None  # They are not all here; lost ones are made again anyway.
     made_from = ["sites.parquet", "terrain.json", *(["layers.json"] if STUDY["layers"] else [])]
-    for file in (f"{RESULTS}/{name}" for name in made_from):
+    for file in (*(f"{RESULTS}/{name}" for name in made_from), *PREPARED_LAYERS):
         # Planned from the index, a job that needs it would have it made, and so the index removed.
         if not os.path.isfile(file):
             return f"{file} is missing"
@@ -484,8 +489,19 @@ def site_files(wildcards):
 
 def layer_files(wildcards):
     """The files that declared layers are read from, with sidecar files and tables."""
-    files = files_of(path for layer in STUDY["layers"] for path in rasters_of(layer).values())
-    tables = [path for layer in STUDY["layers"] for path in tables_of(layer).values()]
+    return files_of_layers(STUDY["layers"])
+
+
+def layer_files_of_shards(wildcards):
+    """Those of them that shards read themselves."""
+    own = [layer for layer in STUDY["layers"] if prepared_of(layer, PREPARED_FOLDER) is None]
+    return files_of_layers(own)
+
+
+def files_of_layers(layers):
+    """The files of some layers."""
+    files = files_of(path for layer in layers for path in rasters_of(layer).values())
+    tables = [path for layer in layers for path in tables_of(layer).values()]
     return files + [file for path in tables for file in files_of_table(path)]
 
 

@@ -4,6 +4,7 @@ rule index_layers:
         terrain=f"{RESULTS}/terrain.json",
     output:
         layers=f"{RESULTS}/layers.json",
+        prepared=PREPARED_LAYERS,
     log:
         f"{RESULTS}/logs/index_layers.log",
     benchmark:
@@ -12,6 +13,7 @@ rule index_layers:
         "../envs/environment.yaml"
     params:
         layers=list(map(indexed, STUDY["layers"])),
+        prepared=PREPARED_FOLDER,
         inputs=token_of(layer_files),
         inputs_of_run=INPUTS.of_run,
         library=library_of("index_layers"),
@@ -24,7 +26,8 @@ rule extract_features:
         catchments=f"{RESULTS}/shards/{{shard}}/catchments.parquet",
         terrain=of_shard("terrain.json"),
         tiles=tiles_under_shard,
-        layers=layer_files,
+        layers=layer_files_of_shards,
+        prepared=PREPARED_LAYERS,
     output:
         features=f"{RESULTS}/shards/{{shard}}/features.parquet",
     log:
@@ -39,8 +42,9 @@ rule extract_features:
     params:
         features=STUDY["features"],
         layers=STUDY["layers"],
+        prepared=PREPARED_FOLDER,
         max_void_cells=STUDY["dem"]["max_void_cells"],
-        inputs=token_of(tiles_under_shard, layer_files),
+        inputs=token_of(tiles_under_shard, layer_files_of_shards),
         inputs_of_run=INPUTS.of_run,
         library=library_of("extract_features"),
     script:

@@ -58,7 +58,8 @@ rule site_card:
         features=of_site_shard("features.parquet"),
         terrain=of_site_shard("terrain.json"),
         tiles=tiles_under_site,
-        layers=layer_files,
+        layers=layer_files_of_shards,
+        prepared=PREPARED_LAYERS,
     output:
         page=f"{RESULTS}/cards/{{site}}.html",
         picture=f"{RESULTS}/cards/{{site}}.png",
@@ -71,8 +72,9 @@ rule site_card:
     params:
         site_id=lambda wildcards: site_of(wildcards)[0],
         study=STUDY,
+        prepared=PREPARED_FOLDER,
         page=page_digest("card"),
-        inputs=token_of(tiles_under_site, layer_files),
+        inputs=token_of(tiles_under_site, layer_files_of_shards),
         inputs_of_run=INPUTS.of_run,
         library=library_of("site_card"),
     script:

@@ -30,7 +30,7 @@ checkpoint split_shards:
         terrain=f"{RESULTS}/terrain.json",
         # Not read: a layer that cannot be used stops the run before any shard. It is no
         # ancient() input, which would hide from Snakemake what else has changed downstream.
-        layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
+        layers=[f"{RESULTS}/layers.json", *PREPARED_LAYERS] if STUDY["layers"] else [],
     output:
         # The first one is what those wait for that follow.
         lost=LOST_FILES,

@@ -26,13 +26,14 @@ def main(
     inputs_of_run: str,
     output: str,
     log: str,
+    prepared: str | None = None,
 ) -> None:
     """Write the features of a shard's catchments."""
     with job_log(log, f"extracting the features of {catchments}"):
         unchanged = UnchangedInputs(inputs, inputs_of_run)
         index = TerrainIndex.from_json(read_result(terrain))
         rule = ReliefRule(tuple(features["steep_degrees"]), tuple(features["percentiles"]))
-        declared = [layer_of(layer) for layer in layers]
+        declared = [layer_of(layer, prepared) for layer in layers]
         joint = joint_rules(features["joint"], declared)
         with Terrain(index, max_void_cells) as ground:
             rows = extract_features(read_arrow(catchments), ground, rule, declared, joint)
@@ -46,6 +47,7 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         features=snakemake.params.features,
         layers=snakemake.params.layers,
+        prepared=snakemake.params.prepared,
         max_void_cells=snakemake.params.max_void_cells,
         inputs=[*snakemake.input.tiles, *snakemake.input.layers],
         inputs_of_run=snakemake.params.inputs_of_run,

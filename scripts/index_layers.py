@@ -16,13 +16,14 @@ def main(
     inputs: Sequence[str],
     inputs_of_run: str,
     output: str,
+    prepared: str,
     log: str,
 ) -> None:
-    """Write what the headers of the layers say."""
+    """Write what the files of the layers say, and what shards need of polygons and points."""
     with job_log(log, f"indexing {len(layers)} layers") as logger:
         unchanged = UnchangedInputs(inputs, inputs_of_run)
         index = TerrainIndex.from_json(read_result(terrain))
-        files = index_layers(layers, index)
+        files = index_layers(layers, index, prepared)
         logger.info("%d layers", len(files))
         for file in files:
             logger.info("%s: %s", file.name, file.described())
@@ -40,5 +41,6 @@ if __name__ == "__main__":
         inputs=snakemake.input.layers,
         inputs_of_run=snakemake.params.inputs_of_run,
         output=snakemake.output.layers,
+        prepared=snakemake.params.prepared,
         log=snakemake.log[0],
     )

@@ -26,6 +26,7 @@ def main(
     terrain: str,
     inputs: Sequence[str],
     inputs_of_run: str,
+    prepared: str,
     page: str,
     picture: str,
     log: str,
@@ -49,8 +50,12 @@ def main(
                 outline=outline,
                 terrain=ground,
                 pyramid=PatchPyramid(index.lattice, **study["patches"]),
-                # A constant has nothing to show.
-                layers=[layer_of(layer) for layer in study["layers"] if layer["path"] is not None],
+                layers=[
+                    layer_of(layer, prepared)
+                    for layer in study["layers"]
+                    # A constant has nothing to show, and points no value at a place.
+                    if layer["path"] is not None and layer["type"] != "points"
+                ],
                 rule=DelineationRule.of(study),
             )
         coarse = coarse_cells(index)
@@ -73,6 +78,7 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         inputs=[*snakemake.input.tiles, *snakemake.input.layers],
         inputs_of_run=snakemake.params.inputs_of_run,
+        prepared=snakemake.params.prepared,
         page=snakemake.output.page,
         picture=snakemake.output.picture,
         log=snakemake.log[0],

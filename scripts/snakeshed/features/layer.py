@@ -47,14 +47,14 @@ class Summary(NamedTuple):
     ----------
     values : list, or None
         Of all columns of the layer but the coverage; None without data, or with too little.
-    coverage : float
-        Share of the catchment where the layer has data, 0 to 1.
+    coverage : float, or None
+        Share of the catchment where the layer has data, 0 to 1; None if it has no coverage.
     remark : str or None
         What a person should know of these values.
     """
 
     values: list[float | str | None] | None
-    coverage: float
+    coverage: float | None
     remark: str | None = None
 
 
@@ -69,6 +69,11 @@ class Layer(Protocol):
     @property
     def missing(self) -> Missing:
         """Which cells count as missing."""
+        ...
+
+    @property
+    def has_coverage(self) -> bool:
+        """Whether there are places without data; else no value is ever missing."""
         ...
 
     def own_columns(self) -> list[Column]:
@@ -158,6 +163,12 @@ class LayerType(Protocol):
     """Keys that name other files, such as tables or polygons, and what is expected there."""
     INDEXED: tuple[str, ...]
     """Keys that the look at its files depends on, beside name, type, and paths."""
+    PREPARED: bool
+    """Whether shards read a file that is written once for all of them, by a function ``prepare``.
+
+    ``prepare(declared, terrain, path)`` does what `look` does, and writes the file. Its layers have
+    a field ``prepared`` for that path.
+    """
 
     def layer_of(self, declared: Mapping) -> Layer:
         """Make a layer of one entry of ``layers`` in the completed configuration."""
@@ -187,7 +198,8 @@ class LayerType(Protocol):
 
 def columns_of(layer: Layer) -> list[Column]:
     """List all columns of a layer, in order."""
-    return [*layer.own_columns(), coverage_column(layer.name)]
+    own = layer.own_columns()
+    return [*own, coverage_column(layer.name)] if layer.has_coverage else own
 
 
 def place_of(name: str, path: str) -> str:

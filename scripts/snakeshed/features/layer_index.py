@@ -8,12 +8,14 @@ from dataclasses import asdict
 
 from snakeshed.errors import LayerError, SeveralProblems
 from snakeshed.features.layer import LayerFile
-from snakeshed.features.layers import type_of
+from snakeshed.features.layers import prepared_of, type_of
 from snakeshed.terrain.index import TerrainIndex
 
 
-def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[LayerFile]:
-    """Look at the files of the declared layers.
+def index_layers(
+    layers: Sequence[Mapping], terrain: TerrainIndex, folder: str | None = None
+) -> list[LayerFile]:
+    """Look at the files of the declared layers, and write what shards need of some of them.
 
     Parameters
     ----------
@@ -22,6 +24,8 @@ def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[Layer
         `snakeshed.features.layers.indexed` leaves of it. Those without a path have no file.
     terrain : TerrainIndex
         The whole DEM, which each layer has to overlap.
+    folder : str, optional
+        Where files of `snakeshed.features.layers.prepared_of` are written. Without it, nothing is.
 
     Returns
     -------
@@ -37,7 +41,11 @@ def index_layers(layers: Sequence[Mapping], terrain: TerrainIndex) -> list[Layer
     problems: list[LayerError] = []
     for layer in layers:
         try:
-            files += type_of(layer).look(layer, terrain)
+            prepared = None if folder is None else prepared_of(layer, folder)
+            if prepared is None:
+                files += type_of(layer).look(layer, terrain)
+            else:
+                files += type_of(layer).prepare(layer, terrain, prepared)
         except LayerError as problem:
             problems.append(problem)
         except SeveralProblems as several:

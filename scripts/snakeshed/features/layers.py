@@ -7,6 +7,7 @@ of `snakeshed.features.layer_types`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,25 @@ def type_of(declared: Mapping) -> LayerType:
     return import_module(f"{layer_types.__name__}.{declared['type']}")
 
 
-def layer_of(declared: Mapping) -> Layer:
+def layer_of(declared: Mapping, folder: str | None = None) -> Layer:
     """Make a layer of its declaration.
 
     Parameters
     ----------
     declared : mapping
         One entry of ``layers`` in the completed configuration.
+    folder : str, optional
+        Where `prepared_of` finds what was prepared. Without it, layers of polygons and points have
+        columns, but no values.
     """
-    return type_of(declared).layer_of(declared)
+    layer = type_of(declared).layer_of(declared)
+    prepared = None if folder is None else prepared_of(declared, folder)
+    return layer if prepared is None else replace(layer, prepared=prepared)
+
+
+def prepared_of(declared: Mapping, folder: str) -> str | None:
+    """Return the file that is written of a layer once for all shards; None if there is none."""
+    return f"{folder}/{declared['name']}.parquet" if type_of(declared).PREPARED else None
 
 
 def indexed(declared: Mapping) -> dict:

@@ -78,7 +78,14 @@ class Missing:
             missing |= ~((values >= low) & (values <= high))
         return missing
 
-    def undeclared(self, stored: np.ndarray, dtype: str, where: str) -> LayerError | None:
+    def undeclared(
+        self,
+        stored: np.ndarray,
+        dtype: str,
+        where: str,
+        of: str = "cell",
+        among: str = "cells",
+    ) -> LayerError | None:
         """Return an error if cells that count as data hold what stands for missing data elsewhere.
 
         Parameters
@@ -89,6 +96,8 @@ class Missing:
             Type of the numbers in the file.
         where : str
             How errors name the layer.
+        of, among : str
+            What has the values, in the error.
         """
         import numpy as np
 
@@ -99,7 +108,7 @@ class Missing:
         if wrong := [end for end in (low, high) if not math.isfinite(end)]:
             return LayerError(
                 where,
-                f"the cell value {wrong[0]:g}",
+                f"the {of} value {wrong[0]:g}",
                 "finite numbers, and nodata where there are none",
                 f"Declare it with gdal_edit.py -a_nodata {wrong[0]:g}, or set the layer's "
                 "valid_range.",
@@ -112,10 +121,10 @@ class Missing:
                 written = shortest(stored.dtype.type(value))
                 return LayerError(
                     where,
-                    f"the cell value {written} in {count:,} of {stored.size:,} cells, which often "
-                    "stands for missing data",
+                    f"the {of} value {written} in {count:,} of {stored.size:,} {among}, which "
+                    "often stands for missing data",
                     "data, and a declared nodata value where there are none",
-                    f"Set the layer's nodata: {written} if these cells are missing, or its "
+                    f"Set the layer's nodata: {written} if these {among} are missing, or its "
                     "valid_range with the smallest and the largest value that is data.",
                 )
         return None

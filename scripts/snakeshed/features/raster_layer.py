@@ -113,7 +113,7 @@ def look_at_raster(
     header = read_header(declared["path"], where=where, error=LayerError)
     if problems := list(problems_of_layer(header, where)):
         raise SeveralProblems(problems) if len(problems) > 1 else problems[0]
-    tiles = _tiles_in_crs_of(header, where, terrain)
+    tiles = tiles_in(header.facts().crs, where, terrain)
     for problem in _misplaced(header, where, tiles):
         raise problem
     warnings = _warnings(declared, header, where, tiles, codes=codes, judge=judge)
@@ -225,9 +225,15 @@ def _misplaced(header: Header, where: str, tiles: Sequence[Extent | None]) -> It
     )
 
 
-def _tiles_in_crs_of(header: Header, where: str, terrain: TerrainIndex) -> list[Extent | None]:
-    """Return where the tiles of the DEM lie in a layer's CRS."""
-    way = way_to_layer(terrain.source.crs, header.facts().crs, where)
+def tiles_in(crs: str, where: str, terrain: TerrainIndex) -> list[Extent | None]:
+    """Return where the tiles of the DEM lie in a layer's CRS; None where that has no extent.
+
+    Raises
+    ------
+    LayerError
+        There is no way to this CRS.
+    """
+    way = way_to_layer(terrain.source.crs, crs, where)
     return [_moved(_extent_of(terrain, tile), way) for tile in terrain.tiles]
 
 

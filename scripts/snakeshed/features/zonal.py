@@ -45,8 +45,9 @@ def summarise(
         return
     names = [column.name for column in columns_of(layer)]
     for summary in layer.summarise(catchments):
-        values = summary.values or [None] * (len(names) - 1)
-        yield dict(zip(names, [*values, summary.coverage], strict=True)), summary
+        coverage = [summary.coverage] if layer.has_coverage else []
+        values = summary.values or [None] * (len(names) - len(coverage))
+        yield dict(zip(names, [*values, *coverage], strict=True)), summary
 
 
 def is_enough(layer: Layer, cells: LayerCells) -> bool:

@@ -128,7 +128,9 @@ def summarise(
         "deep_pit": sorted(done.loc[done["deep_pit"], "site_id"]),
         "open_water": sorted(done.loc[done["open_water"], "site_id"]),
         "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
-        "layers": {layer.name: _cover(finished.features, layer) for layer in layers},
+        "layers": {
+            layer.name: _cover(finished.features, layer) for layer in layers if layer.has_coverage
+        },
         "unknown_codes": {
             name: {str(code): count for code, count in codes.items()}
             for name, codes in unknown_codes(finished.features, layers).items()

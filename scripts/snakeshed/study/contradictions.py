@@ -208,11 +208,12 @@ def _check_source(layer: Mapping, known: Mapping) -> Iterator[tuple[str, str, st
     path, value = layer.get("path"), layer.get("value")
     if path is None and value is None:
         keys = "path or value" if layer["type"] == "numeric" else "path"
+        kind = type_of(layer)
         yield (
             where,
             f"no {keys}",
             "where its values come from",
-            "Set path to a raster"
+            f"Set path to {({**kind.RASTERS, **kind.TABLES})['path']}"
             + (", or value to a number for all catchments." if "value" in keys else "."),
         )
     elif path is not None and value is not None:

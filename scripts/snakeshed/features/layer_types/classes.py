@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES: dict[str, str] = {}
 INDEXED = ("nodata", "valid_range")
+PREPARED = False
 
 # Codes of classes, as rasters can hold them.
 _CODE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -33,6 +34,7 @@ class ClassLayer:
     labels: Mapping[int, str] = field(default_factory=dict)
     missing: Missing = NOTHING_MISSING
     scale: ClassVar[float] = 1.0
+    has_coverage: ClassVar[bool] = True
 
     def own_columns(self) -> list[Column]:
         """List the layer's columns but the coverage, in order."""

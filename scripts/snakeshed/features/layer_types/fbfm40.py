@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES = {"table": "the table of fuel models"}
 INDEXED = ("nodata", "valid_range")
+PREPARED = False
 
 # Columns of the table of fuel models that are no parameters; all but the last two are needed.
 _FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")
@@ -64,6 +65,7 @@ class FuelLayer:
     table: str
     missing: Missing = NOTHING_MISSING
     scale: ClassVar[float] = 1.0
+    has_coverage: ClassVar[bool] = True
 
     def models(self) -> tuple[FuelModel, ...]:
         """Read the table of fuel models.

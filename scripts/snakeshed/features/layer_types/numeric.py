@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snakeshed.features.columns import Column, number
 from snakeshed.features.layer import Catchments, Summary
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES: dict[str, str] = {}
 INDEXED = ("scale", "nodata", "valid_range")
+PREPARED = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class NumericLayer:
     scale: float = 1.0
     unit: str | None = None
     missing: Missing = NOTHING_MISSING
+    has_coverage: ClassVar[bool] = True
 
     def own_columns(self) -> list[Column]:
         """List the layer's columns but the coverage, in order."""
@@ -87,6 +89,7 @@ class ConstantLayer:
     percentiles: tuple[float, ...]
     unit: str | None = None
     missing: Missing = field(default=NOTHING_MISSING, init=False)
+    has_coverage: ClassVar[bool] = True
 
     def own_columns(self) -> list[Column]:
         """List the layer's columns but the coverage, in order."""

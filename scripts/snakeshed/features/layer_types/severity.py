@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snakeshed.errors import LayerError
 from snakeshed.features.columns import Column
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster of burn severity"}
 TABLES: dict[str, str] = {}
 INDEXED = ("coding", "scale", "nodata", "valid_range")
+PREPARED = False
 
 CLASSES = ("unburned", "low", "moderate", "high")
 """By their codes, from 1."""
@@ -69,6 +70,7 @@ class SeverityLayer:
     unburned_outside: bool = False
     scale: float = 1.0
     missing: Missing = NOTHING_MISSING
+    has_coverage: ClassVar[bool] = True
 
     def own_columns(self) -> list[Column]:
         """List the layer's columns but the coverage, in order."""
