@@ -1,0 +1,552 @@
+"""Layers of polygons: exact shares, the same for every order and number of catchments."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import shapely
+from examples import examples
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import Geod, Transformer
+from rasters import write_raster
+from vectors import declared, prepared, write_vector
+
+from snakeshed.errors import LayerError, SeveralProblems
+from snakeshed.features.label_rule import LabelRule
+from snakeshed.features.layer import Catchments, columns_of
+from snakeshed.features.layer_index import index_layers
+from snakeshed.features.layers import type_of
+from snakeshed.features.zonal import summarise
+from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.index import TerrainIndex
+
+CRS = "EPSG:32611"
+WEST, NORTH = 500_000, 4_000_000
+RULES = {"text_up_to": ",", "text_split": " and "}
+LABELS = {"Igneous": "igneous", "Sedimentary": "sedimentary", "Water": "sedimentary"}
+
+
+def box(west: float, south: float, east: float, north: float) -> shapely.Polygon:
+    """A box in units of 100 m from the corner of the DEM, to the east and to the south."""
+    return shapely.box(
+        WEST + 100 * west, NORTH - 100 * south, WEST + 100 * east, NORTH - 100 * north
+    )
+
+
+@pytest.fixture(scope="module")
+def terrain(tmp_path_factory) -> TerrainIndex:
+    folder = tmp_path_factory.mktemp("terrain")
+    return index_terrain([write_raster(folder / "dem.tif", np.ones((100, 120), np.float32))])
+
+
+def values(layer, outlines, sites=None) -> list[dict]:
+    sites = sites or [(0.0, 0.0)] * len(outlines)
+    catchments = Catchments(outlines, CRS, [1.0] * len(outlines), sites)
+    return [row for row, _ in summarise(layer, catchments)]
+
+
+# A catchment of 16 squares: 8 are Igneous, 2 are half Metamorphic and half Sedimentary, 2 Water,
+# 1 without a text, and 3 beside all polygons.
+ROCKS = {
+    "Igneous, volcanic": box(0, 4, 2, 0),
+    "Metamorphic and Sedimentary, undifferentiated": box(2, 2, 4, 1),
+    "Water": box(2, 3, 3, 1.999).intersection(box(2, 3, 4, 2)),
+    None: box(3, 3, 4, 2),
+}
+
+
+def rock_file(folder, crs=CRS) -> str:
+    shapes = [*ROCKS.values(), box(2, 4, 3, 3)]
+    return write_vector(folder / "rock.gpkg", shapes, crs=crs, kind=[*ROCKS, "Water"])
+
+
+def test_squares_counted_by_hand(tmp_path, terrain):
+    entry = declared(rock_file(tmp_path), attribute="kind", classes=LABELS, **RULES)
+    layer, file = prepared(entry, terrain, tmp_path)
+    (row,) = values(layer, [box(0, 4, 4, 0)])
+    assert row == {
+        "rock_dominant": "igneous",
+        "rock_share_igneous": pytest.approx(8 / 12, abs=1e-6),
+        "rock_share_sedimentary": pytest.approx(3 / 12, abs=1e-6),
+        "rock_share_unlabelled": pytest.approx(1 / 12, abs=1e-6),
+        "rock_codes": "Igneous=0.666667;Metamorphic=0.0833333;Sedimentary=0.0833333;Water=0.166667",
+        "rock_coverage": pytest.approx(12 / 16, abs=1e-6),
+    }
+    shares = [value for name, value in row.items() if "_share_" in name]
+    assert math.fsum(shares) == pytest.approx(1.0, abs=1e-8)
+    assert file.features == 4
+    assert file.warnings == (
+        f"layer rock ({entry['path']}): features near the DEM that are without a value of the "
+        "attribute, and count as missing: 1.",
+    )
+    assert layer.undeclared({"rock_codes": [row["rock_codes"], None]}) == {"Metamorphic": 1}
+
+
+def test_a_catchment_without_any_polygon_has_no_values(tmp_path, terrain):
+    entry = declared(rock_file(tmp_path), attribute="kind", classes=LABELS, max_missing=0.2)
+    layer, _ = prepared(entry, terrain, tmp_path)
+    beside, too_little = values(layer, [box(5, 6, 6, 5), box(0, 4, 4, 0)])
+    assert set(beside) == {column.name for column in columns_of(layer)}
+    assert beside.pop("rock_coverage") == 0.0
+    assert too_little.pop("rock_coverage") == pytest.approx(12 / 16, abs=1e-6)
+    assert {*beside.values(), *too_little.values()} == {None}
+
+
+def test_numbers_by_area_with_their_extremes_and_that_of_the_site(tmp_path, terrain):
+    shapes = [box(0, 4, 3, 0), box(3, 4, 4, 0), box(4, 4, 9, 0)]
+    path = write_vector(tmp_path / "age.fgb", shapes, age=[10.0, 50.0, 900.0])
+    entry = declared(path, attribute="age", summary="number", unit="ma", at_site=True)
+    layer, _ = prepared(entry, terrain, tmp_path)
+    inside, at_the_side = (WEST + 350.0, NORTH - 50.0), (WEST + 300.0, NORTH - 50.0)
+    rows = values(layer, [box(0, 4, 4, 0)] * 3, [inside, at_the_side, (WEST - 9.0, NORTH)])
+    for row in rows:
+        assert row["rock_mean_ma"] == pytest.approx(20.0, abs=1e-5)
+        # The third polygon only touches the catchment.
+        assert (row["rock_min_ma"], row["rock_max_ma"]) == (10.0, 50.0)
+    assert [row["rock_at_site_ma"] for row in rows] == [50.0, 10.0, None]
+
+
+def test_presence_is_a_share_and_never_missing(tmp_path, terrain):
+    shapes = [box(0, 4, 2, 0), box(1, 4, 3, 0)]
+    path = write_vector(tmp_path / "fire.geojson", shapes, crs="EPSG:4326")
+    layer, _ = prepared(declared(path, name="fire"), terrain, tmp_path)
+    rows = values(layer, [box(0, 4, 4, 0), box(5, 6, 6, 5), box(1, 2, 2, 1)])
+    assert rows == [
+        {"fire_share": pytest.approx(0.75, abs=1e-6)},
+        {"fire_share": 0.0},
+        {"fire_share": 1.0},
+    ]
+
+
+def test_where_polygons_overlap_the_first_in_the_file_counts(tmp_path, terrain):
+    # In a GeoPackage, an index of places finds the second one first.
+    shapes = [box(1, 4, 3, 0), box(0, 4, 2, 0), box(2.5, 4, 4, 0)]
+    path = write_vector(tmp_path / "a.gpkg", shapes, kind=["b", "a", "c"])
+    layer, _ = prepared(declared(path, attribute="kind"), terrain, tmp_path)
+    summaries = list(layer.summarise(Catchments([box(0, 4, 4, 0), box(0, 4, 1, 0)], CRS)))
+    assert summaries[0].values[-1] == "a=0.25;b=0.5;c=0.25"
+    assert summaries[0].remark == (
+        "polygons of layer rock overlap in 0.375 of the catchment, where the first in the file "
+        "counts"
+    )
+    assert summaries[1].remark is None
+    assert summaries[1].values[-1] == "a=1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "codes"),
+    [
+        (LabelRule(), "Igneous, volcanic", ("Igneous, volcanic",)),
+        (LabelRule(","), "Igneous, volcanic", ("Igneous",)),
+        (LabelRule(","), "Water", ("Water",)),
+        (LabelRule(",", " and "), "Metamorphic and Sedimentary, x", ("Metamorphic", "Sedimentary")),
+        (LabelRule(",", " and "), "Igneous, a and b", ("Igneous",)),
+        (LabelRule(None, "/"), " a/b / c/", ("a", "b", "c")),
+        (LabelRule(","), ", volcanic", (", volcanic",)),
+    ],
+)
+def test_codes_of_texts(rule, text, codes):
+    assert rule.codes(text) == codes
+
+
+# Coordinates in hundreds of meters, in and around a DEM of 12 by 10.
+corners = st.tuples(st.integers(-2, 14), st.integers(-2, 12))
+
+
+@st.composite
+def polygons(draw) -> shapely.Polygon:
+    """Any triangle or quadrangle, also one that crosses itself, perhaps with a hole."""
+    ring = draw(st.lists(corners, min_size=3, max_size=4, unique=True))
+    points = [(WEST + 100 * x, NORTH - 100 * y) for x, y in ring]
+    shape = shapely.Polygon(points)
+    if shape.is_valid and draw(st.booleans()):
+        middle = shape.centroid
+        hole = [(middle.x + (x - middle.x) / 3, middle.y + (y - middle.y) / 3) for x, y in points]
+        holed = shapely.Polygon(points, [hole])
+        shape = holed if holed.is_valid else shape
+    return shape
+
+
+@examples(25)
+@given(
+    shapes=st.lists(polygons(), min_size=1, max_size=6),
+    crs=st.sampled_from([CRS, "EPSG:4326", "EPSG:5070"]),
+)
+def test_a_plain_loop_over_all_polygons_finds_the_same(tmp_path_factory, terrain, shapes, crs):
+    folder = tmp_path_factory.mktemp("loop")
+    file = box(-2, 12, 14, -2), *shapes
+    texts = [f"{number:02}" for number in range(len(file))]
+    # The last one is around all others, so that the file is never beside the DEM.
+    path = write_vector(folder / "a.fgb", [*file[1:], file[0]], crs=crs, kind=texts)
+    layer, _ = prepared(declared(path, attribute="kind"), terrain, folder)
+    outlines = [box(1, 9, 8, 2), box(0, 10, 12, 0), box(3, 4, 4, 3), box(5, 6, 5.1, 5.9)]
+    outlines.append(outlines[0].difference(box(2, 5, 6, 3)))
+    expected = [brute_force(outline, path, crs) for outline in outlines]
+    for row, shares in zip(values(layer, outlines), expected, strict=True):
+        assert row["rock_coverage"] == 1.0
+        found = dict(entry.split("=") for entry in row["rock_codes"].split(";"))
+        for text in texts:
+            assert float(found.get(text, 0)) == pytest.approx(shares.get(text, 0), abs=2e-6)
+    alone = [values(layer, [outline])[0] for outline in reversed(outlines)]
+    assert alone[::-1] == values(layer, outlines)
+
+
+def brute_force(outline: shapely.Geometry, path: str, crs: str) -> dict[str, float]:
+    import geopandas
+
+    frame = geopandas.read_file(path)
+    there = Transformer.from_crs(crs, CRS, always_xy=True)
+    back = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    step = 0.0005 if crs == "EPSG:4326" else 50
+
+    def moved(shape, way):
+        return shapely.transform(shape, lambda xy: np.column_stack(way.transform(*xy.T)))
+
+    def area(shape):
+        fine = shapely.orient_polygons(moved(shapely.segmentize(shape, 200), back))
+        return abs(Geod(ellps="WGS84").geometry_area_perimeter(fine)[0])
+
+    left, areas = outline, {}
+    for text, shape in zip(frame["kind"], frame.geometry, strict=True):
+        valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+        own = shapely.make_valid(moved(shapely.segmentize(valid, step), there))
+        areas[text] = area(left.intersection(own))
+        left = left.difference(own)
+    return {text: part / area(outline) for text, part in areas.items()}
+
+
+def test_the_area_of_a_catchment_is_that_of_its_cells(tmp_path, terrain):
+    from snakeshed.features.polygon_cover import cover_of
+    from snakeshed.features.prepared_polygons import PreparedPolygons
+
+    layer, _ = prepared(declared(rock_file(tmp_path), attribute="kind"), terrain, tmp_path)
+    polygons_of_file = PreparedPolygons(layer.prepared, CRS, "rock")
+    cover = cover_of(box(1, 9, 8, 2), polygons_of_file, CRS)
+    sizes = terrain.lattice.cells(-400_000 + 20, 50_010, 70, 70)
+    cells = sum(terrain.lattice.cell_at(-400_000 + 20 + k, 50_045).area_m2 for k in range(70)) * 70
+    assert sizes.area_m2.shape[0] == 70
+    assert cover.area_km2 == pytest.approx(cells / 1e6, rel=1e-6)
+
+
+def test_points_have_the_polygon_that_is_first_in_the_file(tmp_path, terrain):
+    shapes = [box(1, 4, 3, 0), box(0, 4, 2, 0)]
+    texts = ["Igneous and Water", "Igneous"]
+    path = write_vector(tmp_path / "a.parquet", shapes, crs="EPSG:4269", kind=texts)
+    entry = declared(path, attribute="kind", classes=LABELS, **RULES)
+    layer, _ = prepared(entry, terrain, tmp_path)
+    x, y = (
+        each.ravel()
+        for each in np.meshgrid(
+            WEST + 5 + 10.0 * np.arange(-3, 45), NORTH - 5 - 10.0 * np.arange(-3, 50)
+        )
+    )
+    found = layer.sampler(CRS).values(x, y)
+    names = np.array([layer.names().get(code, "") for code in found])
+    inside = (y < NORTH) & (y > NORTH - 400)
+    expected = np.where(inside & (x > WEST) & (x < WEST + 200), "igneous", "").astype(object)
+    expected[inside & (x > WEST + 100) & (x < WEST + 300)] = "igneous and sedimentary"
+    assert names.tolist() == expected.tolist()
+    shares = {layer.names()[code]: part for code, part in layer.codes_of(["igneous"]).items()}
+    assert shares == {"igneous": 1.0, "igneous and sedimentary": 0.5}
+    assert list(layer.codes_of(["sedimentary"]).values()) == [0.5]
+
+
+def test_numbers_and_presence_at_points(tmp_path, terrain):
+    path = write_vector(tmp_path / "a.shp", [box(0, 1, 1, 0)], age=[7.5])
+    x, y = np.array([WEST + 50.0, WEST + 150.0]), np.array([NORTH - 50.0] * 2)
+    number, _ = prepared(declared(path, attribute="age", summary="number"), terrain, tmp_path)
+    assert number.sampler(CRS).values(x, y).tolist() == pytest.approx([7.5, math.nan], nan_ok=True)
+    assert (number.names(), number.codes_of(["a"]), number.classes()) == (None, {}, [])
+    presence, _ = prepared(declared(path, name="fire"), terrain, tmp_path)
+    assert presence.sampler(CRS).values(x, y).tolist() == [1.0, 0.0]
+    assert presence.codes_of(presence.classes()) == {1.0: 1.0}
+
+
+def test_the_text_under_the_site_is_as_it_is_in_the_file(tmp_path, terrain):
+    entry = declared(rock_file(tmp_path), attribute="kind", at_site=True, **RULES)
+    layer, _ = prepared(entry, terrain, tmp_path)
+    sites = [(WEST + 50.0, NORTH - 50.0), (WEST + 250.0, NORTH - 150.0), (WEST + 350.0, NORTH - 5)]
+    rows = values(layer, [box(0, 4, 4, 0)] * 3, sites)
+    texts = ["Igneous, volcanic", "Metamorphic and Sedimentary, undifferentiated", None]
+    assert [row["rock_at_site"] for row in rows] == texts
+
+
+def test_what_is_wrong_with_single_features_is_counted(tmp_path, terrain):
+    bow_tie = shapely.Polygon([(WEST, NORTH), (WEST + 200, NORTH - 200), (WEST + 200, NORTH),
+                               (WEST, NORTH - 200)])  # fmt: skip
+    mixed = shapely.GeometryCollection([box(3, 1, 4, 0), shapely.Point(WEST, NORTH)])
+    shapes = [bow_tie, shapely.LineString([(WEST, NORTH), (WEST + 9, NORTH)]), None, mixed]
+    shapes += [shapely.Polygon(), shapely.force_3d(box(4, 1, 5, 0), 7.0), box(1, 3, 2, 2)]
+    path = write_vector(tmp_path / "a.gpkg", shapes, kind=["a", "b", "c", "d", "e", "f", " "])
+    layer, file = prepared(declared(path, attribute="kind"), terrain, tmp_path)
+    told = [warning.removeprefix(f"layer rock ({path}): features near the DEM that are ")
+            for warning in file.warnings]  # fmt: skip
+    assert told == [
+        "not valid, such as polygons that cross themselves, and used as GEOS makes them valid: 1.",
+        "no polygons, and left out: 1.",
+        "without a value of the attribute, and count as missing: 1.",
+    ]
+    (row,) = values(layer, [box(0, 2, 5, 0)])
+    # Two triangles of a square of 2 by 2, and two squares, of ten.
+    assert row["rock_codes"] == "a=0.5;d=0.25;f=0.25"
+    assert row["rock_coverage"] == pytest.approx(0.4, abs=1e-6)
+
+
+def test_whole_numbers_are_codes_and_keys_as_they_are_written(tmp_path, terrain):
+    shapes = [box(0, 4, 1, 0), box(1, 4, 4, 0), box(4, 4, 5, 0)]
+    path = write_vector(tmp_path / "a.gpkg", shapes, code=[3.0, 12.0, None])
+    entry = declared(path, attribute="code", classes={3: "low", "12": "high"})
+    entry = type_of(entry).completed(entry, {})
+    layer, _ = prepared(entry, terrain, tmp_path)
+    (row,) = values(layer, [box(0, 4, 4, 0)])
+    assert row["rock_codes"] == "12=0.75;3=0.25"
+    assert row["rock_share_low"] == pytest.approx(0.25, abs=1e-6)
+
+
+def test_a_world_of_polygons_is_cut_before_it_is_brought_to_a_utm_zone(tmp_path, terrain):
+    import geopandas
+
+    halves = [shapely.box(-180, -90, -117, 90), shapely.box(-117, -90, 180, 90)]
+    frame = geopandas.GeoDataFrame({"side": ["west", "east"]}, geometry=halves, crs="EPSG:4326")
+    frame.to_file(tmp_path / "world.gpkg")
+    entry = declared(tmp_path / "world.gpkg", attribute="side")
+    layer, file = prepared(entry, terrain, tmp_path)
+    # The DEM begins at the zone's middle, which is at 117 W.
+    rows = values(layer, [box(0, 4, 4, 0), box(-2, 4, 2, 0)])
+    assert [row["rock_codes"] for row in rows] == ["east=1", "east=0.5;west=0.5"]
+    assert file.warnings == ()
+
+
+def test_polygons_on_both_sides_of_the_antimeridian(tmp_path):
+    import geopandas
+
+    z = np.ones((20, 40), np.float32)
+    dem = write_raster(tmp_path / "d.tif", z, crs="EPSG:4326", left=179.98, top=-16.0, dx=0.001)
+    terrain = index_terrain([dem])
+    sides = [shapely.box(179.9, -17, 180, -15), shapely.box(-180, -17, -179.9, -15)]
+    frame = geopandas.GeoDataFrame({"side": ["w", "e"]}, geometry=sides, crs="EPSG:4326")
+    frame.to_file(tmp_path / "a.gpkg")
+    layer, _ = prepared(declared(tmp_path / "a.gpkg", attribute="side"), terrain, tmp_path)
+    outline = shapely.box(179.99, -16.01, 180.01, -16.0)
+    (row,) = [row for row, _ in summarise(layer, Catchments([outline], terrain.lattice.crs))]
+    assert row["rock_codes"] == "e=0.5;w=0.5"
+
+
+def test_what_is_prepared_has_the_same_bytes_and_the_attribute_alone(tmp_path, terrain):
+    path = rock_file(tmp_path, "EPSG:4326")
+    entry = declared(path, attribute="kind")
+    first, second = (
+        prepared(entry, terrain, tmp_path / name)[0].prepared for name in ("one", "two")
+    )
+    with open(first, "rb") as one, open(second, "rb") as two:
+        assert one.read() == two.read()
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(first).names
+    assert names == ["west", "south", "east", "north", "text", "geometry"]
+
+
+def refusal(entry: dict, terrain: TerrainIndex) -> str:
+    """What is said of a layer, after its name and path."""
+    with pytest.raises(LayerError) as told:
+        index_layers([entry], terrain)
+    where, said = str(told.value).split("): ", 1)
+    assert where == f"layer rock ({entry['path']}"
+    return said
+
+
+class TestMessages:
+    def test_no_such_attribute(self, tmp_path, terrain):
+        entry = declared(rock_file(tmp_path), attribute="Kinds")
+        assert refusal(entry, terrain) == (
+            "found no attribute 'Kinds'; expected one of 'kind'. Did you mean 'kind'? Correct the "
+            "layer's attribute."
+        )
+        path = write_vector(tmp_path / "a.parquet", [box(0, 1, 1, 0)])
+        assert refusal(declared(path, attribute="x"), terrain) == (
+            "found no attribute 'x'; expected one of none: the file has no attributes. Correct "
+            "the layer's attribute."
+        )
+
+    def test_texts_where_numbers_are_expected(self, tmp_path, terrain):
+        entry = declared(rock_file(tmp_path), attribute="kind", summary="number")
+        assert refusal(entry, terrain) == (
+            "found the attribute 'kind' of type string; expected numbers, since summary is number. "
+            "Set summary: classes, or name an attribute of numbers."
+        )
+
+    def test_numbers_that_stand_for_missing_data(self, tmp_path, terrain):
+        shapes = [box(0, 4, 1, 0), box(1, 4, 2, 0)]
+        path = write_vector(tmp_path / "a.gpkg", shapes, age=[-9999.0, 5.0])
+        entry = declared(path, attribute="age", summary="number")
+        assert refusal(entry, terrain) == (
+            "found the attribute value -9999 in 1 of 2 polygons, which often stands for missing "
+            "data; expected data, and a declared nodata value where there are none. Set the "
+            "layer's nodata: -9999 if these polygons are missing, or its valid_range with the "
+            "smallest and the largest value that is data."
+        )
+        layer, _ = prepared({**entry, "nodata": -9999.0}, terrain, tmp_path)
+        (row,) = values(layer, [box(0, 4, 2, 0)])
+        assert (row["rock_mean"], row["rock_min"]) == (5.0, 5.0)
+        assert row["rock_coverage"] == pytest.approx(0.5, abs=1e-6)
+
+    @pytest.mark.parametrize("suffix", ["shp", "parquet", "gpkg"])
+    def test_no_crs(self, tmp_path, terrain, suffix):
+        path = write_vector(tmp_path / f"a.{suffix}", [box(0, 1, 1, 0)], crs=None, kind=["a"])
+        assert refusal(declared(path), terrain) == (
+            "found no CRS; expected a file that says in which CRS it is. Set it in the file, for "
+            "example with ogr2ogr -a_srs; a shapefile has it in its .prj."
+        )
+
+    @pytest.mark.parametrize("suffix", ["gpkg", "parquet", "geojson"])
+    def test_no_polygons(self, tmp_path, terrain, suffix):
+        points = [shapely.Point(WEST + 5, NORTH - 5), shapely.Point(WEST + 9, NORTH - 50)]
+        path = write_vector(tmp_path / f"a.{suffix}", points)
+        assert refusal(declared(path), terrain) == (
+            "found no polygons (Point); expected polygons. Name the file or the layer with the "
+            "polygons; for points set type: points."
+        )
+
+    @pytest.mark.parametrize("suffix", ["gpkg", "parquet"])
+    def test_nothing_in_the_file(self, tmp_path, terrain, suffix):
+        path = write_vector(tmp_path / f"a.{suffix}", [None], kind=["a"])
+        assert refusal(declared(path), terrain) == (
+            "found no geometry; expected a file of polygons. Check that this is the right file "
+            "and layer."
+        )
+
+    def test_a_raster(self, tmp_path, terrain):
+        path = write_raster(tmp_path / "a.tif", np.ones((2, 2), np.uint8))
+        assert refusal(declared(path), terrain) == (
+            "found a raster (.tif); expected polygons in one of .parquet, .geoparquet, .gpkg, "
+            ".geojson, .json, .fgb, .shp, .zip. Set the layer's type to numeric or classes, or "
+            "name the file of the polygons."
+        )
+        assert refusal(declared("a.kml"), terrain).startswith("found the format .kml; expected ")
+        assert refusal(declared("a.gpkg"), terrain) == (
+            "found no such file; expected a file of polygons. Correct the path."
+        )
+
+    @pytest.mark.parametrize("suffix", ["gpkg", "parquet"])
+    def test_beside_all_of_the_dem(self, tmp_path, terrain, suffix):
+        path = write_vector(tmp_path / f"a.{suffix}", [box(900, 1, 901, 0)])
+        assert refusal(declared(path), terrain) == (
+            "found x from 590000 to 590100, y from 3999900 to 4000000, beside all of the DEM; "
+            "expected some of x from 500000 to 501200, y from 3999000 to 4000000, where the DEM "
+            "is in the file's CRS EPSG:32611. Name the file of the right place, or correct its "
+            "CRS."
+        )
+
+    def test_several_layers(self, tmp_path, terrain):
+        path = tmp_path / "a.gpkg"
+        write_vector(path, [box(0, 1, 1, 0)], sheet="one")
+        write_vector(path, [box(0, 1, 1, 0)], sheet="two")
+        expected = "expected one of the layers 'one', 'two'"
+        assert refusal(declared(path), terrain) == (
+            f"found 2 layers; {expected}. Name the layer in layers[rock].sheet."
+        )
+        assert refusal(declared(path, sheet="three"), terrain) == (
+            f"found no layer 'three'; {expected}. Correct layers[rock].sheet."
+        )
+        (file,) = index_layers([declared(path, sheet="two")], terrain)
+        assert file.described() == "1 polygons near the DEM, CRS EPSG:32611"
+
+    @pytest.mark.parametrize("suffix", ["gpkg", "fgb", "geojson", "parquet", "zip"])
+    def test_a_file_that_cannot_be_read(self, tmp_path, terrain, suffix):
+        path = tmp_path / f"a.{suffix}"
+        path.write_text("nothing of the kind")
+        said = refusal(declared(path), terrain)
+        assert said.startswith("found a file that cannot be read as ")
+        assert said.endswith("Open it in the program that wrote it and save it again.")
+
+    def test_curves(self, tmp_path, terrain):
+        import pyogrio.raw
+
+        ring = "0 0, 1 1, 2 0, 1 -1, 0 0"
+        write_vector(tmp_path / "a.gpkg", [box(0, 1, 1, 0)])
+        curved = (
+            bytes.fromhex("010a00000001000000")
+            + shapely.LinearRing([tuple(map(float, each.split())) for each in ring.split(", ")]).wkb
+        )
+        from snakeshed.features.vector_file import _near
+
+        assert pyogrio.raw.read(tmp_path / "a.gpkg")
+        with pytest.raises(LayerError) as told:
+            _near([curved], None, CRS, None, None, "layer rock (a.gpkg)")
+        assert str(told.value) == (
+            "layer rock (a.gpkg): found curves or surfaces (WKB type 10); expected polygons with "
+            "straight sides, or points. Convert them, for example with ogr2ogr -nlt "
+            "CONVERT_TO_LINEAR."
+        )
+
+    def test_geometry_in_another_encoding(self, tmp_path, terrain):
+        import geopandas
+
+        frame = geopandas.GeoDataFrame(geometry=[box(0, 1, 1, 0)], crs=CRS)
+        frame.to_parquet(tmp_path / "a.parquet", geometry_encoding="geoarrow")
+        assert refusal(declared(tmp_path / "a.parquet"), terrain) == (
+            "found geometry encoded as polygon; expected WKB. Write the file with this encoding, "
+            "for example with GeoPandas."
+        )
+
+    def test_a_file_prepared_for_another_dem(self, tmp_path, terrain):
+        layer, _ = prepared(declared(rock_file(tmp_path)), terrain, tmp_path)
+        with pytest.raises(LayerError) as told:
+            layer.sampler("EPSG:32612")
+        assert str(told.value).endswith(
+            "found polygons that were prepared for the CRS WGS 84 / UTM zone 11N; expected the CRS "
+            "of the catchments, EPSG:32612. Run the workflow again, without changing its results."
+        )
+
+    def test_all_problems_of_all_layers_at_once(self, tmp_path, terrain):
+        with pytest.raises(SeveralProblems) as told:
+            index_layers([declared("a.gpkg"), declared("b.kml", name="fire")], terrain)
+        assert len(told.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "found"),
+    [
+        ({"summary": "number"}, "summary", "this key on polygons with no attribute"),
+        ({"classes": {"a": "b"}}, "classes", "this key on polygons with no attribute"),
+        ({"at_site": True}, "at_site", "this key on polygons with no attribute"),
+        ({"max_missing": 0.5}, "max_missing", "this key on polygons with no attribute"),
+        ({"attribute": "a", "unit": "m"}, "unit", "this key on polygons with summary: classes"),
+        (
+            {"attribute": "a", "summary": "number", "text_up_to": ","},
+            "text_up_to",
+            "this key on polygons with summary: number",
+        ),
+        (
+            {"attribute": "a", "text_up_to": ",", "classes": {"a, b": "c"}},
+            "classes",
+            "the text 'a, b', of which text_up_to and text_split make 'a'",
+        ),
+        (
+            {"attribute": "a", "text_split": " and ", "classes": {"a and b": "c"}},
+            "classes",
+            "the text 'a and b', of which text_up_to and text_split make 'a' and 'b'",
+        ),
+        ({"attribute": "a", "classes": {3: "c", "3": "d"}}, "classes", "the text '3' twice"),
+        ({"path": "a.shp", "sheet": "b"}, "sheet", "'b' for a file in .shp"),
+        (
+            {"path": "https://example.org/a.gpkg"},
+            "path",
+            "the address https://example.org/a.gpkg",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other(keys, key, found):
+    entry = {"name": "rock", "type": "polygons", "path": "a.gpkg", **keys}
+    told = [problem[:2] for problem in type_of(entry).contradictions(entry)]
+    assert (key, found) in told
+    assert len(set(told)) == 1
+
+
+def test_keys_that_agree():
+    entry = {"name": "rock", "type": "polygons", "path": "a.gpkg", "attribute": "a", "sheet": "b"}
+    entry |= {"classes": LABELS, "at_site": True, "max_missing": 0.1, **RULES}
+    assert not list(type_of(entry).contradictions(entry))
