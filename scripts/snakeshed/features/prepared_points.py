@@ -13,7 +13,7 @@ import shapely
 
 from snakeshed.errors import LayerError
 from snakeshed.features.vector_file import Features, in_crs_of_dem
-from snakeshed.tables.arrays import array_of
+from snakeshed.tables.arrays import array_of, numbers_of
 from snakeshed.tables.geoparquet import read_arrow, write_table
 from snakeshed.terrain.index import TerrainIndex
 
@@ -88,7 +88,7 @@ def read_points(path: str) -> CellsOfPoints:
         The file is missing or damaged.
     """
     table = read_arrow(path, ["x", "y"])
-    return CellsOfPoints(table["x"].to_numpy(), table["y"].to_numpy())
+    return CellsOfPoints(numbers_of(table["x"]), numbers_of(table["y"]))
 
 
 def count_in(outline: shapely.Geometry, points: CellsOfPoints) -> int:

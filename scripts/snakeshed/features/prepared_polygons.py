@@ -17,7 +17,7 @@ from snakeshed.errors import LayerError
 from snakeshed.features.layer_look import Extent
 from snakeshed.features.vector_file import Features, cut_to_dem, in_crs_of_dem
 from snakeshed.raster.crs import same_crs, short_crs
-from snakeshed.tables.arrays import array_of
+from snakeshed.tables.arrays import array_of, numbers_of
 from snakeshed.tables.geoparquet import GEOMETRY, geometry_metadata, read_arrow, write_table
 from snakeshed.terrain.index import TerrainIndex
 
@@ -173,7 +173,7 @@ class PreparedPolygons:
                 f"the CRS of the catchments, {short_crs(crs)}",
                 "Run the workflow again, without changing its results.",
             )
-        self._boxes = [table[side].to_numpy() for side in _SIDES]
+        self._boxes = [numbers_of(table[side]) for side in _SIDES]
         self._encoded = table[GEOMETRY]
         self._shapes: dict[int, shapely.Geometry] = {}
         value = next((name for name in ("text", "number") if name in table.column_names), None)

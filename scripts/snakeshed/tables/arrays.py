@@ -38,6 +38,22 @@ def array_of(values: Sequence, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [_validity(present), *make(values)])
 
 
+def numbers_of(column: pa.ChunkedArray) -> np.ndarray:
+    """Return what ``column.to_numpy()`` returns.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray
+        Of float64, without nulls.
+    """
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.float64, chunk.offset + len(chunk))[chunk.offset :]
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
 def null_for_nan(array: pa.Array) -> pa.Array:
     """Return an array of floats with null in place of NaN.
 

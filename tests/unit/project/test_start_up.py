@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from rasters import write_raster
+from vectors import declared, write_vector
 
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.shards import COLUMNS, split
+from snakeshed.features.layer_index import index_layers
 from snakeshed.result_files import result_file
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain
@@ -81,7 +84,7 @@ import delineate, extract_features
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.grid.snap import SnapRule
 
-shard, patches = sys.argv[1], json.loads(sys.argv[2])
+shard, patches, layers = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 delineate.main(
     sites=f"{shard}/sites.parquet",
     terrain=f"{shard}/terrain.json",
@@ -99,7 +102,8 @@ extract_features.main(
     catchments=f"{shard}/catchments.parquet",
     terrain=f"{shard}/terrain.json",
     features={"steep_degrees": [23.0], "percentiles": [50.0], "joint": []},
-    layers=[],
+    layers=layers,
+    prepared=f"{shard}/layers",
     max_void_cells=9,
     inputs=[f"{shard}/dem.tif"],
     inputs_of_run="none.json",
@@ -143,11 +147,20 @@ def test_the_jobs_of_a_shard_never_load_pandas(tmp_path):
     write_table(shard.sites, tmp_path / "sites.parquet", COLUMNS)
     with result_file(tmp_path / "terrain.json") as part:
         part.write_text(shard.terrain.to_json(), encoding="utf-8")
-    loaded = run_python(SHARD_JOBS, tmp_path, json.dumps(patches))
+    here = shapely.box(x - 900, y - 900, x + 900, y + 900)
+    rock = write_vector(tmp_path / "rock.gpkg", [here], kind=["Igneous, volcanic"])
+    layers = [declared(rock, attribute="kind", text_up_to=",", at_site=True)]
+    point = write_vector(tmp_path / "basins.gpkg", [shapely.Point(x, y)])
+    layers.append(declared(point, "points", "basins"))
+    index_layers(layers, index, str(tmp_path / "layers"))
+    loaded = run_python(SHARD_JOBS, tmp_path, json.dumps(patches), json.dumps(layers))
     assert not (FRAMES | {"pysheds", "geojson"} | PLOTS).intersection(loaded)
     features = read_table(tmp_path / "features.parquet").set_index("site_id")
     assert features["status"].to_dict() == {"a": "ok", "far": "outside_dem", "lost": "outside_dem"}
     assert features.loc["a", "relief_m"] > 0
+    assert features.loc["a", "rock_codes"] == "Igneous=1"
+    assert features.loc["a", "rock_at_site"] == "Igneous, volcanic"
+    assert features.loc["a", "basins_count"] == 1
     loaded = run_python(OF_ALL_SHARDS, tmp_path)
     assert not {"pandas", "geopandas", "numba", "rasterio"}.intersection(loaded)
     assert read_table(tmp_path / "all.parquet")["site_id"].to_list() == ["a", "far", "lost"]
