@@ -20,7 +20,12 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.g
 
 from snakeshed.delineation.bounds import min_areas_km2
 from snakeshed.delineation.expected_time import delineation_s, features_s
-from snakeshed.delineation.memory_request import CatchmentSizes, asked_mb
+from snakeshed.delineation.memory_request import (
+    CatchmentSizes,
+    asked_mb,
+    prepared_bytes,
+    vector_bytes,
+)
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
@@ -298,7 +303,15 @@ def features_mb(wildcards, input, attempt):
     """MB for extracting a shard's features; not known before its catchments are there."""
     if not workflow.is_main_process:
         return asked_mb(0, attempt)  # It has what was asked for.
-    return asked_mb(catchment_sizes(input).features_bytes(), attempt)
+    needed = catchment_sizes(input).features_bytes() + prepared_bytes(PREPARED_LAYERS)
+    return asked_mb(needed, attempt)
+
+
+def layers_mb(wildcards, attempt):
+    """MB for looking at layers; of polygons and points, each file is read as a whole."""
+    if not workflow.is_main_process:
+        return asked_mb(0, attempt)  # It has what was asked for.
+    return asked_mb(vector_bytes(filter(os.path.isfile, prepared_from())), attempt)
 
 
 def features_estimate(wildcards, input):
@@ -496,6 +509,16 @@ def layer_files_of_shards(wildcards):
     """Those of them that shards read themselves."""
     own = [layer for layer in STUDY["layers"] if prepared_of(layer, PREPARED_FOLDER) is None]
     return files_of_layers(own)
+
+
+def prepared_from():
+    """The files of layers that shards do not read themselves."""
+    return [
+        path
+        for layer in STUDY["layers"]
+        if prepared_of(layer, PREPARED_FOLDER)
+        for path in tables_of(layer).values()
+    ]
 
 
 def files_of_layers(layers):

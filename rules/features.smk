@@ -11,6 +11,8 @@ rule index_layers:
         f"{RESULTS}/logs/index_layers.tsv"
     conda:
         "../envs/environment.yaml"
+    resources:
+        mem_mb=layers_mb,
     params:
         layers=list(map(indexed, STUDY["layers"])),
         prepared=PREPARED_FOLDER,

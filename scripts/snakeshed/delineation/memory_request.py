@@ -7,6 +7,7 @@ Every process of Snakemake imports this module: Arrow is imported where it is ne
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,12 @@ TILE_BYTES = 40
 CATCHMENT_BYTES = 160
 """For each cell of the largest catchment whose features are extracted: elevations, slopes and one
 layer at a time, of the box around it, which has twice the cells or so."""
+_PACKED = (".parquet", ".geoparquet", ".zip")
+VECTOR_BYTES, PACKED_VECTOR_BYTES = 10, 30
+"""For each byte of a file of polygons or points that is looked at; the second one where the file is
+compressed, as GeoParquet and ZIP files are."""
+PREPARED_BYTES = 6
+"""For each byte of a file that was prepared of it, for a shard that reads it."""
 LEAST_MB = 2000
 """What is asked for at least: room for patches of unusual size."""
 LARGEST_TILE = 4096
@@ -130,6 +137,22 @@ def _sizes(catchments: str, _version: tuple[int, ...]) -> CatchmentSizes:
     cells = read_column(catchments, "cells").to_pylist()
     known = [count for count in cells if count is not None]
     return CatchmentSizes(len(cells), max(known, default=0), sum(known))
+
+
+def vector_bytes(files: Iterable[str]) -> int:
+    """Estimate the peak of a job that looks at files of polygons and points, in bytes."""
+    sizes = [
+        os.path.getsize(file)
+        * (PACKED_VECTOR_BYTES if file.lower().endswith(_PACKED) else VECTOR_BYTES)
+        for file in files
+    ]
+    # One file after the other.
+    return BASE_BYTES + max(sizes, default=0)
+
+
+def prepared_bytes(files: Iterable[str]) -> int:
+    """Estimate what a shard needs for files that were prepared, as far as these are here."""
+    return PREPARED_BYTES * sum(os.path.getsize(file) for file in files if os.path.isfile(file))
 
 
 def asked_mb(needed_bytes: int, attempt: int) -> int:

@@ -19,7 +19,9 @@ from snakeshed.delineation.memory_request import (
     ShardMemory,
     asked_mb,
     largest_patch,
+    prepared_bytes,
     tile_edge,
+    vector_bytes,
 )
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.raster.crs import crs_facts
@@ -143,6 +145,16 @@ def test_a_shard_without_sites_needs_a_process():
     index = large_dem().subset(())
     shard = ShardMemory.of_patches([], PatchPyramid(index.lattice, **PYRAMID), index)
     assert shard.delineation_bytes(2) == memory_request.BASE_BYTES
+
+
+def test_a_file_of_polygons_is_looked_at_as_a_whole_and_compressed_ones_need_more(tmp_path):
+    for name in ("a.gpkg", "b.PARQUET"):
+        (tmp_path / name).write_bytes(b"0" * 1000)
+    plain, packed = (str(tmp_path / name) for name in ("a.gpkg", "b.PARQUET"))
+    needed = [vector_bytes(files) - memory_request.BASE_BYTES for files in ([], [plain], [packed])]
+    assert needed == [0, 10_000, 30_000]
+    assert vector_bytes([plain, packed]) == vector_bytes([packed])
+    assert prepared_bytes([plain, packed, str(tmp_path / "none")]) == 12_000
 
 
 def test_each_attempt_asks_for_more():
