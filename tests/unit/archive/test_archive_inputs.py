@@ -147,3 +147,15 @@ def test_a_shapefile_is_archived_whole(study, tmp_path):
     assert sorted(map(str, sources)) == [
         f"inputs/sites/sites.{end}" for end in ("SHX", "dbf", "prj", "shp")
     ]
+
+
+def test_polygons_in_a_shapefile_are_archived_whole(study, tmp_path):
+    for end in ("shp", "dbf", "shx", "prj"):
+        (tmp_path / f"rock.{end}").write_text(end)
+    rock = {"name": "rock", "type": "polygons", "path": str(tmp_path / "rock.shp"), **NOT_TOLD}
+    study["layers"] = [rock | {"redistribute": True}]
+    moved, inputs, sources = archive_inputs(study)
+    assert moved["layers"][0]["path"] == "inputs/layers/rock/path/rock.shp"
+    places = [f"inputs/layers/rock/path/rock.{end}" for end in ("dbf", "prj", "shp", "shx")]
+    assert [each.path for each in inputs if each.key == "layers[rock].path"] == places
+    assert set(places) <= set(sources)

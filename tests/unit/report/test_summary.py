@@ -12,6 +12,8 @@ import pytest
 from snakeshed.features.layer_types.classes import ClassLayer
 from snakeshed.features.layer_types.fbfm40 import FuelLayer
 from snakeshed.features.layer_types.numeric import NumericLayer
+from snakeshed.features.layer_types.points import PointLayer
+from snakeshed.features.layer_types.polygons import PolygonLayer
 from snakeshed.report.summary import Finished, summarise, summary_text, write_summary
 
 NO_ROWS = pd.DataFrame({"row": [], "action": []})
@@ -167,6 +169,13 @@ def test_layers_that_miss_sites_and_codes_that_nobody_declared():
     assert "Layer burn has codes that are not declared: 7 (2 sites)." in lines
     assert "Layer fuel has codes that are not declared: -9 (2 sites), 999 (1 sites)." in lines
     assert not any("Layer burn:" in line for line in lines)
+
+
+def test_layers_whose_values_are_never_missing_have_no_gaps():
+    layers = [PointLayer("basins", "a.gpkg"), PolygonLayer("fire", "b.gpkg", None)]
+    row = {"site_id": "s0", "status": "ok", "basins_count": 0.0, "fire_share": 0.0}
+    summary = summarise("mine", finished(DONE | {"site_id": "s0"}, features=[row]), layers)
+    assert summary["layers"] == {}
 
 
 def warnings_of(ratios: list[float], unit: str) -> list[str]:

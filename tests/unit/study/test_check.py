@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 import yaml
 from rasters import write_raster, write_tiles
+from vectors import write_vector
 
 from snakeshed.cli import main
 from snakeshed.errors import SeveralProblems
@@ -103,6 +105,26 @@ def test_it_looks_at_the_cells_of_layers(study, tmp_path, capsys):
         file.write(cells, 1)
     (problem,) = problems(study)
     assert problem.startswith("layer rain (rain.tif): found the cell value -9999 in 1 of ")
+
+
+def test_it_looks_at_polygons_and_writes_nothing_of_them(study, tmp_path, capsys):
+    crossed = shapely.Polygon(
+        [(LEFT, TOP), (LEFT + 90, TOP - 90), (LEFT + 90, TOP), (LEFT, TOP - 90)]
+    )
+    write_vector(tmp_path / "rock.gpkg", [crossed], kind=["Igneous"])
+    rock = {"name": "rock", "path": "rock.gpkg", "type": "polygons", "attribute": "kind"}
+    study["layers"] = [rock]
+    path = write(study)
+    before = contents(tmp_path)
+    assert main(["check", path]) == 0
+    assert contents(tmp_path) == before
+    assert (
+        "Note: layer rock (rock.gpkg): features near the DEM that are not valid, such as polygons "
+        "that cross themselves, and used as GEOS makes them valid: 1."
+    ) in capsys.readouterr().out.splitlines()
+    study["layers"] = [rock | {"attribute": "kinds"}]
+    (problem,) = problems(study)
+    assert problem.startswith("layer rock (rock.gpkg): found no attribute 'kinds'; expected one ")
 
 
 def test_a_crs_that_is_not_true_to_scale_is_said(study, tmp_path):

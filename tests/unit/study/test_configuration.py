@@ -457,6 +457,23 @@ class TestSourcesOfLayers:
                 "no path; expected where its values come from. Set path to a raster.",
             ),
             (
+                {"path": None, "type": "polygons"},
+                "layers[kf]",
+                "no path; expected where its values come from. Set path to a file of polygons.",
+            ),
+            (
+                {"attribute": "kind"},
+                "layers[kf].attribute",
+                "this key on a layer of type numeric; expected it on a layer of type polygons "
+                "only. Remove it, or set the type to polygons.",
+            ),
+            (
+                {"path": "a.gpkg", "type": "polygons", "summary": "number"},
+                "layers[kf].summary",
+                "this key on polygons with no attribute; expected only keys that change "
+                "something. Remove it. Name the attribute if it is meant.",
+            ),
+            (
                 {"value": 3},
                 "layers[kf]",
                 "both path and value; expected one of them. Remove one of the two.",

@@ -65,6 +65,22 @@ def test_all_missing_files_are_named_at_once(study, tmp_path):
     )
 
 
+def test_files_of_polygons_and_points_that_are_missing_are_named(study):
+    study["layers"] = [
+        {"name": kind, "path": f"{kind}.gpkg", "type": kind} for kind in ("polygons", "points")
+    ]
+    with pytest.raises(SeveralProblems) as error:
+        check_inputs(study)
+    assert [problem.found for problem in error.value.problems] == [
+        "no file polygons.gpkg",
+        "no file points.gpkg",
+    ]
+    assert [problem.expected for problem in error.value.problems] == [
+        "a file of polygons",
+        "a file of points",
+    ]
+
+
 def test_braces_in_paths_are_named(study, tmp_path):
     (tmp_path / "a{b}").mkdir()
     for section, name in ((study["sites"], "sites.csv"), (study["layers"][0], "rain.tif")):
