@@ -8,11 +8,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import shapely
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+from vectors import declared
 
 from snakeshed import demo
 from snakeshed.backends.local import Backend
@@ -26,8 +30,10 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
+from snakeshed.features.layer import Layer
+from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layer_types.numeric import NumericLayer
-from snakeshed.features.layers import feature_columns
+from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
 from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Raster, ViewFinder
@@ -38,6 +44,7 @@ from snakeshed.tables.gather import concatenate
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.index import TerrainIndex
 
 RULE = DelineationRule(SnapRule(250.0, 0.05, 0.1), max_void_cells=64, channel_km2=0.1)
 RELIEF = ReliefRule((23.0, 30.0), (10.0, 50.0, 90.0))
@@ -78,6 +85,36 @@ def ground(request, shared_data, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     )
 
 
+def vector_layers(dem: str, index: TerrainIndex, folder: Path) -> list[Layer]:
+    """Polygons of which some overlap and some cross themselves, and points, in degrees."""
+    with rasterio.open(dem) as raster:
+        bounds = transform_bounds(raster.crs, "EPSG:4326", *raster.bounds)
+    west, south, east, north = np.round(bounds, 2)
+    rng = np.random.default_rng(4)
+    x, y = rng.uniform(west, east, 400), rng.uniform(south, north, 400)
+    points = shapely.points(x, y)
+    rocks = list(shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(points))))
+    rocks += [
+        shapely.box(a - 0.01, b - 0.004, a + 0.01, b + 0.004)
+        for a, b in zip(x[:40], y[:40], strict=True)
+    ]
+    rocks += [
+        shapely.Polygon([(a, b), (a + 0.02, b + 0.02), (a + 0.02, b), (a, b + 0.02)])
+        for a, b in zip(x[:9], y[:9], strict=True)
+    ]
+    # The first ones count.
+    shapes = rocks[::-1]
+    columns = {"kind": [f"kind {k % 7}" for k in range(len(shapes))], "age": np.sqrt(range(449))}
+    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326")
+    frame.to_file(folder / "rock.gpkg")
+    geopandas.GeoDataFrame(geometry=points, crs="EPSG:4326").to_file(folder / "basins.fgb")
+    rock = declared(folder / "rock.gpkg", attribute="kind", at_site=True)
+    age = declared(folder / "rock.gpkg", name="age", attribute="age", summary="number")
+    entries = [rock, age, declared(folder / "basins.fgb", "points", "basins")]
+    index_layers(entries, index, str(folder / "layers"))
+    return [layer_of(entry, str(folder / "layers")) for entry in entries]
+
+
 def tables(
     files,
     sites: pd.DataFrame,
@@ -92,7 +129,9 @@ def tables(
     index = index_terrain([str(file) for file in files])
     pyramid = PatchPyramid(index.lattice, **LEVELS)
     dem = str(files[0])
-    layers = [NumericLayer("height", dem, (50.0,))] if len(files) == 1 else []
+    layers = []
+    if len(files) == 1:
+        layers = [NumericLayer("height", dem, (50.0,)), *vector_layers(dem, index, folder)]
     parts = {"catchments": [], "features": []}
     for shard in split(sites, index, pyramid, shards):
         where = backend or Backend("serial")
@@ -126,6 +165,10 @@ def test_reference_is_worth_comparing(reference):
     catchments = read_table(reference[0])
     assert (catchments["status"] == "ok").sum() >= 40
     assert catchments["patch_level"].nunique() >= 3
+    features = read_table(reference[1])
+    assert features["rock_codes"].str.contains(";").sum() >= 20
+    assert features["reason"].str.contains("polygons of layer rock overlap").sum() >= 5
+    assert features["basins_count"].sum() >= 5
 
 
 @pytest.mark.parametrize("shards", [5, 16])
@@ -241,7 +284,10 @@ def test_cpu_without_avx512(ground, reference, tmp_path):
         check=True,
         capture_output=True,
         env=os.environ
-        | {"NPY_DISABLE_CPU_FEATURES": features, "PYTHONPATH": os.pathsep.join(folders)},
+        | {
+            "NPY_DISABLE_CPU_FEATURES": features,
+            "PYTHONPATH": os.pathsep.join(folders),
+        },
     )
     assert_equal_bytes(reference, (tmp_path / "catchments.parquet", tmp_path / "features.parquet"))
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -347,6 +351,58 @@ def test_what_is_prepared_has_the_same_bytes_and_the_attribute_alone(tmp_path, t
 
     names = pq.read_schema(first).names
     assert names == ["west", "south", "east", "north", "text", "geometry"]
+
+
+ON_ANOTHER_CPU = """
+import json, sys
+from pathlib import Path
+import shapely
+from snakeshed.features.layer import Catchments
+from snakeshed.features.zonal import summarise
+from snakeshed.terrain.index import TerrainIndex
+from vectors import declared, prepared
+
+terrain = TerrainIndex.from_json(Path(sys.argv[1]).read_text())
+outlines = [shapely.from_wkt(text) for text in json.loads(sys.argv[2])]
+for crs in ("EPSG:4326", "EPSG:5070"):
+    entry = declared(sys.argv[3].replace("CRS", crs[5:]), attribute="kind")
+    layer, _ = prepared(entry, terrain, Path(sys.argv[4]))
+    print(Path(layer.prepared).read_bytes().hex())
+    print([row for row, _ in summarise(layer, Catchments(outlines, terrain.lattice.crs))])
+"""
+
+
+def test_a_cpu_without_fused_operations_gives_the_same_bytes(tmp_path):
+    """The C library, whose sines PROJ takes, and NumPy have other code for such a CPU."""
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(WEST, WEST + 3000, 60), rng.uniform(NORTH - 3000, NORTH, 60)
+    cells = shapely.get_parts(
+        shapely.voronoi_polygons(shapely.multipoints(np.column_stack([x, y])))
+    )
+    texts = [f"{k % 5}" for k in range(60)]
+    for crs in (4326, 5070):
+        write_vector(tmp_path / f"a{crs}.gpkg", cells, crs=f"EPSG:{crs}", kind=texts)
+    z = np.ones((300, 300), np.float32)
+    terrain = index_terrain([write_raster(tmp_path / "dem.tif", z)])
+    (tmp_path / "terrain.json").write_text(terrain.to_json())
+    outlines = [box(k, k + 3, k + 4, k).wkt for k in range(20)]
+
+    def said(folder, **other) -> str:
+        arguments = (tmp_path / "terrain.json", json.dumps(outlines), tmp_path / "aCRS.gpkg")
+        run = subprocess.run(
+            [sys.executable, "-c", ON_ANOTHER_CPU, *map(str, arguments), str(tmp_path / folder)],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | other,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return run.stdout
+
+    old = {
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX2_Usable,-FMA_Usable",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3",
+    }
+    assert said("new") == said("old", **old)
 
 
 def refusal(entry: dict, terrain: TerrainIndex) -> str:
