@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from snakeshed.features.ground_area import GroundArea
-from snakeshed.features.prepared_polygons import PreparedPolygons
+from snakeshed.features.prepared_polygons import PreparedPolygons, polygons_of
 
 # A piece smaller than this part of its polygon and of the catchment is noise: as for cells.
 _NO_SHARE = 1e-6
@@ -70,7 +70,7 @@ def cover_of(outline: shapely.Geometry, polygons: PreparedPolygons, crs: str) ->
     rows, shapes = rows[touched], shapes[touched]
     pieces = shapes.copy()
     crossing = ~shapely.contains_properly(outline, shapes)
-    pieces[crossing] = shapely.intersection(outline, shapes[crossing])
+    pieces[crossing] = _areas_of(shapely.intersection(outline, shapes[crossing]))
     least = _NO_SHARE * np.minimum(shapely.area(shapes), outline.area)
     counts = shapely.area(pieces) >= least
     rows, pieces, least = rows[counts], pieces[counts], least[counts]
@@ -97,6 +97,14 @@ def _without_earlier(pieces: np.ndarray) -> np.ndarray:
         if len(earlier):
             left[k] = shapely.difference(piece, shapely.union_all(pieces[earlier]))
     return left
+
+
+def _areas_of(shapes: np.ndarray) -> np.ndarray:
+    """Return of shapes that touch along a line, too, their polygons alone."""
+    areas = shapes.copy()
+    collections = shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION
+    areas[collections] = polygons_of(shapes[collections])
+    return areas
 
 
 class PolygonSampler:

@@ -76,7 +76,7 @@ def valid_polygons(
     kinds = shapely.get_type_id(shapes)
     usable = np.isin(kinds, (_POLYGON, _MULTIPOLYGON))
     collections = kinds == _COLLECTION
-    shapes[collections] = _polygons_of(shapes[collections])
+    shapes[collections] = polygons_of(shapes[collections])
     usable |= collections & ~shapely.is_empty(shapes)
     if len(shapes) and not usable.any():
         found = sorted({str(shape.geom_type) for shape in shapes[:1000]})
@@ -111,11 +111,11 @@ def _made_valid(shapes: np.ndarray) -> tuple[np.ndarray, int]:
     made = shapes.copy()
     # The shells of a multipolygon that overlap are united.
     valid = shapely.make_valid(shapes[wrong], method="structure", keep_collapsed=False)
-    made[wrong] = _polygons_of(valid)
+    made[wrong] = polygons_of(valid)
     return made, len(wrong)
 
 
-def _polygons_of(shapes: np.ndarray) -> np.ndarray:
+def polygons_of(shapes: np.ndarray) -> np.ndarray:
     """Return of each shape its polygons alone."""
     result = np.empty(len(shapes), object)
     for k, shape in enumerate(shapes):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 from examples import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 from rasters import write_raster
@@ -23,6 +23,7 @@ from snakeshed.features.label_rule import LabelRule
 from snakeshed.features.layer import Catchments, columns_of
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import type_of
+from snakeshed.features.prepared_polygons import polygons_of
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.index import TerrainIndex
@@ -174,7 +175,12 @@ def polygons(draw) -> shapely.Polygon:
     return shape
 
 
+# The hole is an island of what the first polygon leaves to the others.
+HOLED = box(0, 1, 1, 0).difference(box(0.4, 0.6, 0.6, 0.4))
+
+
 @examples(25)
+@example(shapes=[HOLED], crs="EPSG:4326")
 @given(
     shapes=st.lists(polygons(), min_size=1, max_size=6),
     crs=st.sampled_from([CRS, "EPSG:4326", "EPSG:5070"]),
@@ -210,15 +216,22 @@ def brute_force(outline: shapely.Geometry, path: str, crs: str) -> dict[str, flo
         return shapely.transform(shape, lambda xy: np.column_stack(way.transform(*xy.T)))
 
     def area(shape):
-        fine = shapely.orient_polygons(moved(shapely.segmentize(shape, 200), back))
-        return abs(Geod(ellps="WGS84").geometry_area_perimeter(fine)[0])
+        fine = moved(shapely.segmentize(shape, 200), back)
+        parts = shapely.get_parts(shapely.get_parts(fine))
+        polygons = [part for part in parts if part.geom_type == "Polygon"]
+        shells = [ring_area(part.exterior) for part in polygons]
+        return sum(shells) - sum(ring_area(hole) for part in polygons for hole in part.interiors)
+
+    def ring_area(ring):
+        return abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.Polygon(ring))[0])
 
     left, areas = outline, {}
     for text, shape in zip(frame["kind"], frame.geometry, strict=True):
         valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
         own = shapely.make_valid(moved(shapely.segmentize(valid, step), there))
+        own = polygons_of(np.array([own]))[0]
         areas[text] = area(left.intersection(own))
-        left = left.difference(own)
+        left = polygons_of(np.array([left.difference(own)]))[0]
     return {text: part / area(outline) for text, part in areas.items()}
 
 
