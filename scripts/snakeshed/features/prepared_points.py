@@ -12,7 +12,8 @@ import pyarrow as pa
 import shapely
 
 from snakeshed.errors import LayerError
-from snakeshed.features.vector_file import Features, in_crs_of_dem
+from snakeshed.features.near_dem import in_crs_of_dem
+from snakeshed.features.vector_file import Features
 from snakeshed.tables.arrays import array_of, numbers_of
 from snakeshed.tables.geoparquet import read_arrow, write_table
 from snakeshed.terrain.index import TerrainIndex

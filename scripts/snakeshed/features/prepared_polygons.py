@@ -15,7 +15,8 @@ import shapely
 
 from snakeshed.errors import LayerError
 from snakeshed.features.layer_look import Extent
-from snakeshed.features.vector_file import Features, cut_to_dem, in_crs_of_dem
+from snakeshed.features.near_dem import cut_to_dem, in_crs_of_dem
+from snakeshed.features.vector_file import Features
 from snakeshed.raster.crs import same_crs, short_crs
 from snakeshed.tables.arrays import array_of, numbers_of
 from snakeshed.tables.geoparquet import GEOMETRY, geometry_metadata, read_arrow, write_table

@@ -87,7 +87,7 @@ def look(declared: Mapping, terrain: TerrainIndex) -> Iterator[LayerFile]:
 
 def prepare(declared: Mapping, terrain: TerrainIndex, path: str | None) -> Iterator[LayerFile]:
     """Look at its file, and write what the shards need of it."""
-    from snakeshed.features.vector_layer import prepare_points
+    from snakeshed.features.vector_preparation import prepare_points
 
     yield prepare_points(declared, terrain, path)
 
