@@ -15,7 +15,6 @@ rule index_layers:
         mem_mb=layers_mb,
     params:
         layers=list(map(indexed, STUDY["layers"])),
-        prepared=PREPARED_FOLDER,
         inputs=token_of(layer_files),
         inputs_of_run=INPUTS.of_run,
         library=library_of("index_layers"),
@@ -44,7 +43,6 @@ rule extract_features:
     params:
         features=STUDY["features"],
         layers=STUDY["layers"],
-        prepared=PREPARED_FOLDER,
         max_void_cells=STUDY["dem"]["max_void_cells"],
         inputs=token_of(tiles_under_shard, layer_files_of_shards),
         inputs_of_run=INPUTS.of_run,

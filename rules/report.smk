@@ -72,7 +72,6 @@ rule site_card:
     params:
         site_id=lambda wildcards: site_of(wildcards)[0],
         study=STUDY,
-        prepared=PREPARED_FOLDER,
         page=page_digest("card"),
         inputs=token_of(tiles_under_site, layer_files_of_shards),
         inputs_of_run=INPUTS.of_run,

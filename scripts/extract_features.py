@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.joint import joint_rules
-from snakeshed.features.layers import feature_columns, layer_of
+from snakeshed.features.layers import feature_columns, folder_of, layer_of
 from snakeshed.features.table import write_features
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
@@ -47,7 +47,7 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         features=snakemake.params.features,
         layers=snakemake.params.layers,
-        prepared=snakemake.params.prepared,
+        prepared=folder_of(snakemake.input.prepared),
         max_void_cells=snakemake.params.max_void_cells,
         inputs=[*snakemake.input.tiles, *snakemake.input.layers],
         inputs_of_run=snakemake.params.inputs_of_run,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from snakeshed.features.layer_index import index_layers, to_json
+from snakeshed.features.layers import folder_of
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result, result_file
@@ -16,7 +17,7 @@ def main(
     inputs: Sequence[str],
     inputs_of_run: str,
     output: str,
-    prepared: str,
+    prepared: str | None,
     log: str,
 ) -> None:
     """Write what the files of the layers say, and what shards need of polygons and points."""
@@ -41,6 +42,6 @@ if __name__ == "__main__":
         inputs=snakemake.input.layers,
         inputs_of_run=snakemake.params.inputs_of_run,
         output=snakemake.output.layers,
-        prepared=snakemake.params.prepared,
+        prepared=folder_of(snakemake.output.prepared),
         log=snakemake.log[0],
     )

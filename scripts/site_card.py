@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule
-from snakeshed.features.layers import layer_of
+from snakeshed.features.layers import folder_of, layer_of
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.report.card import CardValues, card
@@ -26,7 +26,7 @@ def main(
     terrain: str,
     inputs: Sequence[str],
     inputs_of_run: str,
-    prepared: str,
+    prepared: str | None,
     page: str,
     picture: str,
     log: str,
@@ -78,7 +78,7 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         inputs=[*snakemake.input.tiles, *snakemake.input.layers],
         inputs_of_run=snakemake.params.inputs_of_run,
-        prepared=snakemake.params.prepared,
+        prepared=folder_of(snakemake.input.prepared),
         page=snakemake.output.page,
         picture=snakemake.output.picture,
         log=snakemake.log[0],

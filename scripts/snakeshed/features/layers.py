@@ -6,6 +6,7 @@ of `snakeshed.features.layer_types`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -72,6 +73,11 @@ def rasters_of(declared: Mapping) -> dict[str, str]:
 def tables_of(declared: Mapping) -> dict[str, str]:
     """Return the other files that a layer names, such as tables and polygons, by key."""
     return {key: path for key in type_of(declared).TABLES if (path := declared.get(key))}
+
+
+def folder_of(prepared: Sequence[str]) -> str | None:
+    """Return the folder of the files that `prepared_of` names; None if there are none."""
+    return os.path.dirname(prepared[0]) if prepared else None
 
 
 def feature_columns(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 from examples import examples
@@ -360,8 +362,6 @@ def test_what_is_prepared_has_the_same_bytes_and_the_attribute_alone(tmp_path, t
     )
     with open(first, "rb") as one, open(second, "rb") as two:
         assert one.read() == two.read()
-    import pyarrow.parquet as pq
-
     names = pq.read_schema(first).names
     assert names == ["west", "south", "east", "north", "text", "geometry"]
 
@@ -532,23 +532,16 @@ class TestMessages:
         assert said.endswith("Open it in the program that wrote it and save it again.")
 
     def test_curves(self, tmp_path, terrain):
-        import pyogrio.raw
-
-        ring = "0 0, 1 1, 2 0, 1 -1, 0 0"
-        write_vector(tmp_path / "a.gpkg", [box(0, 1, 1, 0)])
-        curved = (
-            bytes.fromhex("010a00000001000000")
-            + shapely.LinearRing([tuple(map(float, each.split())) for each in ring.split(", ")]).wkb
-        )
-        from snakeshed.features.vector_file import _near
-
-        assert pyogrio.raw.read(tmp_path / "a.gpkg")
-        with pytest.raises(LayerError) as told:
-            _near([curved], None, CRS, None, None, "layer rock (a.gpkg)")
-        assert str(told.value) == (
-            "layer rock (a.gpkg): found curves or surfaces (WKB type 10); expected polygons with "
-            "straight sides, or points. Convert them, for example with ogr2ogr -nlt "
-            "CONVERT_TO_LINEAR."
+        path = write_vector(tmp_path / "a.parquet", [box(0, 1, 1, 0)])
+        table = pq.read_table(path)
+        corners = box(0, 1, 1, 0).exterior
+        # A curve polygon, whose ring is a line string here.
+        curved = bytes.fromhex("010a00000001000000") + shapely.LineString(corners).wkb
+        geometry = pa.array([curved], pa.binary())
+        pq.write_table(table.set_column(0, table.schema.field("geometry"), geometry), path)
+        assert refusal(declared(path), terrain) == (
+            "found curves or surfaces (WKB type 10); expected polygons with straight sides, or "
+            "points. Convert them, for example with ogr2ogr -nlt CONVERT_TO_LINEAR."
         )
 
     def test_geometry_in_another_encoding(self, tmp_path, terrain):
