@@ -45,7 +45,11 @@ def write_vector(
     if path.suffix == ".parquet":
         frame.to_parquet(path)
     else:
-        frame.to_file(path, **({} if sheet is None else {"layer": sheet}))
+        options = {} if sheet is None else {"layer": sheet}
+        if path.suffix == ".fgb":
+            # With an index, the file would have an order of its own.
+            options["SPATIAL_INDEX"] = "NO"
+        frame.to_file(path, **options)
     return str(path)
 
 

@@ -7,7 +7,10 @@ import math
 import os
 import subprocess
 import sys
+import zipfile
+from urllib.parse import unquote
 
+import geopandas
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +24,9 @@ from rasters import write_raster
 from vectors import declared, prepared, write_vector
 
 from snakeshed.errors import LayerError, SeveralProblems
+from snakeshed.features.form_and_relief import CatchmentCells
+from snakeshed.features.joint import joint_rules
+from snakeshed.features.joint_cells import joint_features
 from snakeshed.features.label_rule import LabelRule
 from snakeshed.features.layer import Catchments, columns_of
 from snakeshed.features.layer_index import index_layers
@@ -28,6 +34,7 @@ from snakeshed.features.layers import type_of
 from snakeshed.features.prepared_polygons import polygons_of
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.dem import index_terrain
+from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 
 CRS = "EPSG:32611"
@@ -207,8 +214,6 @@ def test_a_plain_loop_over_all_polygons_finds_the_same(tmp_path_factory, terrain
 
 
 def brute_force(outline: shapely.Geometry, path: str, crs: str) -> dict[str, float]:
-    import geopandas
-
     frame = geopandas.read_file(path)
     there = Transformer.from_crs(crs, CRS, always_xy=True)
     back = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
@@ -273,6 +278,79 @@ def test_points_have_the_polygon_that_is_first_in_the_file(tmp_path, terrain):
     assert list(layer.codes_of(["sedimentary"]).values()) == [0.5]
 
 
+def test_joint_features_count_cells_of_a_class(tmp_path, terrain):
+    """Half of the cells of "Metamorphic and Sedimentary" are of each."""
+    entry = declared(rock_file(tmp_path), attribute="kind", classes=LABELS, **RULES)
+    layer, _ = prepared(entry, terrain, tmp_path)
+    level = {"layer": "rock", "elevation_min_m": 0.0}
+    rules = joint_rules(
+        [
+            {"name": "igneous", "classes": ["igneous"], **level},
+            {"name": "sedimentary", "classes": ["sedimentary"], **level},
+            {"name": "high", "classes": ["igneous"], "layer": "rock", "elevation_min_m": 2.0},
+        ],
+        [layer],
+    )
+    with (
+        Terrain(terrain, 9) as ground,
+        joint_features(rules, [layer], terrain.lattice) as features,
+    ):
+        shares = features.of(CatchmentCells.of(box(0, 4, 4, 0), ground))
+    assert shares == pytest.approx({"igneous": 8 / 12, "sedimentary": 3 / 12, "high": 0.0})
+
+
+@pytest.mark.parametrize(
+    "suffix", ["gpkg", "fgb", "geojson", "json", "shp", "parquet", "geoparquet", "zip"]
+)
+def test_every_format_gives_the_same(tmp_path, terrain, suffix):
+    name = f"a.{suffix}"
+    shapes, texts = [box(1, 4, 3, 0), box(0, 4, 2, 0), box(3, 2, 4, 0)], ["b", "a", "Größe"]
+    if name == "a.zip":
+        write_vector(tmp_path / "in.shp", shapes, crs="EPSG:4326", kind=texts)
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for part in sorted(tmp_path.glob("in.*")):
+                file.write(part, part.name)
+    elif name == "a.geoparquet":
+        write_vector(tmp_path / "in.parquet", shapes, crs="OGC:CRS84", kind=texts)
+        (tmp_path / "in.parquet").rename(tmp_path / name)
+    elif name == "a.json":
+        write_vector(tmp_path / "in.geojson", shapes, crs="EPSG:4326", kind=texts)
+        (tmp_path / "in.geojson").rename(tmp_path / name)
+    else:
+        write_vector(tmp_path / name, shapes, crs="EPSG:4326", kind=texts)
+    layer, file = prepared(declared(tmp_path / name, attribute="kind"), terrain, tmp_path)
+    (row,) = values(layer, [box(0, 4, 4, 0)])
+    found = dict(entry.split("=") for entry in row["rock_codes"].split(";"))
+    shares = {unquote(text): float(share) for text, share in found.items()}
+    assert shares == pytest.approx({"Größe": 1 / 7, "a": 2 / 7, "b": 4 / 7}, abs=2e-6)
+    assert row["rock_coverage"] == pytest.approx(0.875, abs=1e-6)
+    assert file.features == 3
+
+
+def test_a_dem_in_degrees(tmp_path):
+    z = np.ones((100, 120), np.float32)
+    dem = write_raster(tmp_path / "d.tif", z, crs="EPSG:4269", left=-118.0, top=35.0, dx=0.001)
+    terrain = index_terrain([dem])
+    # Beyond its northern half, a parallel divides a catchment into zones of other areas.
+    west, south, east, north = -117.98, 34.92, -117.9, 34.98
+    sides = [shapely.box(west - 1, 34.95, east + 1, 36), shapely.box(west - 1, 34, east + 1, 34.95)]
+    frame = geopandas.GeoDataFrame({"side": ["north", "south"]}, geometry=sides, crs="EPSG:4269")
+    frame.geometry = frame.segmentize(0.001)
+    frame.to_crs(32611).to_file(tmp_path / "a.gpkg")
+    layer, _ = prepared(declared(tmp_path / "a.gpkg", attribute="side"), terrain, tmp_path)
+    outline = shapely.box(west, south, east, north)
+    (summary,) = layer.summarise(Catchments([outline], terrain.lattice.crs))
+    geod = Geod(ellps="GRS80")
+    areas = [
+        abs(geod.geometry_area_perimeter(shapely.segmentize(side & outline, 1e-4))[0])
+        for side in sides
+    ]
+    found = dict(entry.split("=") for entry in summary.values[-1].split(";"))
+    assert float(found["north"]) == pytest.approx(areas[0] / sum(areas), abs=1e-6)
+    assert float(found["north"]) < 0.49995
+    assert summary.coverage == 1.0
+
+
 def test_numbers_and_presence_at_points(tmp_path, terrain):
     path = write_vector(tmp_path / "a.shp", [box(0, 1, 1, 0)], age=[7.5])
     x, y = np.array([WEST + 50.0, WEST + 150.0]), np.array([NORTH - 50.0] * 2)
@@ -326,8 +404,6 @@ def test_whole_numbers_are_codes_and_keys_as_they_are_written(tmp_path, terrain)
 
 
 def test_a_world_of_polygons_is_cut_before_it_is_brought_to_a_utm_zone(tmp_path, terrain):
-    import geopandas
-
     halves = [shapely.box(-180, -90, -117, 90), shapely.box(-117, -90, 180, 90)]
     frame = geopandas.GeoDataFrame({"side": ["west", "east"]}, geometry=halves, crs="EPSG:4326")
     frame.to_file(tmp_path / "world.gpkg")
@@ -340,8 +416,6 @@ def test_a_world_of_polygons_is_cut_before_it_is_brought_to_a_utm_zone(tmp_path,
 
 
 def test_polygons_on_both_sides_of_the_antimeridian(tmp_path):
-    import geopandas
-
     z = np.ones((20, 40), np.float32)
     dem = write_raster(tmp_path / "d.tif", z, crs="EPSG:4326", left=179.98, top=-16.0, dx=0.001)
     terrain = index_terrain([dem])
@@ -545,8 +619,6 @@ class TestMessages:
         )
 
     def test_geometry_in_another_encoding(self, tmp_path, terrain):
-        import geopandas
-
         frame = geopandas.GeoDataFrame(geometry=[box(0, 1, 1, 0)], crs=CRS)
         frame.to_parquet(tmp_path / "a.parquet", geometry_encoding="geoarrow")
         assert refusal(declared(tmp_path / "a.parquet"), terrain) == (
