@@ -13,6 +13,9 @@ from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import layer_of
 from snakeshed.terrain.index import TerrainIndex
 
+CRS = "EPSG:32611"
+WEST, NORTH = 500_000, 4_000_000
+
 _DEFAULTS = {
     "polygons": {
         "sheet": None,
@@ -31,16 +34,23 @@ _DEFAULTS = {
 }
 
 
+def box(west: float, south: float, east: float, north: float) -> shapely.Polygon:
+    """A box in units of 100 m from the corner of the DEM, to the east and to the south."""
+    return shapely.box(
+        WEST + 100 * west, NORTH - 100 * south, WEST + 100 * east, NORTH - 100 * north
+    )
+
+
 def write_vector(
     path: Path,
     shapes: Sequence[shapely.Geometry | None],
     *,
-    crs: str | None = "EPSG:32611",
+    crs: str | None = CRS,
     sheet: str | None = None,
     **columns: Sequence,
 ) -> str:
-    """Write shapes, given in EPSG:32611, in a CRS; return the path."""
-    frame = geopandas.GeoDataFrame(columns, geometry=list(shapes), crs="EPSG:32611")
+    """Write shapes, given in `CRS`, in a CRS; return the path."""
+    frame = geopandas.GeoDataFrame(columns, geometry=list(shapes), crs=CRS)
     frame = frame.set_crs(None, allow_override=True) if crs is None else frame.to_crs(crs)
     if path.suffix == ".parquet":
         frame.to_parquet(path)

@@ -9,9 +9,11 @@ from rasters import write_raster
 from vectors import declared, prepared, write_vector
 
 from snakeshed.delineation.outlines import outline
-from snakeshed.errors import LayerError
+from snakeshed.errors import LayerError, SeveralProblems
+from snakeshed.features.joint import joint_rules
 from snakeshed.features.layer import Catchments, columns_of
 from snakeshed.features.layer_index import index_layers
+from snakeshed.features.layer_types.points import PointLayer
 from snakeshed.features.layers import type_of
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.dem import index_terrain
@@ -104,6 +106,15 @@ def test_points_have_no_value_elsewhere(tmp_path, terrain):
         f"layer basins ({path}): found points; expected a raster or polygons, which have a value "
         "at every place. Use another layer here."
     )
+
+
+@pytest.mark.parametrize("keys", [{"range": [0, 1]}, {"classes": ["inside"]}])
+def test_joint_features_of_points_are_refused_with_the_configuration(keys):
+    layer = PointLayer("basins", "a.gpkg")
+    rule = {"name": "near", "layer": "basins", "slope_min_deg": 20.0, **keys}
+    with pytest.raises(SeveralProblems) as told:
+        joint_rules([rule], [layer])
+    assert "basins" in str(told.value)
 
 
 def test_keys_that_change_nothing_are_refused():

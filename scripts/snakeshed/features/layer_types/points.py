@@ -67,8 +67,9 @@ class PointLayer:
         """Return nothing: points have no classes."""
         return ()
 
-    def names(self) -> None:
-        """Return None: points have no codes."""
+    def names(self) -> Mapping[float, str]:
+        """Return nothing, as for a layer of classes without any: points are no quantity."""
+        return {}
 
     def undeclared(self, features: Any) -> Mapping[int | str, int]:
         """Return nothing: points have no codes."""
