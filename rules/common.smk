@@ -30,7 +30,14 @@ from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
 from snakeshed.features.columns import numeric
-from snakeshed.features.layers import declared_columns, indexed, prepared_of, rasters_of, tables_of
+from snakeshed.features.layers import (
+    declared_columns,
+    indexed,
+    prepared_of,
+    rasters_of,
+    tables_for_shards,
+    tables_of,
+)
 from snakeshed.jobs.bucket import bucket_of, forget_secret
 from snakeshed.jobs.checkout import check_library
 from snakeshed.jobs.digest import KeptSyntax, script_digest
@@ -502,13 +509,12 @@ def site_files(wildcards):
 
 def layer_files(wildcards):
     """The files that declared layers are read from, with sidecar files and tables."""
-    return files_of_layers(STUDY["layers"])
+    return files_of_layers(tables_of)
 
 
 def layer_files_of_shards(wildcards):
     """Those of them that shards read themselves."""
-    own = [layer for layer in STUDY["layers"] if prepared_of(layer, PREPARED_FOLDER) is None]
-    return files_of_layers(own)
+    return files_of_layers(tables_for_shards)
 
 
 def prepared_from():
@@ -516,15 +522,16 @@ def prepared_from():
     return [
         path
         for layer in STUDY["layers"]
-        if prepared_of(layer, PREPARED_FOLDER)
-        for path in tables_of(layer).values()
+        for key, path in tables_of(layer).items()
+        if key not in tables_for_shards(layer)
     ]
 
 
-def files_of_layers(layers):
-    """The files of some layers."""
+def files_of_layers(tables_of_layer):
+    """The rasters of the layers, and such tables of them."""
+    layers = STUDY["layers"]
     files = files_of(path for layer in layers for path in rasters_of(layer).values())
-    tables = [path for layer in layers for path in tables_of(layer).values()]
+    tables = [path for layer in layers for path in tables_of_layer(layer).values()]
     return files + [file for path in tables for file in files_of_table(path)]
 
 

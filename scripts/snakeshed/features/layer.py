@@ -163,11 +163,11 @@ class LayerType(Protocol):
     """Keys that name other files, such as tables or polygons, and what is expected there."""
     INDEXED: tuple[str, ...]
     """Keys that the look at its files depends on, beside name, type, and paths."""
-    PREPARED: bool
-    """Whether shards read a file that is written once for all of them, by a function ``prepare``.
+    PREPARED: tuple[str, ...]
+    """Keys of TABLES in place of which shards read a file that is written once for all of them.
 
-    ``prepare(declared, terrain, path)`` does what `look` does, and writes the file. Its layers have
-    a field ``prepared`` for that path.
+    A function ``prepare(declared, terrain, path)`` does what `look` does, and writes that file. The
+    layers have a field ``prepared`` for its path.
     """
 
     def layer_of(self, declared: Mapping) -> Layer:

@@ -55,7 +55,9 @@ def layer_of(declared: Mapping, folder: str | None = None) -> Layer:
 
 def prepared_of(declared: Mapping, folder: str) -> str | None:
     """Return the file that is written of a layer once for all shards; None if there is none."""
-    return f"{folder}/{declared['name']}.parquet" if type_of(declared).PREPARED else None
+    keys = type_of(declared).PREPARED
+    is_prepared = any(declared.get(key) for key in keys)
+    return f"{folder}/{declared['name']}.parquet" if is_prepared else None
 
 
 def indexed(declared: Mapping) -> dict:
@@ -78,6 +80,12 @@ def tables_of(declared: Mapping) -> dict[str, str]:
 def folder_of(prepared: Sequence[str]) -> str | None:
     """Return the folder of the files that `prepared_of` names; None if there are none."""
     return os.path.dirname(prepared[0]) if prepared else None
+
+
+def tables_for_shards(declared: Mapping) -> dict[str, str]:
+    """Return those of `tables_of` that shards read themselves, by key."""
+    prepared = type_of(declared).PREPARED
+    return {key: path for key, path in tables_of(declared).items() if key not in prepared}
 
 
 def feature_columns(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 
+import geopandas
 import numpy as np
 import pytest
 import shapely
@@ -16,6 +18,7 @@ from snakeshed.errors import LayerError
 from snakeshed.features.layer import Catchments, Summary, columns_of
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layer_types.severity import SeverityLayer, layer_of
+from snakeshed.features.layers import layer_of as any_layer_of
 from snakeshed.features.layers import unknown_codes
 from snakeshed.features.missing import Missing
 from snakeshed.features.zonal import summarise
@@ -100,6 +103,7 @@ def test_shares_of_a_fire_are_not_taken_for_those_of_a_catchment(tmp_path):
         "outside": "missing",
         "scale": 1.0,
         "max_missing": 0.05,
+        "perimeter": None,
     }
     path = layer(tmp_path, np.uint8([4, 0, 0, 0, 0, 0, 0, 0, 0, 0])).path
     row, summary = over(layer_of(declared | {"path": path}), 10)
@@ -107,7 +111,7 @@ def test_shares_of_a_fire_are_not_taken_for_those_of_a_catchment(tmp_path):
     assert set(row.values()) == {None}
     assert summary.remark == (
         "layer severity is missing in 0.9 of the catchment, more than its max_missing of 0.05; if "
-        "that part did not burn, set outside: unburned"
+        "that part did not burn, set perimeter, or outside: unburned"
     )
     row, summary = over(layer_of(declared | {"path": path, "outside": "unburned"}), 10)
     assert shares(row) == pytest.approx([0.9, 0, 0, 0.1])
@@ -207,3 +211,76 @@ def test_what_is_no_severity_stops_the_run_before_any_shard(tmp_path, coding, ce
 def test_a_code_with_a_fraction(tmp_path):
     with pytest.raises(LayerError, match="found the cell value 2.5; .* Round the cells, or"):
         over(layer(tmp_path, np.float32([1, 2.5])), 2)
+
+
+# ---- the perimeter ---------------------------------------------------------------------------
+
+
+def with_perimeter(folder, cells, *polygons: shapely.Geometry, coding="barc4") -> SeverityLayer:
+    """A layer and its perimeter, prepared as rule index_layers does."""
+    terrain = index_terrain([write_raster(folder / "dem.tif", np.ones((4, 12), np.float32))])
+    path = folder / "perimeter.gpkg"
+    geopandas.GeoDataFrame(geometry=list(polygons), crs=CRS).to_file(path)
+    raw = layer(folder, cells, coding).path
+    declared = {"name": "severity", "type": "severity", "path": raw, "coding": coding}
+    declared |= {"perimeter": str(path), "sheet": None, "max_missing": 0.05, "scale": 1.0}
+    declared |= {"outside": "missing", "thresholds": [125, 250, 500]}
+    files = index_layers([declared], terrain, str(folder))
+    assert [file.path for file in files] == [raw, str(path)]
+    return any_layer_of(declared, str(folder))
+
+
+def columns(first: float, end: float) -> shapely.Polygon:
+    """A box over columns of the raster, higher than it."""
+    return shapely.box(LEFT + 10 * first, TOP - 50, LEFT + 10 * end, TOP + 5)
+
+
+def test_outside_the_perimeter_nothing_burned_whatever_the_raster_says(tmp_path):
+    # The first two columns are outside, the last six are not mapped, and five of these are outside.
+    cells = np.uint8([4, 4, 2, 3, 4, 4, 0])
+    burned = with_perimeter(tmp_path, cells, columns(2, 4), columns(4, 6))
+    row, _ = over(burned, 12, area_km2=3.0)
+    assert row["severity_coverage"] == 1
+    assert shares(row) == pytest.approx([8 / 12, 1 / 12, 1 / 12, 2 / 12])
+    assert row["severity_burned_km2"] == pytest.approx(3 * 4 / 12)
+    with closing(burned.sampler(CRS)) as sampler:
+        x = LEFT + 5 + 10.0 * np.arange(8)
+        found = sampler.values(x, np.full(8, TOP - 5))
+    np.testing.assert_array_equal(found, [1, 1, 2, 3, 4, 4, 1, 1])
+
+
+def test_gaps_of_the_map_inside_the_perimeter_are_missing(tmp_path):
+    cells = np.uint8([4, 4, 2, 3, 0, 6])
+    burned = with_perimeter(tmp_path, cells, columns(2, 6), coding="mtbs")
+    row, summary = over(replace(burned, missing=Missing()), 10)
+    assert row["severity_coverage"] == pytest.approx(0.8)
+    assert shares(row) == pytest.approx([6 / 8, 1 / 8, 1 / 8, 0])
+    row, summary = over(burned, 10)
+    assert set(row.values()) == {None, 0.8}
+    assert summary.remark == (
+        "layer severity is missing in 0.2 of the catchment, more than its max_missing of 0.05"
+    )
+    with closing(burned.sampler(CRS)) as sampler:
+        found = sampler.values(LEFT + np.array([45.0, 55.0, 65.0]), np.full(3, TOP - 5))
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 1])
+
+
+def test_a_catchment_beside_the_fire_did_not_burn(tmp_path):
+    burned = with_perimeter(tmp_path, np.uint8([4, 4]), columns(8, 9))
+    row, summary = over(burned, 7)
+    assert shares(row) == [1, 0, 0, 0]
+    assert (row["severity_burned_share"], row["severity_coverage"]) == (0, 1)
+    assert summary.remark is None
+    assert "outside the perimeter nothing burned" in columns_of(burned)[0].description
+
+
+def test_a_perimeter_around_everything_changes_nothing(tmp_path):
+    cells = np.uint8([1, 2, 3, 4, 4, 1, 2, 2, 3, 3])
+    burned = with_perimeter(tmp_path, cells, columns(-5, 30))
+    assert over(burned, 9.3)[0] == over(replace(burned, perimeter=None), 9.3)[0]
+
+
+def test_parts_of_cells_inside_the_perimeter_count_by_their_area(tmp_path):
+    burned = with_perimeter(tmp_path, np.uint8([4, 4, 4, 4]), columns(0.25, 1.5))
+    row, _ = over(burned, 4)
+    assert row["severity_burned_share"] == pytest.approx(1.25 / 4, rel=1e-5)

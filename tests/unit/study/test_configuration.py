@@ -514,6 +514,18 @@ class TestSourcesOfLayers:
                 "coding: dnbr.",
             ),
             (
+                {"type": "severity", "perimeter": "p.gpkg", "outside": "unburned"},
+                "layers[kf].outside",
+                "outside: unburned beside a perimeter; expected one of them. Remove it: outside "
+                "the perimeter nothing burned, and inside, gaps are missing.",
+            ),
+            (
+                {"type": "severity", "sheet": "a"},
+                "layers[kf].sheet",
+                "this key without a perimeter; expected only keys that change something. Remove "
+                "it, or set perimeter.",
+            ),
+            (
                 {"type": "severity", "coding": "dnbr", "thresholds": [125, 500, 250]},
                 "layers[kf].thresholds",
                 "125, 500, 250; expected the thresholds of low, moderate, and high severity, each "

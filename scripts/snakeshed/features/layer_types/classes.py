@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES: dict[str, str] = {}
 INDEXED = ("nodata", "valid_range")
-PREPARED = False
+PREPARED: tuple[str, ...] = ()
 
 # Codes of classes, as rasters can hold them.
 _CODE = re.compile(r"[+-]?[0-9]{1,18}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES = {"table": "the table of fuel models"}
 INDEXED = ("nodata", "valid_range")
-PREPARED = False
+PREPARED: tuple[str, ...] = ()
 
 # Columns of the table of fuel models that are no parameters; all but the last two are needed.
 _FUEL_KEYS = ("code", "model", "group", "burnable", "name", "dynamic")

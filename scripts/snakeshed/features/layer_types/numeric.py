@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RASTERS = {"path": "a raster"}
 TABLES: dict[str, str] = {}
 INDEXED = ("scale", "nodata", "valid_range")
-PREPARED = False
+PREPARED: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

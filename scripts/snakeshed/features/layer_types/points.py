@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RASTERS: dict[str, str] = {}
 TABLES = {"path": "a file of points"}
 INDEXED = ("sheet",)
-PREPARED = True
+PREPARED = ("path",)
 
 
 @dataclass(frozen=True)

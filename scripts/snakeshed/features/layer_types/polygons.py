@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RASTERS: dict[str, str] = {}
 TABLES = {"path": "a file of polygons"}
 INDEXED = ("sheet", "attribute", "summary", "nodata", "valid_range")
-PREPARED = True
+PREPARED = ("path",)
 
 _SHARE_DECIMALS = 9
 _DIGITS = 12

@@ -20,14 +20,16 @@ from snakeshed.features.missing import NOTHING_MISSING, Missing
 
 if TYPE_CHECKING:
     import numpy as np
+    import shapely
 
     from snakeshed.features.layer import LayerFile, Sampler
+    from snakeshed.features.prepared_polygons import PreparedPolygons
     from snakeshed.terrain.index import TerrainIndex
 
 RASTERS = {"path": "a raster of burn severity"}
-TABLES: dict[str, str] = {}
-INDEXED = ("coding", "scale", "nodata", "valid_range")
-PREPARED = False
+TABLES = {"perimeter": "a file of polygons, the perimeter of the fire"}
+INDEXED = ("coding", "scale", "sheet", "nodata", "valid_range")
+PREPARED = ("perimeter",)
 
 CLASSES = ("unburned", "low", "moderate", "high")
 """By their codes, from 1."""
@@ -41,6 +43,8 @@ _MEANINGS = {
 # No severity is known where more than this of a catchment is not mapped, if nothing else is set:
 # shares of what is mapped, the fire, would be taken for shares of the catchment.
 MOST_MISSING = 0.05
+_SHARE_DECIMALS = 9
+_NO_SHARE = 1e-6
 # dNBR lies between -2 and 2, and is stored times 1000.
 _LARGEST_UNSCALED = 2.0
 
@@ -61,6 +65,11 @@ class SeverityLayer:
     scale : float
         Factor on every cell of dNBR.
     missing : Missing
+    perimeter : str or None
+        A file of polygons, outside of which nothing burned.
+    prepared : str or None
+        What `prepare` wrote of the perimeter. Without it, one with a perimeter has columns, but no
+        values.
     """
 
     name: str
@@ -70,6 +79,8 @@ class SeverityLayer:
     unburned_outside: bool = False
     scale: float = 1.0
     missing: Missing = NOTHING_MISSING
+    perimeter: str | None = None
+    prepared: str | None = None
     has_coverage: ClassVar[bool] = True
 
     def own_columns(self) -> list[Column]:
@@ -79,6 +90,8 @@ class SeverityLayer:
         if self.coding == "dnbr":
             low, moderate, high = self.thresholds
             how = f" by dNBR: low above {low:g}, moderate above {moderate:g}, high above {high:g}"
+        if self.perimeter is not None:
+            how += "; outside the perimeter nothing burned"
         return [
             *(
                 Column(f"{name}_share_{each}", f"Share of the catchment that is {each}{how}.")
@@ -117,8 +130,9 @@ class SeverityLayer:
 
         header = header_of(self)
         factor, shift = scale_of(self, header)
-        every = cells_of_layer(self, header, catchments.outlines, catchments.crs)
-        for cells, area_km2 in zip(every, catchments.areas_km2, strict=True):
+        outlines, inside = self._within_perimeter(catchments)
+        every = cells_of_layer(self, header, outlines, catchments.crs)
+        for cells, share, area_km2 in zip(every, inside, catchments.areas_km2, strict=True):
             codes = self.classified(cells.stored.astype(np.float64) * factor + shift)
             # bincount adds in the order of the cells.
             weights = np.bincount(codes - _UNKNOWN, cells.shares, minlength=2 + len(CLASSES))
@@ -128,6 +142,9 @@ class SeverityLayer:
             outside += max(0.0, 1 - math.fsum(parts))
             if self.unburned_outside:
                 mapped[0] += outside
+            if share < 1:
+                mapped = [part * share for part in mapped]
+                mapped[0] += 1 - share
             coverage = math.fsum(mapped)
             coverage = 1.0 if coverage > 1 - 1e-6 else round(coverage, 9)
             most = self.missing.max_share
@@ -140,6 +157,41 @@ class SeverityLayer:
             values = [*shares, moderate_high, burned, moderate_high * area_km2, burned * area_km2]
             yield Summary(values, coverage)
 
+    def _within_perimeter(
+        self, catchments: Catchments
+    ) -> tuple[list[shapely.Geometry], list[float]]:
+        """Return the part of each catchment inside the perimeter, and its share of the catchment.
+
+        Of one that is outside, the share is 0 and the part any place: nothing of it counts.
+        """
+        outlines = list(catchments.outlines)
+        if self.perimeter is None:
+            return outlines, [1.0] * len(outlines)
+        import numpy as np
+        import shapely
+
+        from snakeshed.features.ground_area import GroundArea
+
+        polygons = self._polygons(catchments.crs)
+        inside, shares = [], []
+        for outline in outlines:
+            near = polygons.shapes(polygons.touching(outline.bounds))
+            part = shapely.intersection(outline, shapely.union_all(near))
+            ground = GroundArea.around(outline, catchments.crs)
+            some, whole = ground.of(np.array([part, outline], object))
+            share = round(float(some) / float(whole), _SHARE_DECIMALS)
+            is_whole, is_none = share > 1 - _NO_SHARE, share < _NO_SHARE
+            inside.append(outline if is_whole or is_none else part)
+            shares.append(1.0 if is_whole else 0.0 if is_none else share)
+        return inside, shares
+
+    def _polygons(self, crs: str) -> PreparedPolygons:
+        from snakeshed.features.prepared_polygons import PreparedPolygons
+
+        if self.prepared is None:
+            raise ValueError(f"{self.name} has a perimeter that index_layers has to prepare")
+        return PreparedPolygons(self.prepared, crs, place_of(self.name, self.perimeter))
+
     def _gap(self, coverage: float, unknown: float) -> str | None:
         if coverage == 0:
             return None
@@ -148,9 +200,9 @@ class SeverityLayer:
             f"layer {self.name} is missing in {1 - coverage:.3g} of the catchment, more than its "
             f"max_missing of {most:g}"
         )
-        if self.unburned_outside or unknown >= 1 - coverage:
+        if self.unburned_outside or self.perimeter or unknown >= 1 - coverage:
             return remark
-        return f"{remark}; if that part did not burn, set outside: unburned"
+        return f"{remark}; if that part did not burn, set perimeter, or outside: unburned"
 
     def classified(self, values: np.ndarray) -> np.ndarray:
         """Return the classes of cells.
@@ -204,7 +256,12 @@ class SeverityLayer:
         """Return what reads its classes at points: 1 to 4."""
         from snakeshed.features.sampling import RasterSampler
 
-        return _SeveritySampler(self, RasterSampler(self, crs))
+        perimeter = None
+        if self.perimeter is not None:
+            from snakeshed.features.polygon_cover import PolygonSampler
+
+            perimeter = PolygonSampler(self._polygons(crs), lambda row: 1.0, 0.0)
+        return _SeveritySampler(self, RasterSampler(self, crs), perimeter)
 
     def classes(self) -> Sequence[str]:
         """List the classes of severity."""
@@ -227,6 +284,7 @@ class SeverityLayer:
 class _SeveritySampler:
     layer: SeverityLayer
     cells: Sampler
+    perimeter: Sampler | None
 
     def values(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         import numpy as np
@@ -237,10 +295,14 @@ class _SeveritySampler:
         classes[known] = self.layer.classified(values[known])
         if self.layer.unburned_outside:
             classes[classes == 0] = 1
+        if self.perimeter is not None:
+            classes[self.perimeter.values(x, y) == 0] = 1
         return np.where(classes > 0, classes, np.nan).astype(np.float64)
 
     def close(self) -> None:
         self.cells.close()
+        if self.perimeter is not None:
+            self.perimeter.close()
 
 
 def layer_of(declared: Mapping) -> SeverityLayer:
@@ -253,12 +315,19 @@ def layer_of(declared: Mapping) -> SeverityLayer:
         declared["outside"] == "unburned",
         declared["scale"],
         Missing.of(declared),
+        declared["perimeter"],
     )
 
 
 def look(declared: Mapping, terrain: TerrainIndex) -> Iterator[LayerFile]:
-    """Look at its raster; dNBR has to be scaled by 1000."""
+    """Look at its raster and its perimeter."""
+    yield from prepare(declared, terrain, None)
+
+
+def prepare(declared: Mapping, terrain: TerrainIndex, path: str | None) -> Iterator[LayerFile]:
+    """Look at its raster, of which dNBR has to be scaled by 1000, and prepare its perimeter."""
     from snakeshed.features.raster_layer import look_at_raster
+    from snakeshed.features.vector_preparation import prepare_polygons
 
     layer = SeverityLayer(declared["name"], declared["path"], declared["coding"])
 
@@ -274,6 +343,10 @@ def look(declared: Mapping, terrain: TerrainIndex) -> Iterator[LayerFile]:
             )
 
     yield look_at_raster(declared, terrain, codes=layer.coding != "dnbr", judge=judge)
+    if declared.get("perimeter"):
+        polygons = {"name": layer.name, "path": declared["perimeter"], "sheet": declared["sheet"]}
+        presence = {"attribute": None, "summary": "classes"}
+        yield prepare_polygons(polygons | presence, terrain, path)
 
 
 def contradictions(declared: Mapping) -> Iterator[tuple[str, str, str, str]]:
@@ -287,6 +360,20 @@ def contradictions(declared: Mapping) -> Iterator[tuple[str, str, str, str]]:
                 "it with coding dnbr only",
                 "Remove it, or set coding: dnbr.",
             )
+    if declared.get("perimeter") and declared.get("outside", "missing") != "missing":
+        yield (
+            "outside",
+            f"outside: {declared['outside']} beside a perimeter",
+            "one of them",
+            "Remove it: outside the perimeter nothing burned, and inside, gaps are missing.",
+        )
+    if declared.get("sheet") and not declared.get("perimeter"):
+        yield (
+            "sheet",
+            "this key without a perimeter",
+            "only keys that change something",
+            "Remove it, or set perimeter.",
+        )
     thresholds = declared.get("thresholds", [])
     if any(low >= high for low, high in pairwise(thresholds)):
         yield (
