@@ -17,7 +17,8 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
-from snakeshed.features.layers import feature_columns
+from snakeshed.features.joint import joint_rules
+from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
 from snakeshed.grid.snap import SnapRule
 from snakeshed.sites.prepare import prepare_sites
@@ -57,8 +58,10 @@ def prepare(study: dict, shards: int, folder: Path) -> dict:
     return {"shards": folders, "seconds": time.process_time() - started}
 
 
-def run_shard(study: dict, folder: Path) -> dict:
+def run_shard(study: dict, folder: Path, prepared: str | None = None) -> dict:
     """From a shard's sites to its catchments and features, in this process.
+
+    Layers of polygons are read from the folder in which they were prepared.
 
     Returns
     -------
@@ -82,9 +85,12 @@ def run_shard(study: dict, folder: Path) -> dict:
     relief = ReliefRule(
         tuple(study["features"]["steep_degrees"]), tuple(study["features"]["percentiles"])
     )
+    layers = [layer_of(layer, prepared) for layer in study["layers"]]
+    joint = joint_rules(study["features"]["joint"], layers)
+    catchments_table = read_arrow(folder / "catchments.parquet")
     with Terrain(index, rule.max_void_cells) as terrain:
-        rows = extract_features(read_arrow(folder / "catchments.parquet"), terrain, relief, [])
-    write_features(rows, feature_columns(relief, []), folder / "features.parquet")
+        rows = extract_features(catchments_table, terrain, relief, layers, joint)
+    write_features(rows, feature_columns(relief, layers, joint), folder / "features.parquet")
     marks.append(time.process_time())
     done = [catchment for catchment in catchments if catchment.status == "ok"]
     return {
