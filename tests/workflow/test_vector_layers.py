@@ -12,7 +12,7 @@ from tiny_study import CELL_M, NORTH, TILE_CELLS, TILES_ACROSS, TILES_DOWN, WEST
 pytestmark = pytest.mark.workflow
 
 LAYERS_READ = {"index_layers": 1, "split_shards": 1}
-FEATURES = {"extract_features": 3, "gather": 1, "summarise": 1, "report": 1}
+FEATURES = {"extract_features": 3, "gather": 1, "dataset": 1, "summarise": 1, "report": 1}
 WIDTH, HEIGHT = TILES_ACROSS * TILE_CELLS * CELL_M, TILES_DOWN * TILE_CELLS * CELL_M
 TEXTS = ("Igneous, volcanic", "Igneous and Water", "Unknown")
 
