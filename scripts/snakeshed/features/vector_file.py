@@ -88,7 +88,7 @@ def read_features(
     """
     _check_file(path, where, expected)
     suffix = PurePath(path).suffix.lower()
-    with _told_of_layer():
+    with _as_layer_errors():
         if VECTOR_FORMATS.get(suffix):
             source, sheet = layer_in(Path(path), where, sheet, sheet_key)
             return _read_by_gdal(source, sheet, suffix, where, attribute, terrain, expected)
@@ -111,7 +111,7 @@ def _check_file(path: str, where: str, expected: str) -> None:
 
 
 @contextmanager
-def _told_of_layer() -> Iterator[None]:
+def _as_layer_errors() -> Iterator[None]:
     """Turn problems of a table into problems of a layer."""
     try:
         yield

@@ -97,12 +97,12 @@ def prepare_points(declared: Mapping, terrain: TerrainIndex, path: str | None) -
     points = cells_of_points(features, where, terrain)
     if path is not None:
         write_points(points, path)
-    told = ()
+    warnings = ()
     if points.others:
-        told = (
+        warnings = (
             f"{where}: features near the DEM that are no points, and left out: {points.others:,}.",
         )
-    return _file(declared, features, len(points.x), "points", told)
+    return _file(declared, features, len(points.x), "points", warnings)
 
 
 def _read(declared: Mapping, terrain: TerrainIndex, where: str, kind: str) -> Features:
@@ -127,7 +127,7 @@ def _file(
 
 
 def _warnings(polygons: Polygons, empty: int, where: str) -> Iterator[str]:
-    told = {
+    warnings = {
         "not valid, such as polygons that cross themselves, and used as GEOS makes them valid": (
             polygons.invalid
         ),
@@ -135,7 +135,7 @@ def _warnings(polygons: Polygons, empty: int, where: str) -> Iterator[str]:
         "without a value of the attribute, and count as missing": empty,
         "without a place in the CRS of the DEM, and left out": polygons.nowhere,
     }
-    for what, count in told.items():
+    for what, count in warnings.items():
         if count:
             yield f"{where}: features near the DEM that are {what}: {count:,}."
 
