@@ -151,4 +151,8 @@ def _faces(east: np.ndarray, north: np.ndarray, first: float, last: float) -> np
     span = (last - first) % 360.0
     is_wide = span > 180.0 or (span == 0 and last > first)
     facing = after | before if is_wide else after & before
+    if span == 0 and not is_wide:
+        # The opposite direction is on the same line.
+        angle = math.radians(first)
+        facing &= -east * math.sin(angle) - north * math.cos(angle) > 0
     return facing & ((east != 0) | (north != 0))

@@ -102,6 +102,15 @@ def test_cells_counted_by_hand(tmp_path, keys, cells):
     assert feature(tmp_path, roof(), [severity(tmp_path)], **keys) == pytest.approx(cells / known)
 
 
+def test_one_direction_is_not_its_opposite(tmp_path):
+    layers = [severity(tmp_path)]
+    for rise, cells in ((-3.0, 0), (3.0, 11)):
+        # Rows go south: with a negative rise every cell faces south, else every one faces north.
+        plane = np.tile(np.arange(9)[:, None] * rise, (1, 9))
+        found = feature(tmp_path, plane, layers, classes=["low"], aspect_deg=[0, 0])
+        assert found == pytest.approx(cells / 42)
+
+
 def test_what_is_outside_the_map_counts_as_unburned_if_so_declared(tmp_path):
     layers = [severity(tmp_path, unburned_outside=True)]
     found = feature(tmp_path, roof(), layers, classes=MH, slope_min_deg=23)

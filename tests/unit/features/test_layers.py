@@ -121,7 +121,7 @@ def test_a_column_that_stands_before_the_features_is_refused(tmp_path):
 
 def test_percentiles_that_look_the_same_are_refused():
     with pytest.raises(ConfigurationError) as told:
-        declared_columns({"steep_degrees": [30.0, 30.0000001], "percentiles": []}, [])
+        declared_columns({"steep_degrees": [30.0, 30.0000001], "percentiles": [], "joint": []}, [])
     assert str(told.value) == (
         "features: found the column share_steeper_30deg twice; expected every column once. "
         "Remove one of two percentiles or slopes that differ by less than six digits."
