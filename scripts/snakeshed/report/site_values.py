@@ -140,16 +140,19 @@ def feature_groups(configuration: Mapping, columns: Iterable[str]) -> dict[str, 
     Returns
     -------
     dict of str to list of str
-        ``Catchment`` first, then each layer.
+        ``Catchment`` first, then what joins terrain and layers, then each layer.
     """
     chosen = configuration["features"]
     rule = ReliefRule(tuple(chosen["steep_degrees"]), tuple(chosen["percentiles"]))
     own = {column.name for column in catchment_columns(rule)}
+    joint = {each if isinstance(each, str) else each["name"] for each in chosen["joint"]}
     layers = [layer["name"] for layer in configuration["layers"]]
     groups: dict[str, list[str]] = {"Catchment": []}
     for name in columns:
         if name in own:
             groups["Catchment"].append(name)
+        elif name in joint:
+            groups.setdefault("Terrain and layers", []).append(name)
         elif name not in BEFORE_FEATURES:
             # One layer's name may be the beginning of another's.
             of = max((layer for layer in layers if name.startswith(f"{layer}_")), key=len)

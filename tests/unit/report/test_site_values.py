@@ -131,14 +131,20 @@ def test_coordinates_are_shown_with_more_digits():
     assert shown("touches_edge", None) is None
 
 
-def test_columns_are_grouped_by_catchment_and_layer():
+def test_columns_are_grouped_by_what_they_are_features_of():
     configuration = {
-        "features": {"steep_degrees": [23], "percentiles": [50]},
+        "features": {
+            "steep_degrees": [23],
+            "percentiles": [50],
+            "joint": ["terrain_m1", {"name": "kf_steep"}],
+        },
         "layers": [{"name": "kf"}, {"name": "kf_new"}],
     }
-    columns = ["site_id", "layer_gap", "relief_m", "slope_p50_deg", "kf_mean", "kf_new_mean"]
+    columns = ["site_id", "layer_gap", "relief_m", "slope_p50_deg", "terrain_m1", "kf_steep"]
+    columns += ["kf_mean", "kf_new_mean"]
     assert feature_groups(configuration, columns) == {
         "Catchment": ["relief_m", "slope_p50_deg"],
+        "Terrain and layers": ["terrain_m1", "kf_steep"],
         "Layer kf": ["kf_mean"],
         "Layer kf_new": ["kf_new_mean"],
     }
