@@ -1,4 +1,5 @@
-# The inputs of the demo study (config/config.yaml), made from terrain that comes with matplotlib.
+# The inputs of the demo study (config/config.yaml), made from terrain that comes with matplotlib,
+# and a synthetic fire on it.
 
 
 rule make_demo:
@@ -7,6 +8,10 @@ rule make_demo:
         sites="resources/demo/sites.csv",
         roughness="resources/demo/roughness.tif",
         fuel="resources/demo/fuel.tif",
+        dnbr="resources/demo/synthetic_dnbr.tif",
+        kf="resources/demo/synthetic_kf.tif",
+        perimeter="resources/demo/synthetic_perimeter.geojson",
+        rock="resources/demo/synthetic_rock.geojson",
     log:
         "resources/demo/make_demo.log",
     conda:

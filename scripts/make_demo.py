@@ -1,4 +1,4 @@
-"""Rule make_demo: terrain, sites and layers of the demo study."""
+"""Rule make_demo: terrain, sites, layers, and the synthetic fire of the demo study."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from snakeshed.jobs.log import job_log
 
 def main(*, folder: Path, log: str) -> None:
     """Write the demo's inputs."""
-    with job_log(log, "making the demo's terrain, sites and layers"):
+    with job_log(log, "making the demo's terrain, sites, layers, and synthetic fire"):
         make_demo(folder)
 
 

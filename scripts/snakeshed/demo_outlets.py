@@ -1,4 +1,4 @@
-"""Outlets of the demo's sites, which `snakeshed.demo.stock_outlets` has found; a test compares."""
+"""Outlets of the demo's sites, as stock pysheds finds them (tests/unit/demo_stock.py)."""
 
 from __future__ import annotations
 

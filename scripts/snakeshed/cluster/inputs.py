@@ -17,7 +17,17 @@ DEMO = "config/config.yaml"
 SCHEMA = "config/schema/study.schema.yaml"
 # What rule make_demo makes, wherever the run is; a test compares it with the rule.
 MADE = tuple(
-    f"resources/demo/{name}" for name in ("dem.tif", "sites.csv", "roughness.tif", "fuel.tif")
+    f"resources/demo/{name}"
+    for name in (
+        "dem.tif",
+        "sites.csv",
+        "roughness.tif",
+        "fuel.tif",
+        "synthetic_dnbr.tif",
+        "synthetic_kf.tif",
+        "synthetic_perimeter.geojson",
+        "synthetic_rock.geojson",
+    )
 )
 
 

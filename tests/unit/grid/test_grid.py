@@ -10,7 +10,7 @@ from affine import Affine
 from pyproj import CRS, Geod
 from pysheds_terrain import assert_same_raster, grids, raster
 
-from snakeshed.demo import read_sample
+from snakeshed.demo_terrain import read_sample
 from snakeshed.grid.drainage import Drainage
 from snakeshed.grid.grid import Grid
 from snakeshed.grid.pysheds_import import Grid as StockGrid

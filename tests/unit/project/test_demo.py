@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import demo_stock
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +15,9 @@ import rasterio
 from affine import Affine
 from pyproj import Geod
 
-from snakeshed import demo
+from snakeshed import demo, demo_terrain
 from snakeshed.demo_outlets import OUTLETS
+from snakeshed.demo_storms import TERMS
 
 MILLIDEGREES = Affine(0.001, 0.0, 10.0, 0.0, -0.001, 40.0)
 FUEL_TABLE = Path(__file__).parents[3] / "config" / "fbfm40.csv"
@@ -37,12 +39,12 @@ def sites(folder) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def terrain():
-    return demo.read_sample()
+    return demo_terrain.read_sample()
 
 
 @pytest.fixture(scope="module")
 def areas(terrain):
-    return demo.contributing_areas(*terrain)
+    return demo_stock.contributing_areas(*terrain)
 
 
 # Where and how high, from Wikipedia: Cross Mountain (Tennessee); Jacksboro, Tennessee.
@@ -74,7 +76,7 @@ def test_cell_centres_are_whole_multiples_of_three_arc_seconds(terrain):
 
 def test_layers_lie_on_the_dem(folder):
     with rasterio.open(folder / "dem.tif") as dem:
-        for name in ("roughness.tif", "fuel.tif"):
+        for name in ("roughness.tif", "fuel.tif", "synthetic_dnbr.tif", "synthetic_kf.tif"):
             with rasterio.open(folder / name) as layer:
                 assert (layer.shape, layer.transform, layer.crs) == (
                     (dem.height, dem.width),
@@ -86,17 +88,34 @@ def test_layers_lie_on_the_dem(folder):
 def test_same_bytes_every_time(folder, tmp_path):
     demo.make_demo(tmp_path)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["dem.tif", "fuel.tif", "roughness.tif", "sites.csv"]
+    assert names == [
+        "dem.tif",
+        "fuel.tif",
+        "roughness.tif",
+        "sites.csv",
+        "synthetic_dnbr.tif",
+        "synthetic_kf.tif",
+        "synthetic_perimeter.geojson",
+        "synthetic_rock.geojson",
+    ]
     for name in names:
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 @runs_stock_pysheds
 def test_outlets_are_those_that_stock_pysheds_finds():
-    assert demo.stock_outlets() == list(OUTLETS)
+    assert demo_stock.stock_outlets() == list(OUTLETS)
 
 
-def test_making_the_demo_imports_neither_pysheds_nor_numba(tmp_path):
+@runs_stock_pysheds
+def test_debris_flows_are_drawn_with_what_burned_in_the_catchments_of_stock_pysheds():
+    # Means are rounded to three decimals.
+    assert np.array(demo_stock.stock_terms()) == pytest.approx(np.array(TERMS), abs=0.0011)
+
+
+def test_another_process_makes_the_same_bytes_and_imports_neither_pysheds_nor_numba(
+    folder, tmp_path
+):
     code = """
 import sys
 from snakeshed.demo import make_demo
@@ -107,13 +126,15 @@ print({"pysheds", "numba"} & set(sys.modules))
     command = [sys.executable, "-c", code, str(tmp_path)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
+    for path in folder.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 @runs_stock_pysheds
 def test_areas_are_geodesic():
     # A ramp down to the south: each cell drains itself and the cells north of it.
     elevation = np.repeat(np.arange(20, 0, -2, dtype=np.int16)[:, np.newaxis], 9, axis=1)
-    area_km2, is_whole = demo.contributing_areas(elevation, MILLIDEGREES)
+    area_km2, is_whole = demo_stock.contributing_areas(elevation, MILLIDEGREES)
     strip = [(10.004, 40.0), (10.005, 40.0), (10.005, 39.993), (10.004, 39.993)]
     strip_m2, _ = Geod(ellps="WGS84").polygon_area_perimeter(*zip(*strip, strict=True))
     assert area_km2[6, 4] == pytest.approx(abs(strip_m2) / 1e6, rel=1e-6)
@@ -124,12 +145,12 @@ def test_areas_are_geodesic():
 def test_a_catchment_is_whole_unless_it_reaches_the_edge():
     row, column = np.indices((11, 11))
     bowl = (10 * ((row - 5) ** 2 + (column - 5) ** 2)).astype(np.int16)
-    _, is_whole = demo.contributing_areas(bowl.max() - bowl, MILLIDEGREES)
+    _, is_whole = demo_stock.contributing_areas(bowl.max() - bowl, MILLIDEGREES)
     assert is_whole[1:-1, 1:-1].all()
     assert not is_whole[0].any()
 
     bowl[5, 5:] = np.arange(0, -6, -1)  # a breach to the east
-    _, is_whole = demo.contributing_areas(bowl, MILLIDEGREES)
+    _, is_whole = demo_stock.contributing_areas(bowl, MILLIDEGREES)
     assert not is_whole[5, 5:].any()
 
 
@@ -186,7 +207,7 @@ def test_sites_are_close_to_a_stream_of_their_area(sites, terrain, areas):
 
 def test_outlets_need_streams_of_all_sizes():
     with pytest.raises(ValueError, match=r"no stream of the demo's terrain drains 25\.0 km2"):
-        demo.choose_outlets(np.ones((20, 20)), np.ones((20, 20), dtype=bool))
+        demo_stock.choose_outlets(np.ones((20, 20)), np.ones((20, 20), dtype=bool))
 
 
 def test_roughness_is_the_standard_deviation_of_the_window():

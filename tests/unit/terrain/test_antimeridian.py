@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rasters import write_raster
 
-from snakeshed import demo
+from snakeshed import demo, demo_terrain
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.delineate import delineate
@@ -35,13 +35,13 @@ def raster(path: Path, z: np.ndarray, west: float, **options) -> str:
 
 @pytest.fixture(scope="module")
 def ground() -> np.ndarray:
-    return demo.read_sample()[0]
+    return demo_terrain.read_sample()[0]
 
 
 @pytest.fixture(scope="module")
 def places(ground) -> list[tuple[float, float, float]]:
     """Sites of the demo: by columns and rows of its DEM, and their areas."""
-    _, transform = demo.read_sample()
+    _, transform = demo_terrain.read_sample()
     table = demo.site_table(OUTLETS, ground.shape, transform)
     table = table.drop_duplicates("site")
     columns, rows = ~transform * (table["lon"].to_numpy(), table["lat"].to_numpy())

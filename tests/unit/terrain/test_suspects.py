@@ -13,7 +13,7 @@ from rasters import write_raster, write_tiles, write_vrt
 
 import index_terrain as index_terrain_script
 import summarise
-from snakeshed import demo
+from snakeshed import demo_terrain
 from snakeshed.delineation.catchment import Catchment
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.table import write_features
@@ -32,7 +32,7 @@ WHOLE_OR_BANDS = pytest.mark.parametrize("bands", [False, True], ids=["whole", "
 @pytest.fixture
 def ground() -> np.ndarray:
     """The demo's terrain, int16: 236 to 1,076 m."""
-    return demo.read_sample()[0].copy()
+    return demo_terrain.read_sample()[0].copy()
 
 
 def checked(paths: str | list[str], **options) -> TerrainIndex:
@@ -114,7 +114,7 @@ def test_constant_columns_and_rows_are_told(tmp_path, ground, monkeypatch, value
         f" m off the columns beside; if it means missing, set dem.nodata: {value}, else fetch the "
         "file again"
     )
-    ground = demo.read_sample()[0].copy()
+    ground = demo_terrain.read_sample()[0].copy()
     ground[50 : 50 + width] = value
     rows = warnings_of(tmp_path, ground)
     what = "a row" if width == 1 else "3 rows side by side"
