@@ -15,7 +15,7 @@ from snakeshed.models.registry import published_models
 
 DURATION_MIN = 15
 MODEL = "staley2017_m1"
-SEED = 1969
+SEED = 1973
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Storm:
     rainfall_mm: float
 
 
-STORMS = (Storm("2019-10-31", 6.0), Storm("2019-12-16", 9.0), Storm("2020-02-06", 12.0))
+STORMS = (Storm("2019-10-31", 5.0), Storm("2019-12-16", 9.0), Storm("2020-02-06", 14.0))
 
 # What is in the catchment that stock pysheds finds for each outlet of `snakeshed.demo_outlets`
 # (tests/unit/demo_stock.py): share burned and steep, mean dNBR / 1000, mean KF factor.

@@ -1,0 +1,68 @@
+"""The demo tells a story: catchments burn in part, hazards range from low to high, models are scored."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def results(workflow, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    # The paths of the demo's fuel table and schema are relative to the checkout.
+    for name in ("config", "scripts", "rules", "Snakefile", "profiles", "envs"):
+        (folder / name).symlink_to(workflow / name)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    environment = os.environ | {"PYTHONPATH": str(workflow / "scripts")}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "results/demo"
+
+
+@pytest.fixture(scope="module")
+def features(results) -> pd.DataFrame:
+    return pd.read_parquet(results / "features.parquet").set_index("site_id")
+
+
+@pytest.fixture(scope="module")
+def hazard(results) -> pd.DataFrame:
+    return pd.read_parquet(results / "hazard.parquet")
+
+
+def test_some_catchments_burned_entirely_some_in_part_some_not_at_all(features):
+    burned = features["severity_burned_share"].dropna()
+    assert len(burned) == 49
+    assert (burned > 0.98).sum() >= 3
+    assert burned.between(0.1, 0.9).sum() >= 8
+    assert (burned == 0).sum() >= 15
+
+
+def test_hazards_are_of_every_class(hazard):
+    likelihood = hazard.loc[hazard["model"] == "staley2017_m1", "likelihood"]
+    assert likelihood.min() < 0.06
+    assert likelihood.max() > 0.8
+    assert set(hazard["hazard_class"].dropna()) == {1, 2, 3}
+
+
+def test_a_site_without_a_hazard_says_why(hazard):
+    of_site = hazard.groupby(["site_id", "model"]).size()
+    assert set(of_site) == {4}
+    assert len(of_site) == 50 * 3
+    combined = hazard[hazard["model"] == "cannon2010"]
+    assert (combined["hazard_class"].isna() == combined["reason"].notna()).all()
+    assert combined["hazard_class"].isna().any()
+
+
+def test_the_skill_is_neither_that_of_chance_nor_perfect(results):
+    [skill] = json.loads((results / "skill.json").read_text(encoding="utf-8"))["models"]
+    assert (skill["model"], skill["observations"]) == ("staley2017_m1", 56)
+    assert 0.6 < skill["roc_area"]["value"] < 0.95
+    assert skill["roc_area"]["low"] > 0.5
