@@ -1,4 +1,4 @@
-"""The demo tells a story: catchments burn in part, hazards range from low to high, models are scored."""
+"""The demo: some catchments burn in part, hazards are low to high, and the model is scored."""
 
 from __future__ import annotations
 
