@@ -294,7 +294,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "environment: a new one of the archive's wheels." in done.stdout
-    assert "The re-run reproduced all values of 5 tables exactly." in done.stdout
+    assert "The re-run reproduced all values of 7 tables exactly." in done.stdout
 
     bag = open_bag(archive)
     bag.unpack(tmp_path)
