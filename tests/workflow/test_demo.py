@@ -66,3 +66,8 @@ def test_the_skill_is_neither_that_of_chance_nor_perfect(results):
     assert (skill["model"], skill["observations"]) == ("staley2017_m1", 56)
     assert 0.6 < skill["roc_area"]["value"] < 0.95
     assert skill["roc_area"]["low"] > 0.5
+
+
+def test_the_report_says_first_that_the_fire_is_synthetic(results):
+    text = (results / "report.html").read_text(encoding="utf-8")
+    assert "synthetic" in text[: text.index("<main>")]

@@ -71,6 +71,7 @@ def card(values: CardValues, figure: bytes, notes: Sequence[str] = ()) -> str:
         "card",
         {
             "study": study,
+            "study_note": values.configuration.get("note"),
             "site_id": row["site_id"],
             "kind": kind,
             "kind_in_words": kind_in_words(kind),

@@ -164,6 +164,7 @@ def report(
         "report",
         {
             "study": summary["study"],
+            "note": results.configuration.get("note"),
             "headline": _headline(summary),
             "figures": _figures(summary),
             "warnings": summary["warnings"],

@@ -183,3 +183,12 @@ def test_a_name_is_text(study):
     assert name not in text
     assert "<h1>&lt;script&gt;alert(&#39;b&#39;)&lt;/script&gt;</h1>" in text
     assert "cards/%3Cscript%3Ealert%28%27b%27%29%3C%2Fscript%3E.html" in text
+
+
+def test_the_note_of_the_study_is_above_the_site(study):
+    values = values_of(study, "far")
+    assert "Note:" not in card(values, b"", [])
+    noted = replace(values, configuration={**values.configuration, "note": "A <b>draft</b>."})
+    page = card(noted, b"", [])
+    assert "<strong>Note:</strong> A &lt;b&gt;draft&lt;/b&gt;." in page
+    assert page.index("Note:") < page.index('class="picture"')

@@ -330,3 +330,13 @@ def test_slopes_of_coarse_cells_are_told_beside_the_features(study, text, monkey
     monkeypatch.setattr("snakeshed.report.study_page.coarse_cells", lambda index: None)
     with study.terrain() as terrain:
         assert "<strong>Slopes:" not in report(study.results, terrain, MADE_WITH)
+
+
+def test_a_note_stands_before_everything_else_and_is_no_markup(study, text):
+    assert "Note:" not in text
+    configuration = {**study.results.configuration, "note": "A <b>draft</b>."}
+    with study.terrain() as terrain:
+        noted = report(replace(study.results, configuration=configuration), terrain, MADE_WITH)
+    shown = "<strong>Note:</strong> A &lt;b&gt;draft&lt;/b&gt;."
+    assert noted.count(shown) == 1
+    assert noted.index(shown) < noted.index('class="figures"')
