@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas
 import pandas as pd
 import pytest
+
+ROCK = ("igneous", "metamorphic", "sedimentary", "unconsolidated")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,28 @@ def test_some_catchments_burned_entirely_some_in_part_some_not_at_all(features):
     assert (burned > 0.98).sum() >= 3
     assert burned.between(0.1, 0.9).sum() >= 8
     assert (burned == 0).sum() >= 15
+
+
+def test_what_burned_lies_inside_the_perimeter(results, features):
+    inputs = results.parents[1] / "resources/demo"
+    [perimeter] = geopandas.read_file(inputs / "synthetic_perimeter.geojson").geometry
+    catchments = geopandas.read_parquet(results / "catchments.parquet").set_index("site_id")
+    # Areas in degrees: within a catchment, their ratios are those of areas on the ground.
+    outlines = catchments.geometry.dropna().set_crs(None, allow_override=True)
+    inside = outlines.intersection(perimeter).area / outlines.area
+    burned = features["severity_burned_share"].loc[inside.index]
+    assert (burned <= inside + 0.001).all()
+    assert (burned[inside > 0.5] > 0.25).all()
+
+
+def test_rock_of_two_kinds_counts_half_and_half(features):
+    names = [f"rock_share_{kind}" for kind in ROCK]
+    rock = features[names].dropna()
+    assert (rock.max() >= 0.5).all()
+    assert (rock.sum(axis=1) - 1).abs().max() < 1e-8
+    mixed = features[features["rock_at_site"].str.startswith("Sedimentary and", na=False)]
+    assert (mixed["rock_share_metamorphic"] > 0).all()
+    assert (mixed["rock_share_sedimentary"] >= mixed["rock_share_metamorphic"] - 1e-9).all()
 
 
 def test_hazards_are_of_every_class(hazard):

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +47,8 @@ def write_data(folder: Path) -> None:
     (folder / "dem.tif").rename(folder / "dem/n36w085.tif")
     (folder / "synthetic_kf.tif").rename(folder / "kffact.tif")
     (folder / "synthetic_dnbr.tif").rename(folder / "dnbr.tif")
+    perimeter = geopandas.read_file(folder / "synthetic_perimeter.geojson")
+    perimeter.to_file(folder / "burn_bndy.shp")
     with rasterio.open(folder / "dnbr.tif") as dnbr:
         values, profile = dnbr.read(1, window=FIRE), dnbr.profile
         profile |= {"transform": dnbr.window_transform(FIRE), "dtype": "uint8"}
