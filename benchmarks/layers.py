@@ -23,7 +23,7 @@ import rasterio
 import shapely
 from pipeline import made_study
 from pyproj import Transformer
-from record import machine, made_folder, parser_of, publish, source_of
+from record import ROOT, machine, made_folder, parser_of, publish, source_of
 from stages import completed, prepare, run_shard
 
 SEED = 7
@@ -87,6 +87,7 @@ def made_layers(dem: Path, folder: Path) -> tuple[list[dict], list[dict]]:
         path = folder / f"{name}.tif"
         write_raster(path, values, box, 0 if name == "severity" else -9999)
         rasters.append({"name": name, "path": str(path), "type": types.get(name, "numeric")})
+    rasters[-1]["table"] = str(ROOT / "config/fbfm40.csv")
     box = box_in(DEGREES, dem, 0.01)
     rock, soil = folder / "rock.gpkg", folder / "soil.gpkg"
     write_tiling(rock, box, ROCK, rng)

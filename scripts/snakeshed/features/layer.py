@@ -6,7 +6,7 @@ This is read at every start of Snakemake: it imports nothing heavy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from snakeshed.features.columns import Column, coverage_column
@@ -32,12 +32,15 @@ class Catchments:
     areas_km2 : sequence of float
     sites : sequence of (float, float)
         x and y of each site.
+    kept : dict
+        What layers find out of them and the next ones use again.
     """
 
     outlines: Sequence[shapely.Geometry]
     crs: str
     areas_km2: Sequence[float] = ()
     sites: Sequence[tuple[float, float]] = ()
+    kept: dict = field(default_factory=dict, repr=False)
 
 
 class Summary(NamedTuple):

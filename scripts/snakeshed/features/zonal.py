@@ -67,7 +67,7 @@ def class_shares(
     """
     header = header_of(layer)
     factor, shift = scale_of(layer, header)
-    for cells in cells_of_layer(layer, header, catchments.outlines, catchments.crs):
+    for cells in cells_of_layer(layer, header, catchments):
         shares: dict[int, float] = {}
         if is_enough(layer, cells):
             stored, places = np.unique(cells.stored, return_inverse=True)

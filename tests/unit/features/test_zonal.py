@@ -687,6 +687,6 @@ def test_a_layer_is_not_called_damaged_for_want_of_memory(tmp_path, monkeypatch)
         raise MemoryError
 
     layer = numeric(raster(tmp_path, np.float32([[1, 2, 3]])))
-    monkeypatch.setattr("xarray.DataArray.to_numpy", no_memory)
+    monkeypatch.setattr("rasterio.io.DatasetReader.read", no_memory)
     with pytest.raises(MemoryError):
         only(layer, box(0, 0, 1, 3))

@@ -48,7 +48,7 @@ class NumericLayer:
         header = header_of(self)
         factor, shift = scale_of(self, header)
         asked = (0.0, 100.0, *self.percentiles)
-        for cells in cells_of_layer(self, header, catchments.outlines, catchments.crs):
+        for cells in cells_of_layer(self, header, catchments):
             if not is_enough(self, cells):
                 yield Summary(None, cells.coverage)
                 continue

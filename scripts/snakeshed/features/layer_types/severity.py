@@ -20,7 +20,6 @@ from snakeshed.features.missing import NOTHING_MISSING, Missing
 
 if TYPE_CHECKING:
     import numpy as np
-    import shapely
 
     from snakeshed.features.layer import LayerFile, Sampler
     from snakeshed.features.prepared_polygons import PreparedPolygons
@@ -130,8 +129,8 @@ class SeverityLayer:
 
         header = header_of(self)
         factor, shift = scale_of(self, header)
-        outlines, inside = self._within_perimeter(catchments)
-        every = cells_of_layer(self, header, outlines, catchments.crs)
+        within, inside = self._within_perimeter(catchments)
+        every = cells_of_layer(self, header, within)
         for cells, share, area_km2 in zip(every, inside, catchments.areas_km2, strict=True):
             codes = self.classified(cells.stored.astype(np.float64) * factor + shift)
             # bincount adds in the order of the cells.
@@ -157,16 +156,13 @@ class SeverityLayer:
             values = [*shares, moderate_high, burned, moderate_high * area_km2, burned * area_km2]
             yield Summary(values, coverage)
 
-    def _within_perimeter(
-        self, catchments: Catchments
-    ) -> tuple[list[shapely.Geometry], list[float]]:
+    def _within_perimeter(self, catchments: Catchments) -> tuple[Catchments, list[float]]:
         """Return the part of each catchment inside the perimeter, and its share of the catchment.
 
         Of one that is outside, the share is 0 and the part any place: nothing of it counts.
         """
-        outlines = list(catchments.outlines)
         if self.perimeter is None:
-            return outlines, [1.0] * len(outlines)
+            return catchments, [1.0] * len(catchments.outlines)
         import numpy as np
         import shapely
 
@@ -174,7 +170,7 @@ class SeverityLayer:
 
         polygons = self._polygons(catchments.crs)
         inside, shares = [], []
-        for outline in outlines:
+        for outline in catchments.outlines:
             near = polygons.shapes(polygons.touching(outline.bounds))
             part = shapely.intersection(outline, shapely.union_all(near))
             ground = GroundArea.around(outline, catchments.crs)
@@ -183,7 +179,7 @@ class SeverityLayer:
             is_whole, is_none = share > 1 - _NO_SHARE, share < _NO_SHARE
             inside.append(outline if is_whole or is_none else part)
             shares.append(1.0 if is_whole else 0.0 if is_none else share)
-        return inside, shares
+        return Catchments(inside, catchments.crs), shares
 
     def _polygons(self, crs: str) -> PreparedPolygons:
         from snakeshed.features.prepared_polygons import PreparedPolygons
