@@ -24,6 +24,7 @@ from snakeshed.archive.workflow_source import WorkflowSource, workflow_source
 from snakeshed.atomic import atomic
 from snakeshed.errors import ArchiveError
 from snakeshed.jobs.benchmark import read_benchmark
+from snakeshed.models.storms import storms_from_table
 
 log = logging.getLogger(__name__)
 
@@ -191,8 +192,8 @@ def _withheld(study: Mapping) -> list[str]:
     """Results that may not be passed on."""
     if study["sites"]["redistribute"]:
         return []
-    from_table = any(storm["column"] is not None for storm in study["storms"])
-    return [*_WITH_ROWS, *([_WITH_STORMS] if study["models"] and from_table else [])]
+    with_storms = study["models"] and storms_from_table(study)
+    return [*_WITH_ROWS, *([_WITH_STORMS] if with_storms else [])]
 
 
 def _content(file: str, study: Mapping) -> Path | bytes:

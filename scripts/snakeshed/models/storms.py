@@ -114,6 +114,14 @@ def site_rainfall(storm: Storm, observations: pa.Table | None) -> Mapping[str, R
     return found
 
 
+def storms_from_table(configuration: Mapping) -> bool:
+    """Tell whether a storm of a completed configuration is a column of the site table.
+
+    Hazards then hold cells of that table.
+    """
+    return any(storm["column"] is not None for storm in configuration["storms"])
+
+
 def check_storms(declared: Sequence[Mapping]) -> Iterator[ConfigurationError]:
     """Yield what is contradictory in ``storms`` of a completed configuration."""
     storms = [Storm.of(each) for each in declared]
