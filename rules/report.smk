@@ -7,6 +7,9 @@ rule report:
         features=gathered("features"),
         rejected=f"{RESULTS}/rejected.csv",
         summary=f"{RESULTS}/summary.json",
+        hazard=f"{RESULTS}/hazard.parquet" if STUDY["models"] else [],
+        thresholds=f"{RESULTS}/thresholds.parquet" if STUDY["models"] else [],
+        skill=f"{RESULTS}/skill.json" if SCORED else [],
         terrain=f"{RESULTS}/terrain.json",
         shard_terrains=of_all_shards("terrain.json"),
         tiles=tiles_under_sites,
@@ -56,6 +59,8 @@ rule site_card:
     input:
         catchments=of_site_shard("catchments.parquet"),
         features=of_site_shard("features.parquet"),
+        # Hazards follow from the site's own features: a card waits for no other shard.
+        observations=f"{RESULTS}/observations.parquet" if MODELS.need_observations() else [],
         terrain=of_site_shard("terrain.json"),
         tiles=tiles_under_site,
         layers=layer_files_of_shards,

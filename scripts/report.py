@@ -9,9 +9,11 @@ import pandas as pd
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.jobs.versions import made_with
+from snakeshed.observations.skill import read_skill
+from snakeshed.report.hazard_runs import HazardTables
 from snakeshed.report.study_page import StudyResults, report, rule_times
 from snakeshed.result_files import read_result, result_file
-from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.tables.geoparquet import read_arrow, read_descriptions, read_table
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 
@@ -23,6 +25,9 @@ def main(
     features: str,
     rejected: str,
     summary: str,
+    hazard: str | None,
+    thresholds: str | None,
+    skill: str | None,
     terrain: str,
     shard_terrains: Sequence[str],
     workflow: str,
@@ -42,6 +47,8 @@ def main(
             rejected=pd.read_csv(StringIO(read_result(rejected))),
             summary=json.loads(read_result(summary)),
             configuration=study,
+            hazards=HazardTables(read_arrow(hazard), read_arrow(thresholds)) if hazard else None,
+            skill=read_skill(skill) if skill else None,
         )
         whole, *parts = (
             TerrainIndex.from_json(read_result(path)) for path in (terrain, *shard_terrains)
@@ -63,6 +70,9 @@ if __name__ == "__main__":
         features=snakemake.input.features,
         rejected=snakemake.input.rejected,
         summary=snakemake.input.summary,
+        hazard=snakemake.input.get("hazard") or None,
+        thresholds=snakemake.input.get("thresholds") or None,
+        skill=snakemake.input.get("skill") or None,
         terrain=snakemake.input.terrain,
         shard_terrains=snakemake.input.shard_terrains,
         workflow=snakemake.scriptdir,

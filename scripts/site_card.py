@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from snakeshed.delineation.pyramid import PatchPyramid
 from snakeshed.delineation.site import DelineationRule
 from snakeshed.features.layers import folder_of, layer_of
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.report.card import CardValues, card
 from snakeshed.report.card_figure import card_figure
+from snakeshed.report.card_hazards import card_hazards
 from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.gather import one_site
-from snakeshed.tables.geoparquet import GEOMETRY, read_descriptions, rows_of
+from snakeshed.tables.geoparquet import GEOMETRY, read_arrow, read_descriptions, rows_of
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
 from snakeshed.terrain.suspects import coarse_cells
@@ -23,6 +27,7 @@ def main(
     study: dict,
     catchments: str,
     features: str,
+    observations: str | None,
     terrain: str,
     inputs: Sequence[str],
     inputs_of_run: str,
@@ -61,12 +66,23 @@ def main(
         coarse = coarse_cells(index)
         if coarse and values.features["status"] == "ok":
             notes = [*notes, f"Slopes: {coarse}"]
+        hazards = None
+        if study["models"]:
+            models = StudyModels.of(hazard_settings(study), read_descriptions(features))
+            hazards = card_hazards(models, of_features, _rain(observations, site_id))
         unchanged.check()
         with result_file(picture) as part:
             part.write_bytes(drawn)
         with result_file(page) as part:
-            part.write_text(card(values, drawn, notes), encoding="utf-8")
+            part.write_text(card(values, drawn, notes, hazards), encoding="utf-8")
         logger.info("card of %s", site_id)
+
+
+def _rain(observations: str | None, site_id: str) -> pa.Table | None:
+    if observations is None:
+        return None
+    table = read_arrow(observations)
+    return table.take([k for k, of in enumerate(table["site_id"].to_pylist()) if of == site_id])
 
 
 if __name__ == "__main__":
@@ -75,6 +91,7 @@ if __name__ == "__main__":
         study=snakemake.params.study,
         catchments=snakemake.input.catchments,
         features=snakemake.input.features,
+        observations=snakemake.input.get("observations") or None,
         terrain=snakemake.input.terrain,
         inputs=[*snakemake.input.tiles, *snakemake.input.layers],
         inputs_of_run=snakemake.params.inputs_of_run,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import rasterio
 from affine import Affine
 
@@ -21,10 +22,14 @@ from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
 from snakeshed.features.layers import feature_columns, layer_of
 from snakeshed.features.table import write_features
+from snakeshed.models.configured import StudyModels, hazard_settings
+from snakeshed.models.hazard import hazard_table
+from snakeshed.models.thresholds import threshold_table
+from snakeshed.report.hazard_runs import HazardTables
 from snakeshed.report.study_page import StudyResults
 from snakeshed.report.summary import Finished, summarise
 from snakeshed.study.configuration import complete
-from snakeshed.tables.geoparquet import read_descriptions, read_table
+from snakeshed.tables.geoparquet import read_arrow, read_descriptions, read_table
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import TerrainIndex
@@ -53,6 +58,10 @@ class SmallStudy:
 
     def terrain(self) -> Terrain:
         return Terrain(self.index, 64)
+
+    def models(self) -> StudyModels:
+        columns = read_descriptions(self.folder / "features.parquet")
+        return StudyModels.of(hazard_settings(self.results.configuration), columns)
 
 
 def small_study(folder: Path, names: Sequence[str], copies: int = 1) -> SmallStudy:
@@ -124,6 +133,46 @@ def with_rejected(study: SmallStudy, rows: Sequence[tuple]) -> SmallStudy:
     """The study with remarks on rows of its site table."""
     rejected = pd.DataFrame(list(rows), columns=study.results.rejected.columns)
     return replace(study, results=replace(study.results, rejected=rejected))
+
+
+MODELS = [
+    {
+        "name": "staley2017_m3",
+        "inputs": {
+            "fire": "burn_share_high",
+            "soil": {"column": "rain_mean_mm", "scale": 0.05},
+        },
+    },
+    {"name": "gartner2014_emergency", "inputs": {"moderate_high_km2": "area_km2"}},
+    {"name": "cannon2010"},
+]
+STORMS = [
+    {"duration_min": 15, "intensity_mm_per_h": 24},
+    {"duration_min": 15, "intensity_mm_per_h": 80},
+    {"duration_min": 30, "intensity_mm_per_h": 20},
+]
+
+
+def with_hazards(
+    study: SmallStudy,
+    models: Sequence[dict] = MODELS,
+    storms: Sequence[dict] = STORMS,
+    observations: pa.Table | None = None,
+) -> SmallStudy:
+    """The study with models, and what they give at its sites."""
+    raw = {key: study.results.configuration[key] for key in ("study", "sites", "dem", "layers")}
+    configuration = complete(
+        raw | {"models": list(models), "storms": list(storms)},
+        CHECKOUT / "config/schema/study.schema.yaml",
+        "small study",
+    )
+    table = read_arrow(study.folder / "features.parquet")
+    with_models = replace(study, results=replace(study.results, configuration=configuration))
+    declared = with_models.models()
+    tables = HazardTables(
+        hazard_table(table, declared, observations), threshold_table(table, declared)
+    )
+    return replace(with_models, results=replace(with_models.results, hazards=tables))
 
 
 def write_raster(path: Path, cells: np.ndarray) -> None:

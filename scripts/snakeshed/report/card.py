@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from snakeshed.report.card_hazards import CardHazards
 from snakeshed.report.page import page
 from snakeshed.report.site_values import (
     CONFIDENCES,
@@ -41,7 +42,12 @@ class CardValues:
     configuration: Mapping
 
 
-def card(values: CardValues, figure: bytes, notes: Sequence[str] = ()) -> str:
+def card(
+    values: CardValues,
+    figure: bytes,
+    notes: Sequence[str] = (),
+    hazards: CardHazards | None = None,
+) -> str:
     """Make the card of a site.
 
     Parameters
@@ -51,6 +57,8 @@ def card(values: CardValues, figure: bytes, notes: Sequence[str] = ()) -> str:
         PNG picture, from `snakeshed.report.card_figure.card_figure`.
     notes : sequence of str
         What the figure leaves out, and why.
+    hazards : CardHazards, optional
+        From `snakeshed.report.card_hazards.card_hazards`. Default: a study without models.
 
     Returns
     -------
@@ -91,8 +99,10 @@ def card(values: CardValues, figure: bytes, notes: Sequence[str] = ()) -> str:
                 )
                 for group, cells in groups.items()
             ],
+            "hazards": hazards,
             "target": f"results/{study}/cards/{site_file(row['site_id'])}.html",
         },
+        parts=["line_charts", "card_hazards"] if hazards else [],
     )
 
 

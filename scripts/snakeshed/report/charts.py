@@ -144,10 +144,10 @@ def histogram(
             bars.append(Bar(k / bins, (k + 1) / bins, foot, foot + into[kind], kind))
             foot += into[kind]
     most = max(bar.high for bar in bars)
-    return Histogram(low, high, tuple(bars), most, _ticks(low, high))
+    return Histogram(low, high, tuple(bars), most, round_ticks(low, high))
 
 
-def _ticks(low: float, high: float, about: int = 5) -> tuple[Tick, ...]:
+def round_ticks(low: float, high: float, about: int = 5) -> tuple[Tick, ...]:
     """Round numbers on an axis: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))

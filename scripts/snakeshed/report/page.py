@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snakeshed.errors import printable
@@ -13,9 +13,11 @@ from snakeshed.errors import printable
 _FOLDER = Path(__file__).parent / "pages"
 # Style of all pages; each has more of its own.
 _STYLE = "page.css"
+# Charts of several pages.
+_CHARTS = "line_charts"
 
 
-def page(name: str, values: Mapping) -> str:
+def page(name: str, values: Mapping, parts: Sequence[str] = ()) -> str:
     """Fill a template of the folder ``pages``.
 
     Values are escaped, and the browser is told to run and load nothing but what the template
@@ -27,12 +29,16 @@ def page(name: str, values: Mapping) -> str:
         ``<name>.html``, with ``<name>.css`` and, where it has a script, ``<name>.js`` beside it.
     values : mapping
         What the template's names stand for.
+    parts : sequence of str
+        More styles and scripts: ``<part>.css`` and, where it has one, ``<part>.js``. Their scripts
+        run before the page's own.
     """
     import jinja2
     from markupsafe import Markup
 
-    style = _text(_STYLE) + _text(f"{name}.css")
-    script = _text(f"{name}.js") if (_FOLDER / f"{name}.js").is_file() else ""
+    style = _text(_STYLE) + "".join(_text(f"{each}.css") for each in (name, *parts))
+    scripts = [f"{each}.js" for each in (*parts, name)]
+    script = "".join(_text(each) for each in scripts if (_FOLDER / each).is_file())
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -53,9 +59,10 @@ def page(name: str, values: Mapping) -> str:
 
 
 def page_digest(name: str) -> str:
-    """Digest of a page's template, style and script, for Snakemake to notice that one changed."""
+    """Digest of a page's templates, styles and scripts, for Snakemake to notice a change."""
     digest = hashlib.sha256()
-    for path in sorted([_FOLDER / _STYLE, *_FOLDER.glob(f"{name}.*")]):
+    patterns = (_STYLE, f"{name}.*", f"{name}_*", f"{_CHARTS}.*")
+    for path in sorted(path for pattern in patterns for path in _FOLDER.glob(pattern)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

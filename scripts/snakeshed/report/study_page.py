@@ -16,7 +16,10 @@ import yaml
 
 from snakeshed.jobs.benchmark import read_benchmark
 from snakeshed.jobs.log import seconds_in
+from snakeshed.observations.skill import Skill
 from snakeshed.report.charts import histogram, scatter
+from snakeshed.report.hazard_runs import HazardTables
+from snakeshed.report.hazard_section import HazardSection, hazard_section
 from snakeshed.report.page import fixed, number, page, percent, words
 from snakeshed.report.site_map import MapSite, site_map
 from snakeshed.report.site_values import (
@@ -30,6 +33,7 @@ from snakeshed.report.site_values import (
     remarks,
     shown,
 )
+from snakeshed.report.skill_section import skill_section
 from snakeshed.sites.file_names import site_file
 from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.suspects import coarse_cells
@@ -60,6 +64,10 @@ class StudyResults:
         ``summary.json``.
     configuration : mapping
         Of the study, completed with all defaults.
+    hazards : HazardTables or None
+        None in a study without models.
+    skill : Skill or None
+        ``skill.json``; None in a study that has none.
     """
 
     catchments: geopandas.GeoDataFrame
@@ -68,6 +76,8 @@ class StudyResults:
     rejected: pd.DataFrame
     summary: Mapping
     configuration: Mapping
+    hazards: HazardTables | None = None
+    skill: Skill | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,9 @@ def report(
     snaps = histogram(distances, list(map(KINDS.index, kinds)), low=0.0, high=radius_m)
     counts = Counter(site["kind"] for site in sites)
     values = _values(own, own_features)
-    if len(values) * len(sites) > _MOST_VALUES:
+    hazards = _hazards(results, chosen, sum(name in catchments for name in values))
+    per_site = len(values) + (hazards.values_per_site if hazards else 0)
+    if per_site * len(sites) > _MOST_VALUES:
         values = {name: values[name] for name in values if name in catchments}
     rejected = results.rejected.astype(object).where(results.rejected.notna(), "")
     return page(
@@ -191,6 +203,8 @@ def report(
             "features": _distributions(results, list(values)),
             "coarse": coarse_cells(terrain.index),
             "all_values": len(values) > len(catchments.columns),
+            "hazards": hazards,
+            "skill": results.skill and skill_section(results.skill),
             "made_with": made_with,
             "times": times,
             "configuration": yaml.safe_dump(
@@ -218,6 +232,10 @@ def report(
                 ],
             },
         },
+        parts=[
+            *(["line_charts"] if hazards or results.skill else []),
+            *(["report_hazards"] if hazards else []),
+        ],
     )
 
 
@@ -249,6 +267,19 @@ def _chosen(kinds: Sequence[str]) -> list[int]:
         turns.append((before[kind], k))
         before[kind] += 1
     return sorted(k for _, k in sorted(turns)[:_MOST_SITES])
+
+
+def _hazards(results: StudyResults, chosen: Sequence[int], columns: int) -> HazardSection | None:
+    """Make the section of hazards, with what room `columns` of each site leave."""
+    if results.hazards is None:
+        return None
+    return hazard_section(
+        results.hazards,
+        results.configuration,
+        list(results.catchments["site_id"]),
+        chosen,
+        _MOST_VALUES - columns * len(chosen),
+    )
 
 
 def _site(k: int, row: Mapping[str, Any], drawn: MapSite) -> dict[str, Any]:
