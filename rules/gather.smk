@@ -27,6 +27,7 @@ rule summarise:
         terrain=f"{RESULTS}/terrain.json",
         layers=f"{RESULTS}/layers.json" if STUDY["layers"] else [],
         observations=f"{RESULTS}/observations.parquet" if STUDY["compare"] else [],
+        hazard=f"{RESULTS}/hazard.parquet" if STUDY["models"] else [],
     output:
         summary=f"{RESULTS}/summary.json",
     log:
@@ -40,6 +41,8 @@ rule summarise:
         layers=STUDY["layers"],
         area_unit=STUDY["sites"]["area_unit"],
         compare=STUDY["compare"],
+        models=list(MODELS.models),
+        storms=[storm.name for storm in MODELS.storms if storm.column is None],
         library=library_of("summarise"),
     script:
         "../scripts/summarise.py"

@@ -1,6 +1,7 @@
 """Rule summarise: what a person wants to know first."""
 
 import json
+from collections.abc import Sequence
 from io import StringIO
 
 import pandas as pd
@@ -28,6 +29,9 @@ def main(
     terrain: str,
     layer_files: str | None,
     observations: str,
+    models: Sequence[str],
+    storms: Sequence[str],
+    hazard: str | None,
     summary: str,
     log: str,
 ) -> None:
@@ -48,9 +52,11 @@ def main(
             assumptions=index.assumptions,
             distortion=distortion_note(index),
             observations=read_arrow(observations) if compare else None,
+            hazard=read_arrow(hazard) if hazard else None,
         )
         declared = [layer_of(layer) for layer in layers]
-        write_summary(summarise(study, finished, declared, area_unit, compare), summary)
+        done = summarise(study, finished, declared, area_unit, compare, models, storms)
+        write_summary(done, summary)
 
 
 if __name__ == "__main__":
@@ -66,6 +72,9 @@ if __name__ == "__main__":
         terrain=snakemake.input.terrain,
         layer_files=snakemake.input.get("layers") or None,
         observations=snakemake.input.observations,
+        models=snakemake.params.models,
+        storms=snakemake.params.storms,
+        hazard=snakemake.input.get("hazard") or None,
         summary=snakemake.output.summary,
         log=snakemake.log[0],
     )

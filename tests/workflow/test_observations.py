@@ -48,7 +48,8 @@ def observed(study):
     assert run.code == 0, run.text
     # Columns of observations change no result of a site; the report has the configuration.
     table_read = {"prepare_sites": 1, "split_shards": 1}
-    assert run.jobs == table_read | {"dataset": 1, "hazard": 1, "skill": 1, "report": 1}
+    after = dict.fromkeys(("dataset", "hazard", "skill", "summarise", "report"), 1)
+    assert run.jobs == table_read | after
     return study
 
 
@@ -96,6 +97,9 @@ def test_models_are_compared_with_what_happened(observed):
     assert (of_model.observations, of_model.events, of_model.sites) == (5, 2, 4)
     assert of_model.without_likelihood == 2
     assert sum(each.observations for each in of_model.calibration) == 5
+    report = (observed.results / "report.html").read_text()
+    section = report.partition('id="skill-title"')[2].partition("</section>")[0]
+    assert f"<td>{of_model.roc_area.value:.3f}" in section
 
 
 def test_shards_and_the_order_of_rows_change_no_observation(observed, workflow, tmp_path):

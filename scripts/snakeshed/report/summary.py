@@ -17,6 +17,7 @@ from snakeshed.delineation.catchment import STATUSES
 from snakeshed.errors import printable
 from snakeshed.features.layer import Layer
 from snakeshed.features.layers import unknown_codes
+from snakeshed.report.hazard_summary import hazard_files, hazard_line, summarise_hazards
 from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Finished:
         What the DEM's CRS distorts, from `snakeshed.terrain.distortion.distortion_note`.
     observations : pyarrow.Table or None
         ``observations.parquet``; needed for comparisons.
+    hazard : pyarrow.Table or None
+        ``hazard.parquet``; None in a study without models.
     """
 
     catchments: pd.DataFrame
@@ -63,6 +66,7 @@ class Finished:
     assumptions: Sequence[str] = ()
     distortion: str | None = None
     observations: pa.Table | None = None
+    hazard: pa.Table | None = None
 
 
 def summarise(
@@ -71,6 +75,8 @@ def summarise(
     layers: Sequence[Layer] = (),
     area_unit: str = "km2",
     compared: Sequence[Mapping] = (),
+    models: Sequence[str] = (),
+    storms: Sequence[str] = (),
 ) -> dict:
     """What a person wants to know first of a study.
 
@@ -83,6 +89,10 @@ def summarise(
         ``sites.area_unit`` of the configuration.
     compared : sequence of mapping
         ``compare`` of the configuration.
+    models : sequence of str
+        Of the study.
+    storms : sequence of str
+        Of the study, those with the same rainfall everywhere.
 
     Returns
     -------
@@ -135,7 +145,15 @@ def summarise(
             name: {str(code): count for code, count in codes.items()}
             for name, codes in unknown_codes(finished.features, layers).items()
         },
+        **_of_models(finished.hazard, models, storms),
     }
+
+
+def _of_models(
+    hazard: pa.Table | None, models: Sequence[str], storms: Sequence[str]
+) -> dict[str, dict]:
+    """Return nothing for a study without models."""
+    return {} if hazard is None else {"hazards": summarise_hazards(hazard, models, storms)}
 
 
 def _cover(features: pd.DataFrame, layer: Layer) -> dict[str, int]:
@@ -226,6 +244,8 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
     if summary.get("open_water"):
         lines.append("The outlet lies on open water: " + _named(summary["open_water"]))
     lines += _layer_lines(summary)
+    if hazards := summary.get("hazards"):
+        lines.append(hazard_line(hazards))
     if summary["rows_rejected"] or summary["rows_with_remarks"]:
         lines.append(
             f"Rows of the site table rejected: {summary['rows_rejected']}, kept with a remark: "
@@ -239,6 +259,7 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
         f"  {folder}/features.parquet    one row of features per site",
         f"  {folder}/dataset.parquet     one row per observation, with the features of its site",
+        *(hazard_files(folder) if summary.get("hazards") else ()),
         f"  {folder}/summary.json        this summary",
     ]
     return "\n".join(map(printable, lines))
