@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -134,6 +135,55 @@ def test_another_storm_runs_no_shard(modeled):
     assert not OF_SHARDS.intersection(run.jobs)
     hazard = pd.read_parquet(modeled.results / "hazard.parquet")
     assert set(hazard["storm"]) == {"i15_24"}
+
+
+def test_the_report_and_the_summary_tell_of_hazards(modeled):
+    run = modeled.run()
+    assert run.code == 0, run.text
+    hazard = pd.read_parquet(modeled.results / "hazard.parquet")
+    design = hazard[hazard["storm"] == "i15_24"]
+    highest = json.loads((modeled.results / "summary.json").read_text())["hazards"][
+        "highest_likelihood"
+    ]
+    assert highest["value"] == design["likelihood"].max()
+    assert "Hazards: 3 models; highest likelihood" in run.text
+    assert "results/tiny/thresholds.parquet" in run.text
+    report = (modeled.results / "report.html").read_text()
+    assert 'id="hazard-data"' in report
+    assert '<td class="name">hazard</td>' in report.partition('id="times"')[2]
+
+
+def test_a_card_with_hazards_waits_for_its_own_shard_alone(fresh):
+    fresh.config |= {"models": MODELS, "storms": STORMS}
+    fresh.write()
+    run = fresh.run("results/tiny/cards/a.html")
+    assert run.code == 0, run.text
+    assert not {"hazard", "gather"}.intersection(run.jobs)
+    assert run.jobs["extract_features"] == run.jobs["site_card"] == 1
+    text = (fresh.results / "cards/a.html").read_text()
+    # The site table says 0.3 inches for a.
+    assert f"<td>{0.3 * 25.4 * 4:.1f} mm/h within 15 minutes</td>" in text
+
+
+def test_an_archive_without_the_site_table_has_a_report_without_its_storms(modeled):
+    for section in (modeled.config["dem"], *modeled.config["layers"]):
+        section["redistribute"] = True
+    modeled.config["sites"]["redistribute"] = False
+    modeled.write()
+    run = modeled.run("archive")
+    assert run.code == 0, run.text
+    with zipfile.ZipFile(modeled.folder / "results/tiny/archive/tiny.zip") as file:
+        names = {Path(name).name for name in file.namelist()}
+        (path,) = (name for name in file.namelist() if name.endswith("tiny/report.html"))
+        report = file.read(path).decode()
+    assert "hazard.parquet" not in names
+    assert "thresholds.parquet" in names
+    assert 'id="hazard-data"' not in report
+    assert 'id="hazards"' not in report
+    assert "Rows of the site table are not in this archive." in report.partition("hazards-title")[2]
+    own = (modeled.results / "report.html").read_text()
+    assert 'id="hazard-data"' in own
+    assert 'id="hazards"' in own
 
 
 def test_an_archive_holds_the_hazards_and_a_re_run_reproduces_them(modeled, capsys):
