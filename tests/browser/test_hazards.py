@@ -156,8 +156,8 @@ def test_the_chosen_site_has_its_hazards_and_its_thresholds(open_page, path, nam
 
 def test_the_map_tells_the_value_under_the_pointer(open_page, path):
     page = open_page(path)
-    mark = page.locator("#map .marks g").first
-    mark.hover()
+    box = page.locator("#map .catchments path").last.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "; hazard class: " in page.locator(".tip").inner_text()
 
 
