@@ -43,12 +43,15 @@ class HazardRun:
         By quantity, of those that the model gives; NaN is null.
     reasons : sequence of str or None
         Why a value is null, by site.
+    remarks : sequence of str or None
+        Which inputs are implausible, by site.
     """
 
     model: str
     storm: Storm
     values: Mapping[str, np.ndarray]
     reasons: Sequence[str | None]
+    remarks: Sequence[str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ def hazard_runs(
         for name in QUANTITIES
         if name in hazard.column_names
     }
-    reasons = hazard["reason"].to_pylist()
+    reasons, remarks = (hazard[name].to_pylist() for name in ("reason", "remark"))
     published = published_models()
     runs = []
     for place, (model, storm) in enumerate(keys):
@@ -100,7 +103,8 @@ def hazard_runs(
         if "hazard_class" in gives:
             gives = QUANTITIES
         values = {name: column[:, place] for name, column in numbers.items() if name in gives}
-        runs.append(HazardRun(model, storms[storm], values, reasons[place :: len(keys)]))
+        own = slice(place, None, len(keys))
+        runs.append(HazardRun(model, storms[storm], values, reasons[own], remarks[own]))
     return runs
 
 

@@ -24,7 +24,7 @@ from snakeshed.report.hazard_words import likelihood_text, storm_in_words
 from snakeshed.report.page import number
 from snakeshed.report.threshold_charts import ThresholdChart, threshold_charts
 
-# Reasons of missing values that the section lists.
+# Reasons, and remarks, that the section lists.
 _MOST_REASONS = 12
 _DIGITS = 4
 
@@ -67,6 +67,10 @@ class HazardSection:
         Why values are missing, and at how many sites.
     more_reasons : int
         Reasons that are not listed.
+    remarks : sequence of (str, int)
+        Which inputs are implausible, and at how many sites.
+    more_remarks : int
+        Remarks that are not listed.
     charts : sequence of ThresholdChart
     left_out : int
         Storms of models whose values of single sites are not on the page.
@@ -82,6 +86,8 @@ class HazardSection:
     results: Sequence[StormResult]
     reasons: Sequence[tuple[str, int]]
     more_reasons: int
+    remarks: Sequence[tuple[str, int]]
+    more_remarks: int
     charts: Sequence[ThresholdChart]
     left_out: int
     from_table: bool
@@ -124,7 +130,8 @@ def hazard_section(
     with_thresholds = used + len(thresholds) <= per_site
     of_sites = np.asarray(chosen, dtype=np.int64)
     charts = threshold_charts(thresholds)
-    reasons = _reasons(runs)
+    reasons = _counted([run.reasons for run in runs])
+    remarks = _counted([run.remarks for run in runs])
     texts: dict[str, int] = {}
     data = {
         "scales": scales(configuration),
@@ -149,6 +156,8 @@ def hazard_section(
         results=[_result(run, site_ids) for run in runs],
         reasons=reasons[:_MOST_REASONS],
         more_reasons=max(0, len(reasons) - _MOST_REASONS),
+        remarks=remarks[:_MOST_REASONS],
+        more_remarks=max(0, len(remarks) - _MOST_REASONS),
         charts=charts,
         left_out=len(runs) - len(shown),
         from_table=storms_from_table(configuration),
@@ -232,12 +241,12 @@ def _known(values: np.ndarray | None) -> list[float]:
     return [] if values is None else values[~np.isnan(values)].tolist()
 
 
-def _reasons(runs: Sequence[HazardRun]) -> list[tuple[str, int]]:
-    """Return each reason and at how many sites it is one, the most frequent first."""
+def _counted(runs: Sequence[Sequence[str | None]]) -> list[tuple[str, int]]:
+    """Return each text of a site and the number of its sites, the most frequent first."""
     sites: dict[str, set[int]] = {}
-    for run in runs:
-        for k, reason in enumerate(run.reasons):
-            if reason is not None:
-                sites.setdefault(reason, set()).add(k)
-    counts = {reason: len(of_reason) for reason, of_reason in sites.items()}
+    for texts in runs:
+        for k, text in enumerate(texts):
+            if text is not None:
+                sites.setdefault(text, set()).add(k)
+    counts = {text: len(of_text) for text, of_text in sites.items()}
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -36,7 +36,8 @@ def summarise_hazards(hazard: pa.Table, models: Sequence[str], storms: Sequence[
     dict
         ``models``; ``highest_likelihood`` with ``value``, ``site_id``, ``model``, and ``storm``, or
         None where no model gives one; ``sites_without_value``, delineated sites at which a value is
-        missing; and ``reasons``, the number of these sites by reason.
+        missing; ``reasons``, the number of these sites by reason; and ``sites_with_remark``,
+        delineated sites at which an input is implausible.
     """
     import pyarrow.compute as pc
 
@@ -50,6 +51,7 @@ def summarise_hazards(hazard: pa.Table, models: Sequence[str], storms: Sequence[
             highest = {"value": row["likelihood"], **names}
     delineated = design.filter(pc.equal(design["status"], "ok"))
     missing = delineated.filter(pc.is_valid(delineated["reason"]))
+    remarked = delineated.filter(pc.is_valid(delineated["remark"]))
     # A site is counted once for each of its reasons.
     pairs = missing.group_by(["site_id", "reason"]).aggregate([])
     counts = pc.value_counts(pairs["reason"]).to_pylist()
@@ -57,6 +59,7 @@ def summarise_hazards(hazard: pa.Table, models: Sequence[str], storms: Sequence[
         "models": list(dict.fromkeys(models)),
         "highest_likelihood": highest,
         "sites_without_value": pc.count_distinct(missing["site_id"]).as_py(),
+        "sites_with_remark": pc.count_distinct(remarked["site_id"]).as_py(),
         "reasons": {
             each["values"]: each["counts"]
             for each in sorted(counts, key=lambda each: (-each["counts"], each["values"]))
@@ -81,6 +84,8 @@ def hazard_line(hazards: Mapping) -> str:
             f"a value is missing at {missing} delineated site{'s' if missing != 1 else ''} "
             f"({'; '.join(reasons[:_FEW])}{more})"
         )
+    if remarked := hazards["sites_with_remark"]:
+        parts.append(f"implausible inputs at {remarked} site{'s' if remarked != 1 else ''}")
     return f"Hazards: {'; '.join(parts)}."
 
 

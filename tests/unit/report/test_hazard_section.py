@@ -188,6 +188,21 @@ def test_reasons_are_counted_by_site(study):
     reasons = dict(section_of(study).reasons)
     failed = study.results.catchments.query("status != 'ok'")
     assert reasons == dict.fromkeys(failed["reason"], 1)
+    assert 'id="hazard-remarks"' not in page_of(study)
+
+
+def test_implausible_inputs_are_listed(plain):
+    models = [
+        {
+            "name": "staley2017_m3",
+            "inputs": {"fire": "burn_share_high", "soil": {"column": "rain_mean_mm", "scale": 11}},
+        }
+    ]
+    study = with_hazards(plain, models)
+    remarks = section_of(study).remarks
+    assert sum(count for _, count in remarks) == 5
+    assert all(text.startswith("soil (rain_mean_mm) is ") for text, _ in remarks)
+    assert 'id="hazard-remarks"' in page_of(study)
 
 
 def test_hazards_of_other_sites_are_refused(study):

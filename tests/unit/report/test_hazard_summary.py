@@ -60,6 +60,13 @@ def test_a_site_is_counted_once_and_a_failed_one_not_at_all():
     assert "no data here" not in line
 
 
+def test_implausible_inputs_are_counted_by_site():
+    sites = ({"site_id": "a", "kf_mean": 11.0}, {"site_id": "b"}, {"site_id": "c", "kf_mean": 9.0})
+    _, found = summary_of(*sites)
+    assert found["sites_with_remark"] == 2
+    assert hazard_line(found).endswith("; implausible inputs at 2 sites.")
+
+
 def test_the_line_by_hand():
     _, found = summary_of({"site_id": "a"})
     value = found["highest_likelihood"]["value"]
