@@ -35,6 +35,8 @@ LINKS = "workflow-links.json"
 _WITH_ROWS = ("observations.parquet", "dataset.parquet", "rejected.csv")
 # A result that has them if storms are columns of the site table.
 _WITH_STORMS = "hazard.parquet"
+# Likelihoods of single observations, from which their rainfall can be computed.
+_WITH_LIKELIHOODS = "skill.json"
 _REPORT = "report.html"
 _ROWS = re.compile(rb"<!-- rows of the site table -->.*?<!-- end of rows -->", re.DOTALL)
 RUN = "run.json"
@@ -193,7 +195,12 @@ def _withheld(study: Mapping) -> list[str]:
     if study["sites"]["redistribute"]:
         return []
     with_storms = study["models"] and storms_from_table(study)
-    return [*_WITH_ROWS, *([_WITH_STORMS] if with_storms else [])]
+    with_likelihoods = study["observations"]["response"]
+    return [
+        *_WITH_ROWS,
+        *([_WITH_STORMS] if with_storms else []),
+        *([_WITH_LIKELIHOODS] if with_likelihoods else []),
+    ]
 
 
 def _content(file: str, study: Mapping) -> Path | bytes:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _COLOURS = {"high": "#0072b2", "medium": "#e69f00", "low": "#d55e00", "unrated": "#56606b"}
 _CLASSES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#332288")
 _OTHER_CLASSES = "#999999"
+_SEVERITY = {"unburned": "#009e73", "low": "#f0e442", "moderate": "#e69f00", "high": "#d55e00"}
 _WATER, _TRICKLE, _INK, _PAPER = "#08519c", "#4292c6", "#111111", "#ffffff"
 
 # A patch of more cells is drawn without its network, which costs as much as its delineation.
@@ -482,7 +483,12 @@ def _draw_classes(
         name = names.get(code, f"{code:.0f}")
         shares[name] = shares.get(name, 0) + count
     largest = sorted(shares, key=lambda name: (-shares[name], name))[: len(_CLASSES)]
-    colours = dict(zip(largest, _CLASSES, strict=False))
+    if set(shares) <= set(_SEVERITY):
+        # From green to red, as on other maps of severity.
+        largest = [name for name in _SEVERITY if name in shares]
+        colours = _SEVERITY
+    else:
+        colours = dict(zip(largest, _CLASSES, strict=False))
     pixels = np.ones((*cells.shape, 3))
     for code in codes.tolist():
         colour = colours.get(names.get(code, f"{code:.0f}"), _OTHER_CLASSES)

@@ -147,7 +147,10 @@ class Study:
         (results / "report.html").write_text(
             f"<h1>A</h1><!-- rows of the site table -->\n<td>{cell}</td>\n<!-- end of rows --><p>B"
         )
-        names = (*TABLES_OF_USERS, "catchments.parquet", "report.html")
+        names = [*TABLES_OF_USERS, "catchments.parquet", "report.html"]
+        if "observations" in self.config:
+            (results / "skill.json").write_text('{"thresholds": [0.31]}')
+            names.append("skill.json")
         return FinishedRun(RESULTS, [f"{RESULTS}/{name}" for name in names], {}, None)
 
     def git(self, *arguments: str) -> None:
@@ -229,6 +232,18 @@ def test_no_byte_of_an_input_that_may_not_be_passed_on(checkout, monkeypatch, la
     # It is named all the same.
     assert b'"key": "dem"' in contents["inputs.json"]
     assert str(study.checkout).encode() not in contents["inputs.json"]
+
+
+@pytest.mark.parametrize("redistribute", [False, True])
+def test_likelihoods_of_single_observations_go_where_the_site_table_goes(
+    checkout, monkeypatch, redistribute
+):
+    study = Study(checkout, Layout())
+    study.config["observations"] = {"response": {"column": "remark"}}
+    study.config["sites"]["redistribute"] = redistribute
+    study.write_inputs()
+    contents = study.archive(monkeypatch)
+    assert (f"{RESULTS}/skill.json" in contents) == redistribute
 
 
 def test_an_input_in_the_place_of_code_is_no_code(checkout, monkeypatch):
