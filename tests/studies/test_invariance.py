@@ -30,6 +30,7 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
+from snakeshed.features.joint import joint_rules
 from snakeshed.features.layer import Layer
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layer_types.numeric import NumericLayer
@@ -40,6 +41,7 @@ from snakeshed.grid.pysheds_import import Raster, ViewFinder
 from snakeshed.grid.snap import SnapRule
 from snakeshed.kernels.downstream import spread_downstream
 from snakeshed.kernels.water_at_rim import pools_at_rim
+from snakeshed.study.configuration import complete
 from snakeshed.tables.gather import concatenate
 from snakeshed.tables.geoparquet import read_table, write_table
 from snakeshed.terrain.dem import index_terrain
@@ -83,6 +85,40 @@ def ground(request, shared_data, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
             "reported_area_km2": areas,
         }
     )
+
+
+def burned(dem: str, index: TerrainIndex, folder: Path) -> Layer:
+    """Burn severity within a perimeter, from dNBR with gaps on a grid of its own."""
+    with rasterio.open(dem) as raster:
+        crs, bounds = raster.crs, raster.bounds
+    west, _, east, north = transform_bounds(crs, "EPSG:5070", *bounds)
+    cell = (east - west) / 300
+    dnbr = np.random.default_rng(8).integers(-200, 900, (400, 300)).astype(np.int16)
+    dnbr[::13, ::7] = -9999
+    options = {"driver": "GTiff", "dtype": "int16", "count": 1, "height": 400, "width": 300}
+    options |= {"crs": "EPSG:5070", "nodata": -9999}
+    options |= {"transform": rasterio.Affine(cell, 0, west, 0, -cell, north)}
+    with rasterio.open(folder / "dnbr.tif", "w", **options) as raster:
+        raster.write(dnbr, 1)
+    west, south, east, north = transform_bounds(crs, "EPSG:4326", *bounds)
+    center = shapely.Point((west + east) / 2, (south + north) / 2)
+    fire = center.buffer(0.3 * (east - west))
+    geopandas.GeoDataFrame(geometry=[fire], crs="EPSG:4326").to_file(folder / "fire.gpkg")
+    (entry,) = complete(
+        {
+            "study": "burned",
+            "sites": {"path": "a.csv", "crs": "EPSG:4326", "columns": {"x": "x", "y": "y"}},
+            "dem": {"path": dem},
+            "layers": [
+                {"name": "severity", "type": "severity", "path": str(folder / "dnbr.tif")}
+                | {"coding": "dnbr", "perimeter": str(folder / "fire.gpkg")}
+            ],
+        },
+        Path(__file__).parents[2] / "config/schema/study.schema.yaml",
+        "burned",
+    )["layers"]
+    index_layers([entry], index, str(folder / "layers"))
+    return layer_of(entry, str(folder / "layers"))
 
 
 def vector_layers(dem: str, index: TerrainIndex, folder: Path) -> list[Layer]:
@@ -132,6 +168,8 @@ def tables(
     layers = []
     if len(files) == 1:
         layers = [NumericLayer("height", dem, (50.0,)), *vector_layers(dem, index, folder)]
+        layers.append(burned(dem, index, folder))
+    joint = joint_rules(["terrain_m1", "terrain_m2"] if layers else [], layers)
     parts = {"catchments": [], "features": []}
     for shard in split(sites, index, pyramid, shards):
         where = backend or Backend("serial")
@@ -140,8 +178,8 @@ def tables(
         write_catchments(done, catchments, index.lattice.crs)
         features = folder / f"{shard.name}_features.parquet"
         with Terrain(shard.terrain, RULE.max_void_cells) as terrain:
-            rows = extract_features(read_table(catchments), terrain, RELIEF, layers)
-        write_features(rows, feature_columns(RELIEF, layers), features)
+            rows = extract_features(read_table(catchments), terrain, RELIEF, layers, joint)
+        write_features(rows, feature_columns(RELIEF, layers, joint), features)
         parts["catchments"].append(catchments)
         parts["features"].append(features)
     write_table(with_nesting(concatenate(parts["catchments"])), folder / "catchments.parquet")
@@ -169,6 +207,8 @@ def test_reference_is_worth_comparing(reference):
     assert features["rock_codes"].str.contains(";").sum() >= 20
     assert features["reason"].str.contains("polygons of layer rock overlap").sum() >= 5
     assert features["basins_count"].sum() >= 5
+    assert features["severity_burned_share"].between(0.01, 0.99).sum() >= 5
+    assert (features["terrain_m1"] > 0).sum() >= 5
 
 
 @pytest.mark.parametrize("shards", [5, 16])

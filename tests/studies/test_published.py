@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from pyproj import Geod
+from rasterio.features import geometry_mask
 from staley import COMPARE, SHEET, SITES, TABLE
 
 from snakeshed.backends.local import Backend
@@ -18,6 +21,7 @@ from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import CATCHMENTS, write_catchments
 from snakeshed.features.columns import ReliefRule
 from snakeshed.features.extract import extract_features
+from snakeshed.features.joint import joint_rules
 from snakeshed.features.layer_types.fbfm40 import FuelLayer
 from snakeshed.features.layers import feature_columns
 from snakeshed.features.table import write_features
@@ -165,3 +169,41 @@ def test_fuel_shares_of_the_santiago_and_freeway_fires(staley, shared_data, tmp_
     # Chaparral and grass of the Santa Ana Mountains.
     assert (done["fuel_share_sh"] + done["fuel_share_gs"] + done["fuel_share_gr"]).median() > 0.5
     assert features.loc[features["status"] != "ok", groups].isna().all(axis=None)
+
+
+def test_steep_shrubs_of_the_santiago_fire_are_those_of_a_plain_count(
+    staley, shared_data, tmp_path
+):
+    """Fuel models and terrain have one grid here: NumPy counts cells of both."""
+    folder = shared_data("santiago-fire")
+    near = staley[staley["site_id"].str.startswith("san_")]
+    catchments = catchments_on(folder / "dem.tif", near, tmp_path / "catchments.parquet")
+    index = index_terrain([str(folder / "dem.tif")])
+    rule = ReliefRule((), ())
+    fuel = FuelLayer("fuel", str(folder / "fbfm40.tif"), "config/fbfm40.csv")
+    declared = {"name": "steep_shrubs", "layer": "fuel", "classes": ["SH", "GS"]}
+    declared["slope_min_deg"] = 15.0
+    joint = joint_rules([declared], [fuel])
+    with Terrain(index, VOID_CELLS) as terrain:
+        rows = extract_features(catchments, terrain, rule, [fuel], joint)
+    with rasterio.open(folder / "dem.tif") as raster:
+        z, transform = raster.read(1).astype(np.float64), raster.transform
+    with rasterio.open(folder / "fbfm40.tif") as raster:
+        assert raster.transform == transform
+        is_shrub = np.isin(raster.read(1) // 10, (12, 14))
+    around = [np.roll(z, (-down, -right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    nw, n, ne, w, _, e, sw, s, se = around
+    east = (ne + 2 * e + se - nw - 2 * w - sw) / (8 * transform.a)
+    north = (nw + 2 * n + ne - sw - 2 * s - se) / (8 * transform.a)
+    is_steep = np.hypot(east, north) >= np.tan(np.radians(15))
+    counted = {
+        site["site_id"]: (is_shrub & is_steep)[inside].sum() / inside.sum()
+        for site in catchments.to_dict("records")
+        for inside in [geometry_mask([site["geometry"]], z.shape, transform, invert=True)]
+    }
+    found = {row["site_id"]: row["steep_shrubs"] for row in rows}
+    assert len(found) == 12
+    # A UTM grid is a few ten-thousandths off the ground, so a cell may be at the limit; the
+    # smallest catchment has a hundred.
+    assert found == pytest.approx(counted, abs=0.01)
+    assert max(found.values()) > 0.1
