@@ -155,8 +155,8 @@ def problems_of_layer(header: Header, where: str) -> Iterator[LayerError]:
     where : str
         From `place_of`.
     """
-    for told in problems_of_header(header):
-        yield LayerError(where, *told)
+    for problem in problems_of_header(header):
+        yield LayerError(where, *problem)
     if header.transform[1] or header.transform[3]:
         yield LayerError(
             where,
@@ -179,8 +179,8 @@ def problems_of_layer(header: Header, where: str) -> Iterator[LayerError]:
             "Assign the right one, e.g. gdal_edit.py -a_srs, or reproject it with gdalwarp.",
         )
         return
-    if all(map(math.isfinite, header.transform)) and (told := contradiction(header, facts)):
-        yield LayerError(where, *told)
+    if all(map(math.isfinite, header.transform)) and (problem := contradiction(header, facts)):
+        yield LayerError(where, *problem)
 
 
 def way_to_layer(crs: str, layer_crs: str, where: str) -> Any:

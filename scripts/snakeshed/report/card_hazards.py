@@ -155,7 +155,7 @@ def _curves(
         return LikelihoodCurves(name, title, None, inputs.reason)
     x = Axis.of("intensity within the duration, mm/h", 0.0, highest)
     y = Axis.of("likelihood", 0.0, 1.0)
-    curves, told = [], []
+    curves, in_words = [], []
     for series, duration in enumerate(models.durations_min(name)):
 
         def likelihood(mm: float, duration: int = duration) -> float | None:
@@ -172,9 +172,9 @@ def _curves(
                 at = place(x, y, (intensity_mm_per_h(fallen.mm, duration), value))
                 text = f"{storm.name}, {_intensity(storm, fallen)} mm/h: {likelihood_text(value)}"
                 marks.append((*at, text))
-                told.append(text)
+                in_words.append(text)
         curves.append(_curve(series, duration, points, marks, x, y))
-    text = f"Likelihood against intensity. {'; '.join(told) or 'No storm of its durations'}."
+    text = f"Likelihood against intensity. {'; '.join(in_words) or 'No storm of its durations'}."
     return LikelihoodCurves(name, title, LineChart(title, x, y, tuple(curves), text), "")
 
 

@@ -196,7 +196,7 @@ def _run_data(run: HazardRun, sites: np.ndarray, texts: dict[str, int]) -> dict[
     return {
         "model": run.model,
         "storm": run.storm.name,
-        "told": storm_in_words(run.storm),
+        "in_words": storm_in_words(run.storm),
         "values": {name: _rounded(values[sites]) for name, values in run.values.items()},
         "reasons": [None if text is None else texts.setdefault(text, len(texts)) for text in own],
     }

@@ -86,7 +86,7 @@ class LineChart:
     title : str
     x, y : Axis
     curves : tuple of Curve
-    told : str
+    in_words : str
         The chart in words.
     """
 
@@ -94,7 +94,7 @@ class LineChart:
     x: Axis
     y: Axis
     curves: tuple[Curve, ...]
-    told: str
+    in_words: str
 
 
 def place(x: Axis, y: Axis, point: tuple[float, float]) -> tuple[float, float]:

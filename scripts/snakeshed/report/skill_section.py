@@ -132,14 +132,14 @@ def _roc(models: Sequence[ModelSkill]) -> LineChart:
     for series, each in enumerate(models):
         points = [(point.false_positive_rate, point.true_positive_rate) for point in each.roc]
         curves.append(Curve(series, _duration(each), line(x, y, points)))
-    told = "; ".join(f"{_duration(each)}: area {each.roc_area.value:.3f}" for each in models)
-    return LineChart("ROC curve", x, y, tuple(curves), f"ROC curve of {models[0].model}. {told}.")
+    areas = "; ".join(f"{_duration(each)}: area {each.roc_area.value:.3f}" for each in models)
+    return LineChart("ROC curve", x, y, tuple(curves), f"ROC curve of {models[0].model}. {areas}.")
 
 
 def _calibration(models: Sequence[ModelSkill]) -> LineChart:
     x = Axis.of("mean likelihood", 0.0, 1.0)
     y = Axis.of("share with a debris flow", 0.0, 1.0)
-    curves, told = [], []
+    curves, in_words = [], []
     for series, each in enumerate(models):
         bins = [one for one in each.calibration if one.observations]
         points = [(one.mean_predicted, one.observed_share) for one in bins]
@@ -151,9 +151,9 @@ def _calibration(models: Sequence[ModelSkill]) -> LineChart:
             )
             for one, point in zip(bins, points, strict=True)
         )
-        told += [text for *_, text in marks]
+        in_words += [text for *_, text in marks]
         curves.append(Curve(series, _duration(each), line(x, y, points), marks))
-    return LineChart("Calibration", x, y, tuple(curves), f"Calibration. {'; '.join(told)}.")
+    return LineChart("Calibration", x, y, tuple(curves), f"Calibration. {'; '.join(in_words)}.")
 
 
 def _duration(found: ModelSkill) -> str:

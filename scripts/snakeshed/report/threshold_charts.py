@@ -99,13 +99,13 @@ def _chart(model: str, rows: Sequence[ThresholdRow]) -> LineChart | None:
         )
         if own:
             curves.append(_curve(series, likelihood, own, x, y))
-    told = "; ".join(
+    in_words = "; ".join(
         f"likelihood {row.likelihood:g} at {number(row.quartiles[1])} mm/h within "
         f"{row.duration_min} minutes"
         for row in known
     )
     title = published_models()[model].title
-    return LineChart(title, x, y, tuple(curves), f"Median of the sites: {told}.")
+    return LineChart(title, x, y, tuple(curves), f"Median of the sites: {in_words}.")
 
 
 def _curve(series: int, likelihood: float, rows: Sequence[ThresholdRow], x: Axis, y: Axis) -> Curve:

@@ -136,7 +136,7 @@
     key.hidden = !quantity;
     if (!quantity) return;
     const { name, labels, colors } = hazards.scales[quantity];
-    key.replaceChildren(element("span", `${name} by ${run.model}, storm ${run.storm} (${run.told}):`));
+    key.replaceChildren(element("span", `${name} by ${run.model}, storm ${run.storm} (${run.in_words}):`));
     const values = run.values[quantity];
     labels.forEach((label, n) => key.append(entry(`step-${colors[n]}`, label)));
     const missing = values.filter((value) => value === null).length;
@@ -162,7 +162,7 @@
 
   let site = null;
 
-  function told(run, k) {
+  function in_words(run, k) {
     const parts = quantities.filter((name) => name in run.values && run.values[name][k] !== null).map((name) => {
       const { name: title, unit } = hazards.scales[name];
       return `${title.toLowerCase()} ${written(name, run, k)}${unit ? ` ${unit}` : ""}`;
@@ -176,7 +176,7 @@
     for (const old of all(".brief .hazard")) old.remove();
     const link = one(".brief a");
     if (site === null || !show || !link) return;
-    link.before(element("p", told(hazards.runs[chosenRun], site), "hazard"));
+    link.before(element("p", in_words(hazards.runs[chosenRun], site), "hazard"));
   }
 
   function fillSite() {
@@ -187,7 +187,7 @@
     if (part.hidden) return;
     for (const run of hazards.runs) {
       const row = element("tr");
-      row.append(element("td", run.model, "name"), element("td", run.storm, "name"), element("td", run.told));
+      row.append(element("td", run.model, "name"), element("td", run.storm, "name"), element("td", run.in_words));
       for (const name of Object.keys(HEADS)) {
         const cell = element("td", undefined, "n");
         if (name in run.values) cell.append(swatch(name, run, site), written(name, run, site));
@@ -252,7 +252,7 @@
   function offerStorms() {
     const { model, storm } = hazards.runs[chosenRun];
     const own = hazards.runs.filter((run) => run.model === model);
-    options(storms, own.map((run) => [run.storm, `${run.storm}: ${run.told}`]), storm);
+    options(storms, own.map((run) => [run.storm, `${run.storm}: ${run.in_words}`]), storm);
   }
 
   function choose(run, quantity) {
