@@ -26,6 +26,7 @@ NASTY = [
     0.5,
     1,
     45.5,
+    60,
     1000,
     1e9,
     1e300,
@@ -69,18 +70,17 @@ def studies(schema: dict, base: dict) -> Iterator[tuple[str, dict]]:
         for nasty in NASTY:
             values = [nasty]
             if "array" in _kinds(of_key):
-                values += [[nasty], [0, nasty], [nasty] * 2000]
+                values += [[nasty], [0, nasty], [-1, 0, nasty], [nasty] * 2000]
             for value in values:
                 study = copy.deepcopy(base)
                 section = study
                 *outer, key = path
                 for part in outer:
-                    section = (
-                        section[part]
-                        if part in (0, "layers", "compare")
-                        else (section.setdefault(part, {}))
-                    )
+                    section = section[part] if part == 0 else section.setdefault(part, {})
                 section[key] = value
+                if path[-1] == "thresholds":
+                    section.update(type="severity", coding="dnbr")
+                    study.update(compare=[], features={}, models=[])
                 if path[-1] == "value":
                     section.pop("path", None)
                 if path[-1] == "resolution":
@@ -135,9 +135,11 @@ def run(study: dict) -> None:
     from snakeshed.delineation.shards import split
     from snakeshed.delineation.site import DelineationRule, sites_of
     from snakeshed.delineation.table import write_catchments
-    from snakeshed.features.columns import ReliefRule
+    from snakeshed.features.columns import ReliefRule, numeric
     from snakeshed.features.extract import extract_features
-    from snakeshed.features.layers import layer_of
+    from snakeshed.features.joint import joint_rules
+    from snakeshed.features.layers import feature_columns, layer_of
+    from snakeshed.models.configured import StudyModels, hazard_settings
     from snakeshed.sites.prepare import prepare_sites
     from snakeshed.study.check import _terrain
     from snakeshed.tables.geoparquet import read_table
@@ -156,8 +158,23 @@ def run(study: dict) -> None:
             tuple(study["features"]["steep_degrees"]), tuple(study["features"]["percentiles"])
         )
         layers = [layer_of(layer) for layer in study["layers"]]
+        joint = joint_rules(study["features"]["joint"], layers)
         with Terrain(index, study["dem"]["max_void_cells"]) as terrain:
-            extract_features(read_table("catchments.parquet"), terrain, relief, layers)
+            rows = extract_features(
+                read_table("catchments.parquet"), terrain, relief, layers, joint
+            )
+        columns = feature_columns(relief, layers, joint)
+        models = StudyModels.of(hazard_settings(study), numeric(columns))
+        rain = {
+            each["duration_min"]: each["intensity_mm_per_h"] * each["duration_min"] / 60
+            for each in study["storms"]
+        }
+        for row in rows:
+            inputs = models.site_inputs(row)
+            for model, storm in models.runs():
+                models.outcome(model, inputs, storm.duration_min, rain[storm.duration_min])
+            for model, duration_min, likelihood in models.threshold_runs():
+                models.threshold(model, inputs[model], duration_min, likelihood)
 
 
 @pytest.mark.slow
@@ -180,6 +197,22 @@ def test_every_numeric_key_with_every_nasty_value_gives_a_message_or_a_run_that_
         "dem": {"path": "dem.tif"},
         "layers": [{"name": "rain", "path": "rain.tif", "type": "numeric"}],
         "compare": [{"column": "mm", "feature": "rain_mean"}],
+        "features": {
+            "joint": [{"name": "wet", "layer": "rain", "range": [0, 500], "slope_min_deg": 1}]
+        },
+        "models": [
+            {"name": "gartner2014_long_term", "years_since_fire": 1}
+            | {"inputs": {"burned_km2": "area_km2"}},
+            {"name": "swb", "inputs": {"fire": "rain_mean"}},
+        ],
+        "storms": [
+            {"duration_min": 60, "intensity_mm_per_h": 10},
+            {"duration_min": 15, "intensity_mm_per_h": 24},
+        ],
+        "observations": {
+            "rainfall": [{"duration_min": 60, "column": "mm", "unit": "mm"}],
+            "response": {"column": "mm"},
+        },
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     done = subprocess.run(
