@@ -200,7 +200,8 @@ def _expectation(schema: Mapping, rule: str | None = None) -> str:
     if rule == "maxLength":
         text = f"at most {schema['maxLength']} signs"
     if rule == "minItems":
-        text = f"a list with at least {schema['minItems']} entry"
+        least = schema["minItems"]
+        text = f"a list with at least {least} {'entry' if least == 1 else 'entries'}"
     if rule == "uniqueItems":
         text = "every value once"
     if rule == "not":
