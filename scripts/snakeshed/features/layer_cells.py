@@ -13,7 +13,7 @@ import numpy as np
 
 from snakeshed.features.cell_shares import NO_SHARE, Piece, Shares, shares_on_grid
 from snakeshed.features.layer import Catchments, place_of
-from snakeshed.features.layer_look import naming
+from snakeshed.features.layer_look import as_floats, naming
 from snakeshed.features.raster_layer import RasterLayer, scale_of
 from snakeshed.kernels.relief import total
 from snakeshed.raster.header import Header
@@ -105,9 +105,7 @@ def _stored(
     columns = piece.column, piece.column + piece.width
     with naming(where, "read"):
         window = raster.read(1, window=(rows, columns), masked=True)
-    stored = window.data.ravel()[piece.inside]
-    small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
-    stored = stored.astype(np.float32 if small else np.float64)
+    stored = as_floats(window.data.ravel()[piece.inside])
     if window.mask is np.ma.nomask:
         return stored, np.ones(stored.shape, bool)
     return stored, ~np.ma.getmaskarray(window).ravel()[piece.inside]

@@ -106,8 +106,13 @@ def _read(header: Header, window: Window, where: str) -> Iterator[np.ndarray]:
             stored = raster.read(
                 1, window=((row, row + height), (column, column + width)), masked=True
             )
-            small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
-            yield stored.compressed().astype(np.float32 if small else np.float64)
+            yield as_floats(stored.compressed())
+
+
+def as_floats(stored: np.ndarray) -> np.ndarray:
+    """Return stored numbers as floats: of single precision where that is exact."""
+    small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
+    return stored.astype(np.float32 if small else np.float64)
 
 
 @contextmanager

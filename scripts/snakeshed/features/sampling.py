@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from snakeshed.features.layer import place_of
-from snakeshed.features.layer_look import naming
+from snakeshed.features.layer_look import as_floats, naming
 from snakeshed.features.raster_layer import RasterLayer, header_of, scale_of, way_to_layer
 from snakeshed.raster.crs import same_crs
 
@@ -76,9 +76,7 @@ class RasterSampler:
         window = ((top, int(row.max()) + 1), (left, int(column.max()) + 1))
         with naming(self._where, "read"):
             cells = self._raster.read(1, window=window, masked=True)
-        stored = cells.data[row - top, column - left]
-        small = stored.dtype.itemsize <= 2 or stored.dtype == np.float32
-        stored = stored.astype(np.float32 if small else np.float64)
+        stored = as_floats(cells.data[row - top, column - left])
         factor, shift = scale_of(self._layer, self._header)
         known = ~np.ma.getmaskarray(cells)[row - top, column - left]
         known &= ~self._layer.missing.drop(stored, factor, shift)

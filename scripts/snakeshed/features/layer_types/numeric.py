@@ -22,8 +22,36 @@ INDEXED = ("scale", "nodata", "valid_range")
 PREPARED: tuple[str, ...] = ()
 
 
+class _Quantity:
+    """What a quantity has, wherever its values come from: no classes and no codes."""
+
+    name: str
+    unit: str | None
+    percentiles: tuple[float, ...]
+    has_coverage: ClassVar[bool] = True
+
+    def own_columns(self) -> list[Column]:
+        """List the layer's columns but the coverage, in order."""
+        return _columns(self.name, self.unit, self.percentiles)
+
+    def codes_of(self, classes: Sequence[str]) -> Mapping[float, float]:
+        """Return nothing: a quantity has no classes."""
+        return {}
+
+    def classes(self) -> Sequence[str]:
+        """Return nothing: a quantity has no classes."""
+        return ()
+
+    def names(self) -> None:
+        """Return None: its values are no codes."""
+
+    def undeclared(self, features: Any) -> Mapping[int | str, int]:
+        """Return nothing: a quantity has no codes."""
+        return {}
+
+
 @dataclass(frozen=True)
-class NumericLayer:
+class NumericLayer(_Quantity):
     """A quantity. `scale` applies to every cell; `unit` ends the names of the columns."""
 
     name: str
@@ -32,11 +60,6 @@ class NumericLayer:
     scale: float = 1.0
     unit: str | None = None
     missing: Missing = NOTHING_MISSING
-    has_coverage: ClassVar[bool] = True
-
-    def own_columns(self) -> list[Column]:
-        """List the layer's columns but the coverage, in order."""
-        return _columns(self.name, self.unit, self.percentiles)
 
     def summarise(self, catchments: Catchments) -> Iterator[Summary]:
         """Summarize it over each catchment in turn."""
@@ -64,24 +87,9 @@ class NumericLayer:
 
         return RasterSampler(self, crs)
 
-    def codes_of(self, classes: Sequence[str]) -> Mapping[float, float]:
-        """Return nothing: a quantity has no classes."""
-        return {}
-
-    def classes(self) -> Sequence[str]:
-        """Return nothing: a quantity has no classes."""
-        return ()
-
-    def names(self) -> None:
-        """Return None: its values are no codes."""
-
-    def undeclared(self, features: Any) -> Mapping[int | str, int]:
-        """Return nothing: a quantity has no codes."""
-        return {}
-
 
 @dataclass(frozen=True)
-class ConstantLayer:
+class ConstantLayer(_Quantity):
     """A quantity with one value everywhere, in place of a raster."""
 
     name: str
@@ -89,11 +97,6 @@ class ConstantLayer:
     percentiles: tuple[float, ...]
     unit: str | None = None
     missing: Missing = field(default=NOTHING_MISSING, init=False)
-    has_coverage: ClassVar[bool] = True
-
-    def own_columns(self) -> list[Column]:
-        """List the layer's columns but the coverage, in order."""
-        return _columns(self.name, self.unit, self.percentiles)
 
     def summarise(self, catchments: Catchments) -> Iterator[Summary]:
         """Give its value to each catchment in turn."""
@@ -103,21 +106,6 @@ class ConstantLayer:
     def sampler(self, crs: str) -> Sampler:
         """Return what gives its value at points."""
         return _Everywhere(self.value)
-
-    def codes_of(self, classes: Sequence[str]) -> Mapping[float, float]:
-        """Return nothing: a quantity has no classes."""
-        return {}
-
-    def classes(self) -> Sequence[str]:
-        """Return nothing: a quantity has no classes."""
-        return ()
-
-    def names(self) -> None:
-        """Return None: its values are no codes."""
-
-    def undeclared(self, features: Any) -> Mapping[int | str, int]:
-        """Return nothing: a quantity has no codes."""
-        return {}
 
 
 @dataclass(frozen=True)
