@@ -95,10 +95,7 @@ def extract_features(
             if summary.values is None:
                 gap.append(layer.name)
                 if summary.coverage > 0 and remark is None:
-                    remark = (
-                        f"layer {layer.name} is missing in {1 - summary.coverage:.3g} of the "
-                        f"catchment, more than its max_missing of {layer.missing.max_share:g}"
-                    )
+                    remark = layer.missing.excess(layer.name, summary.coverage)
             row["reason"] = "; ".join(filter(None, (row["reason"], remark))) or None
         log.info("layer %s in %.2f s", layer.name, time.perf_counter() - started)
     for row, gap in zip(features, gaps, strict=True):

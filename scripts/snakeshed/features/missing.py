@@ -49,6 +49,17 @@ class Missing:
             max_share=declared.get("max_missing"),
         )
 
+    def allows(self, coverage: float) -> bool:
+        """Tell whether a catchment with data in such a share of it has values."""
+        return self.max_share is None or 1 - coverage <= self.max_share + 1e-9
+
+    def excess(self, name: str, coverage: float) -> str:
+        """Return why a catchment with too little data of a layer has no values."""
+        return (
+            f"layer {name} is missing in {1 - coverage:.3g} of the catchment, more than its "
+            f"max_missing of {self.max_share:g}"
+        )
+
     def drop(self, stored: np.ndarray, factor: float, shift: float) -> np.ndarray:
         """Tell which cells count as missing.
 

@@ -52,10 +52,7 @@ def summarise(
 
 def is_enough(layer: Layer, cells: LayerCells) -> bool:
     """Whether a layer covers enough of a catchment to say something of it."""
-    if not cells.stored.size:
-        return False
-    most = layer.missing.max_share
-    return most is None or 1 - cells.coverage <= most + 1e-9
+    return bool(cells.stored.size) and layer.missing.allows(cells.coverage)
 
 
 def class_shares(

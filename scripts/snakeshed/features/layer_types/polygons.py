@@ -114,8 +114,7 @@ class PolygonLayer:
                 yield Summary(values, cover.share, self._remark(cover))
 
     def _is_enough(self, cover: Cover) -> bool:
-        most = self.missing.max_share
-        return cover.share > 0 and (most is None or 1 - cover.share <= most + 1e-9)
+        return cover.share > 0 and self.missing.allows(cover.share)
 
     def _values(self, cover: Cover, polygons: PreparedPolygons) -> list[float | str | None]:
         whole = math.fsum(cover.areas_km2)

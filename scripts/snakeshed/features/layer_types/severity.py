@@ -146,8 +146,7 @@ class SeverityLayer:
                 mapped[0] += 1 - share
             coverage = math.fsum(mapped)
             coverage = 1.0 if coverage > 1 - 1e-6 else round(coverage, 9)
-            most = self.missing.max_share
-            if coverage == 0 or (most is not None and 1 - coverage > most + 1e-9):
+            if coverage == 0 or not self.missing.allows(coverage):
                 yield Summary(None, coverage, self._gap(coverage, unknown))
                 continue
             shares = [part / math.fsum(mapped) for part in mapped]
@@ -191,11 +190,7 @@ class SeverityLayer:
     def _gap(self, coverage: float, unknown: float) -> str | None:
         if coverage == 0:
             return None
-        most = self.missing.max_share
-        remark = (
-            f"layer {self.name} is missing in {1 - coverage:.3g} of the catchment, more than its "
-            f"max_missing of {most:g}"
-        )
+        remark = self.missing.excess(self.name, coverage)
         if self.unburned_outside or self.perimeter or unknown >= 1 - coverage:
             return remark
         return f"{remark}; if that part did not burn, set perimeter, or outside: unburned"
