@@ -27,12 +27,14 @@ include: "rules/archive.smk"
 
 # A pod has no inputs before its job gets them.
 if not IN_POD:
-    user_error(check_inputs, STUDY, made_files())
+    user_error(check_inputs, RUN_STUDY, made_files())
 
 
 if workflow.is_main_process:
     read_large_files_once()
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
+    if LEFT_OUT["inputs"]:
+        logger.info(left_out_words(LEFT_OUT))
     warn_of_read_only_results()
     user_error(look_at_inputs)
     user_error(look_at_results)
@@ -43,8 +45,7 @@ rule all:
     input:
         RESULT_FILES,
         # While one is missing, Snakemake does not see what else has changed for what follows.
-        LOST_FILES,
-        SHARD_INDEX,
+        SPLIT,
 
 
 onstart:

@@ -4,7 +4,7 @@
 rule archive:
     input:
         results=[*RESULT_FILES, f"{RESULTS}/sites.parquet"],
-        split=[*LOST_FILES, SHARD_INDEX],
+        split=SPLIT,
         sites=site_files,
         terrain=terrain_files,
         layers=layer_files,

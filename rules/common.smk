@@ -51,12 +51,19 @@ from snakeshed.jobs.versions import commit_of
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns, scored_columns
 from snakeshed.raster.input_files import input_files
+from snakeshed.report.left_out_words import left_out_words
 from snakeshed.report.page import page_digest
 from snakeshed.result_files import check_result, read_result, record_of
 from snakeshed.sites.file_names import find_site, sites_in_shards
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete, without_publication
+from snakeshed.study.left_out import (
+    as_run,
+    has_terrain,
+    left_out,
+    refuse_terrain,
+)
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.named_columns import named_columns
 from snakeshed.study.yaml_file import typed
@@ -93,7 +100,11 @@ WHOLE_STUDY = user_error(
     Path(workflow.basedir, "config/schema/study.schema.yaml"),
     ", ".join(map(str, workflow.configfiles)),
 )
-STUDY = without_publication(WHOLE_STUDY)
+RUN_STUDY = user_error(as_run, WHOLE_STUDY)
+STUDY = without_publication(RUN_STUDY)
+# A study may go without its DEM. Then it has tables of its sites and observations, and no shards.
+HAS_TERRAIN = has_terrain(STUDY)
+LEFT_OUT = left_out(WHOLE_STUDY)
 # Two columns of the same name are found before anything runs.
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
@@ -114,14 +125,12 @@ RUN_LOCK = RunLock(f".snakemake/snakeshed/{STUDY['study']}.lock", STUDY["study"]
 RESULT_FILES = [
     f"{RESULTS}/{name}"
     for name in (
-        "catchments.parquet",
-        "features.parquet",
+        *(["catchments.parquet", "features.parquet"] if HAS_TERRAIN else []),
         "observations.parquet",
-        "dataset.parquet",
+        *(["dataset.parquet"] if HAS_TERRAIN else []),
         "rejected.csv",
-        "summary.json",
-        "report.html",
-        *(("hazard.parquet", "thresholds.parquet") if STUDY["models"] else ()),
+        *(["summary.json", "report.html"] if HAS_TERRAIN else []),
+        *(["hazard.parquet", "thresholds.parquet"] if STUDY["models"] else []),
         *(["skill.json"] if SCORED else []),
     )
 ]
@@ -139,6 +148,8 @@ SHARD_INDEX = f"{RESULTS}/shards/index.json"
 
 def lost_files():
     """Files of shards that are not there although the checkpoint has run: they are made again."""
+    if not HAS_TERRAIN:
+        return []
     files = (f"{RESULTS}/shards/{shard}/{name}" for shard in SHARDS for name in FILES)
     if BUCKET:
         # Only files that are declared get into it.
@@ -149,6 +160,8 @@ def lost_files():
 
 
 LOST_FILES = lost_files()
+# What says that the sites are split as the study has it.
+SPLIT = [*LOST_FILES, SHARD_INDEX] if HAS_TERRAIN else []
 # The index, if it is of another split than this study's.
 SPLIT_AGAIN = []
 
@@ -220,10 +233,19 @@ def made_files():
 
 def terrain_files(wildcards):
     """The DEM's files with what VRTs are made of, and with their sidecar files."""
+    if not HAS_TERRAIN:
+        return []
     path = STUDY["dem"]["path"]
     if path in made_files():
         return [path]  # perhaps made in this run
     return files_of(files_of_dem(path))
+
+
+def terrain_to_index(wildcards):
+    """The DEM's files for the job that all others wait for which need terrain."""
+    if not HAS_TERRAIN:
+        user_error(refuse_terrain, RESULT_FILES)
+    return terrain_files(wildcards)
 
 
 def await_split():
@@ -368,6 +390,8 @@ def logs_for_report(wildcards):
 def logs_of_jobs():
     """Those logs that this study's jobs write."""
     absent = set() if STUDY["layers"] else {"index_layers"}
+    if not HAS_TERRAIN:
+        absent = logs_of_run().keys() - {"prepare_sites"}
     return [name for rule, names in logs_of_run().items() if rule not in absent for name in names]
 
 
@@ -408,7 +432,7 @@ def look_at_inputs():
 def look_at_results():
     """Find damaged results that no job would read any more, and results without their split."""
     files = [file for file in RESULT_FILES if os.path.isfile(file) and record_of(file).is_file()]
-    if os.path.isfile(SHARD_INDEX):
+    if HAS_TERRAIN and os.path.isfile(SHARD_INDEX):
         # Jobs are planned from the index of all shards, which was made of these.
         made = (f"{RESULTS}/shards/{shard}/{name}" for shard in SHARDS for name in FILES)
         files += [SHARD_INDEX, *filter(os.path.isfile, made)]
@@ -420,6 +444,8 @@ def look_at_results():
             problems.append(problem)
     if problems:
         raise SeveralProblems(problems)
+    if not HAS_TERRAIN:
+        return
     if reason := other_split():
         # Nothing else might: the history of results that were copied stayed where they were made.
         logger.info(f"{reason}: the sites are split again.")

@@ -43,6 +43,7 @@ rule summarise:
         compare=STUDY["compare"],
         models=list(MODELS.models),
         storms=[storm.name for storm in MODELS.storms if storm.column is None],
+        left_out=LEFT_OUT,
         library=library_of("summarise"),
     script:
         "../scripts/summarise.py"
@@ -51,7 +52,7 @@ rule summarise:
 rule export_csv:
     input:
         table=f"{RESULTS}/{{table}}.parquet",
-        split=[*LOST_FILES, SHARD_INDEX],  # As in rule all.
+        split=SPLIT,  # As in rule all.
     output:
         csv=f"{RESULTS}/{{table}}.csv",
     log:
@@ -69,7 +70,7 @@ rule export_csv:
 rule export_geopackage:
     input:
         catchments=f"{RESULTS}/catchments.parquet",
-        split=[*LOST_FILES, SHARD_INDEX],  # As in rule all.
+        split=SPLIT,  # As in rule all.
     output:
         geopackage=f"{RESULTS}/catchments.gpkg",
     log:

@@ -1,6 +1,6 @@
 rule index_terrain:
     input:
-        files=terrain_files,
+        files=terrain_to_index,
     output:
         terrain=f"{RESULTS}/terrain.json",
     log:

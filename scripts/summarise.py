@@ -31,6 +31,7 @@ def main(
     observations: str,
     models: Sequence[str],
     storms: Sequence[str],
+    left_out: dict[str, list[str]],
     hazard: str | None,
     summary: str,
     log: str,
@@ -55,7 +56,7 @@ def main(
             hazard=read_arrow(hazard) if hazard else None,
         )
         declared = [layer_of(layer) for layer in layers]
-        done = summarise(study, finished, declared, area_unit, compare, models, storms)
+        done = summarise(study, finished, declared, area_unit, compare, models, storms, left_out)
         write_summary(done, summary)
 
 
@@ -74,6 +75,7 @@ if __name__ == "__main__":
         observations=snakemake.input.observations,
         models=snakemake.params.models,
         storms=snakemake.params.storms,
+        left_out=snakemake.params.left_out,
         hazard=snakemake.input.get("hazard") or None,
         summary=snakemake.output.summary,
         log=snakemake.log[0],

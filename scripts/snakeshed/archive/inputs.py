@@ -17,6 +17,7 @@ from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
 from snakeshed.result_files import sha256_of
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import PUBLICATION
+from snakeshed.study.left_out import as_run, has_terrain
 from snakeshed.terrain.dem import dem_files
 
 FOLDER = "inputs"
@@ -74,7 +75,7 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     Returns
     -------
     study : dict
-        The same, with paths as they are within the archive.
+        The same, with paths as they are within the archive, but for inputs that are left out.
     inputs : list of ArchivedInput
         All files.
     sources : dict of str to Path or bytes
@@ -120,10 +121,14 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     sites = study["sites"]
     places = move("sites", sites, table_files(sites["path"]), "sites")
     moved["sites"]["path"] = places[sites["path"]]
-    tiles = dem_files(study["dem"]["path"])
-    places = move("dem", study["dem"], _read_for(tiles), "dem")
-    moved["dem"]["path"] = [_moved(tile, places) for tile in tiles]
+    if has_terrain(study):
+        tiles = dem_files(study["dem"]["path"])
+        places = move("dem", study["dem"], _read_for(tiles), "dem")
+        moved["dem"]["path"] = [_moved(tile, places) for tile in tiles]
+    used = {layer["name"] for layer in as_run(study)["layers"]}
     for layer, there in zip(study["layers"], moved["layers"], strict=True):
+        if layer["name"] not in used:
+            continue
         key, name = f"layers[{layer['name']}]", f"layers/{layer['name']}"
         for each, path in rasters_of(layer).items():
             places = move(key, layer, _read_for([path]), name)

@@ -37,6 +37,7 @@ _FILES = (
     "config/fbfm40.csv",
     "config/fbfm40.md",
     "config/schema/study.schema.yaml",
+    "config/staley2016.yaml",
     "envs/Dockerfile",
     *(f"envs/*.{suffix}" for suffix in ("in", "lock", "yaml")),
     *(f"profiles/{profile}/*.yaml" for profile in ("default", "cloud", "dask", "nautilus")),

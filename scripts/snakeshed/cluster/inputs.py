@@ -10,6 +10,7 @@ from snakeshed.features.layers import rasters_of, tables_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import complete
+from snakeshed.study.left_out import as_run, has_terrain
 from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files
 
@@ -45,9 +46,10 @@ def study_inputs(study: dict) -> list[str]:
         The site table, the files of DEM and layers with what VRTs name and with sidecar files, and
         fuel tables.
     """
+    study = as_run(study)
     dem = study["dem"]["path"]
     files = {*table_files(study["sites"]["path"])}
-    if dem not in MADE:
+    if has_terrain(study) and dem not in MADE:
         files.update(input_files(dem_files(dem)))
     rasters = [path for layer in study["layers"] for path in rasters_of(layer).values()]
     files.update(input_files(raster for raster in rasters if raster not in MADE))

@@ -22,6 +22,7 @@ from snakeshed.jobs.fetched_results import FetchedResults, configuration_digest
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.result_files import record_of, sha256_of
 from snakeshed.study.configuration import complete, without_publication
+from snakeshed.study.left_out import as_run
 from snakeshed.study.yaml_file import read_study
 
 RESULTS = "results"
@@ -195,7 +196,8 @@ def _digests(volume: Volume, configurations: Sequence[str]) -> dict[str, str]:
             copy = Path(folder, "study.yaml")
             try:
                 copy.write_text(volume.text(name), encoding="utf-8")
-                study = without_publication(complete(read_study(copy), SCHEMA, name))
+                study = complete(read_study(copy), SCHEMA, name)
+                study = without_publication(as_run(study))
             except (SnakeshedError, OSError):
                 continue  # Not there, or no configuration.
             digests.setdefault(study["study"], set()).add(configuration_digest(study))

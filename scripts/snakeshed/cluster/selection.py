@@ -17,6 +17,7 @@ from snakeshed.features.layers import rasters_of, tables_of
 from snakeshed.raster.input_files import input_files
 from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import complete
+from snakeshed.study.left_out import as_run
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.yaml_file import read_study
 
@@ -89,7 +90,7 @@ def select(configuration: str | Path) -> Selection:
         The configuration is wrong, or a file that it names is missing, or lies elsewhere.
     """
     name = configuration_name(configuration)
-    study = complete(read_study(name), SCHEMA, name)
+    study = as_run(complete(read_study(name), SCHEMA, name))
     check_inputs(study, MADE)
     inputs = study_inputs(study)
     problems = list(_outside(study, inputs))

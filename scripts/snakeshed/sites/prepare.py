@@ -24,7 +24,7 @@ from pyproj import Geod
 
 from snakeshed.errors import SeveralProblems, TableError
 from snakeshed.progress import begin, counted
-from snakeshed.result_files import result_file
+from snakeshed.result_files import result_file, sha256_of
 from snakeshed.sites.cells import is_missing, most_frequent, number_in, shown
 from snakeshed.sites.coordinates import Place, Refusal, places_of
 from snakeshed.sites.observations import NULL_TEXTS, Observations
@@ -147,11 +147,13 @@ def prepare_sites(
     Raises
     ------
     TableError
-        If the file cannot be read, or not one row of it can be used.
+        If the file cannot be read, is not the one that `sites.sha256` states, or has no row that
+        can be used.
     SeveralProblems
         If columns or the CRS that the configuration names do not exist.
     """
     columns, name = settings["columns"], settings["path"]
+    _check_sha256(Path(base) / name, settings)
     given = read_observations(
         Path(base) / name,
         name,
@@ -199,6 +201,22 @@ def prepare_sites(
     begin(f"putting the observations of {name} together")
     observations = _observations(given, ids, refused, columns["site_id"], warnings, name)
     return PreparedSites(sites, observations, rejected, warnings)
+
+
+def _check_sha256(file: Path, settings: Mapping) -> None:
+    """Refuse another file than the one that the configuration states."""
+    stated = settings["sha256"]
+    if stated is None or not file.is_file():
+        return
+    found = sha256_of(file)
+    if found != stated:
+        source = f" from {settings['url']}" if settings.get("url") else ""
+        raise TableError(
+            settings["path"],
+            f"a file with SHA-256 {found}",
+            f"{stated}, as sites.sha256 says",
+            f"Get the file{source} again; if another version is meant, change sites.sha256.",
+        )
 
 
 def _check_columns(there: list[str], named: list[tuple[str, str | None]], name: str) -> None:

@@ -26,9 +26,11 @@ from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
+from snakeshed.report.left_out_words import left_out_words
 from snakeshed.sites.prepare import PreparedSites, prepare_sites
 from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete
+from snakeshed.study.left_out import as_run, has_terrain, left_out
 from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.named_columns import named_columns
 from snakeshed.study.yaml_file import read_study
@@ -49,25 +51,28 @@ class Preview:
     Attributes
     ----------
     study : Mapping
-        The completed configuration.
+        The completed configuration, without what is left out.
     prepared : PreparedSites
         Its site table.
     reached : int
         Sites on the DEM or near it.
-    terrain : TerrainIndex
-        Its DEM.
+    terrain : TerrainIndex or None
+        Its DEM; None if the study goes without it.
     layer_warnings : tuple of str
         Of the layers' files.
     shards_with_sites : int
         Jobs that have something to do.
+    left_out : str or None
+        What the study goes without.
     """
 
     study: Mapping
     prepared: PreparedSites
-    reached: int
-    terrain: TerrainIndex
-    layer_warnings: tuple[str, ...]
-    shards_with_sites: int
+    reached: int = 0
+    terrain: TerrainIndex | None = None
+    layer_warnings: tuple[str, ...] = ()
+    shards_with_sites: int = 0
+    left_out: str | None = None
 
 
 class _Problems:
@@ -118,10 +123,9 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         Whatever would stop a run: all problems of the configuration, or else all those of the
         files that it names.
     """
-    study = complete(read_study(path), schema, str(path))
-
+    whole = complete(read_study(path), schema, str(path))
+    study = as_run(whole)
     radius_m = study["snap"]["radius_m"]
-
     problems = _Problems()
     problems.of(check_inputs, study)
     # A file that is missing has been named by now, with more advice than its reader has.
@@ -138,9 +142,10 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         prepared = problems.of(prepare_sites, study["sites"], ".", named_columns(study))
         if prepared is not None:
             problems.of(check_shards, study["shards"], len(prepared.sites))
-    begin("looking at the DEM")
-    terrain = problems.of(_terrain, study["dem"])
-    reached = None
+    terrain = reached = None
+    if has_terrain(study):
+        begin("looking at the DEM")
+        terrain = problems.of(_terrain, study["dem"])
     if terrain is not None:
         layers = [layer for layer in study["layers"] if _has_its_files(layer)]
         begin("looking at the layers")
@@ -149,11 +154,21 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         if prepared is not None and not problems.found("snap.radius_m"):
             reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
+    if terrain is None:
+        return Preview(study, prepared, left_out=left_out_words(left_out(whole)))
 
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
     with_sites = shards_with_sites(prepared.sites, terrain, pyramid, study["shards"])
     warnings = tuple(warning for file in files for warning in file.warnings)
-    return Preview(study, prepared, int(reached.sum()), terrain, warnings, with_sites)
+    return Preview(
+        study,
+        prepared,
+        int(reached.sum()),
+        terrain,
+        warnings,
+        with_sites,
+        left_out_words(left_out(whole)),
+    )
 
 
 def preview_text(preview: Preview) -> str:
@@ -180,6 +195,10 @@ def preview_text(preview: Preview) -> str:
         *_reasons(rejected),
         *_reasons(remarks),
     ]
+    lines += filter(None, [preview.left_out])
+    if preview.terrain is None:
+        lines += [f"Note: {warning}" for warning in prepared.warnings]
+        return "\n".join(map(printable, lines))
     if preview.reached < sites:
         lines.append(
             f"Farther than {study['snap']['radius_m']:g} m from the DEM, and so outside_dem: "

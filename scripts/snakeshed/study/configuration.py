@@ -23,6 +23,7 @@ from snakeshed.study.contradictions import (
     check_sites,
     is_for,
 )
+from snakeshed.study.left_out import check_without
 from snakeshed.study.schema_messages import explain, is_within, kinds_of, too_long, unusable
 from snakeshed.study.yaml_file import load_schema
 
@@ -97,6 +98,8 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
             contradictions += check_model_keys(sound["models"], schema["properties"]["models"])
         if "observations" in sound:
             contradictions += check_observations(filled["observations"])
+        if not wrong:
+            contradictions += check_without(filled)
         contradictions += check_columns(filled["features"], filled["layers"])
         for key, found, expected, next_step in contradictions:
             problems.append(ConfigurationError(f"{source}: {key}", found, expected, next_step))

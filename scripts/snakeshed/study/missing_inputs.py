@@ -15,6 +15,7 @@ from snakeshed.errors import (
 )
 from snakeshed.features.layers import rasters_of, tables_of, type_of
 from snakeshed.raster.vrt_sources import is_remote
+from snakeshed.study.left_out import has_terrain
 from snakeshed.terrain.dem import dem_files
 
 
@@ -39,28 +40,46 @@ def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:
 
 
 def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
-    advice = f"Correct the path; it is relative to {Path.cwd()}."
     table = study["sites"]["path"]
     if table not in made and not Path(table).is_file():
+        advice = _advice(study["sites"])
         yield TableError("sites.path", _instead_of_a_file(table), "a table of sites", advice)
-    if study["dem"]["path"] not in made:
+    if has_terrain(study) and study["dem"]["path"] not in made:
         try:
             dem_files(study["dem"]["path"])
         except TerrainError as problem:
-            yield problem
+            yield _with_url(problem, study["dem"])
         except SeveralProblems as several:
-            yield from several.problems
+            yield from (_with_url(problem, study["dem"]) for problem in several.problems)
     for layer in study["layers"]:
         expected = {**type_of(layer).RASTERS, **type_of(layer).TABLES}
         for key, path in {**rasters_of(layer), **tables_of(layer)}.items():
             if path not in made and not is_remote(path) and not Path(path).is_file():
                 where = f"layers[{layer['name']}].{key}"
+                advice = _advice(layer, layer["name"])
                 yield LayerError(where, _instead_of_a_file(path), expected[key], advice)
+
+
+def _advice(section: Mapping, name: str | None = None) -> str:
+    """Return where a file can be had, and what to do without it."""
+    known = section.get("url")
+    text = f"Get it from {known}, or correct the path" if known else "Correct the path"
+    text += f"; it is relative to {Path.cwd()}."
+    if name is not None:
+        text += f" Or add {name} to `without`: what needs it is left out, too."
+    return text
+
+
+def _with_url(problem: SnakeshedError, dem: Mapping) -> SnakeshedError:
+    """Return a problem of the DEM with the place where it can be had."""
+    known = dem.get("url")
+    advice = f"Get it from {known}. {problem.next_step}" if known else problem.next_step
+    return type(problem)(problem.where, problem.found, problem.expected, advice)
 
 
 def _with_braces(study: Mapping) -> Iterator[SnakeshedError]:
     """Yield the paths in which Snakemake would see wildcards."""
-    dem = study["dem"]["path"]
+    dem = study["dem"]["path"] if has_terrain(study) else []
     patterns = [dem] if isinstance(dem, str) else list(dem)
     paths = [("sites.path", study["sites"]["path"]), *(("dem.path", each) for each in patterns)]
     for layer in study["layers"]:

@@ -34,6 +34,7 @@ def study(tmp_path):
         "sites": {"path": str(tmp_path / "sites.csv"), **NOT_TOLD, "redistribute": True},
         "dem": {"path": str(tmp_path / "dem/*/*.tif"), **NOT_TOLD, "url": "https://d.example"},
         "layers": [],
+        "without": [],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import random
@@ -699,3 +700,18 @@ class TestStaley:
         table.iloc[order].to_csv(tmp_path / "sites.csv", index=False)
         again = prepare(tmp_path, **(SITES | {"path": "sites.csv", "crs": None, "sheet": None}))
         pd.testing.assert_frame_equal(again.sites, staley.sites, check_exact=True)
+
+
+def test_another_file_than_the_one_that_is_stated_is_refused(tmp_path):
+    save(tmp_path, [("a", -118, 34, 1.5)])
+    digest = hashlib.sha256((tmp_path / "sites.csv").read_bytes()).hexdigest()
+    assert len(prepare(tmp_path, sha256=digest).sites) == 1
+    save(tmp_path, [("a", -118, 34, 1.25)])
+    with pytest.raises(TableError) as error:
+        prepare(tmp_path, sha256=digest, url="https://tables.example")
+    other = hashlib.sha256((tmp_path / "sites.csv").read_bytes()).hexdigest()
+    assert str(error.value) == (
+        f"sites.csv: found a file with SHA-256 {other}; expected {digest}, as sites.sha256 says. "
+        "Get the file from https://tables.example again; if another version is meant, change "
+        "sites.sha256."
+    )

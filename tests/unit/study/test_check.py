@@ -309,3 +309,26 @@ def test_tiles_that_differ_where_they_overlap_are_told(study, capsys):
     study["dem"]["max_step_m"] = 0.4
     assert main(["check", write(study)]) == 1
     assert "a difference of at most 0.4 m where tiles overlap" in capsys.readouterr().err
+
+
+def test_what_the_study_goes_without_is_listed_and_need_not_be_there(study, tmp_path):
+    (tmp_path / "rain.tif").unlink()
+    study["without"] = ["rain"]
+    lines = preview_text(check_study(write(study))).splitlines()
+    assert lines[0] == "Study mine: nothing found that would stop a run."
+    assert "Left out, as `without` says: rain." in lines
+    assert not [line for line in lines if line.startswith("Layers:")]
+
+
+def test_without_its_dem_a_study_is_its_site_table(study, tmp_path):
+    for tile in (tmp_path / "dem").iterdir():
+        tile.unlink()
+    study["without"] = ["dem"]
+    lines = preview_text(check_study(write(study))).splitlines()
+    assert lines[0] == "Study mine: nothing found that would stop a run."
+    assert lines[1].startswith("Sites: 3 from ")
+    assert (
+        "Left out, as `without` says: dem, rain; with them: the tables catchments, features."
+        in lines
+    )
+    assert not [line for line in lines if line.startswith(("DEM:", "Jobs:"))]

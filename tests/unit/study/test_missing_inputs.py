@@ -12,6 +12,7 @@ def study(tmp_path, monkeypatch):
     for name in ("sites.csv", "dem.tif", "rain.tif", "fuel.tif", "models.csv"):
         (tmp_path / name).touch()
     return {
+        "without": [],
         "sites": {"path": "sites.csv"},
         "dem": {"path": "dem.tif"},
         "layers": [
@@ -58,11 +59,36 @@ def test_all_missing_files_are_named_at_once(study, tmp_path):
     advice = f"Correct the path; it is relative to {tmp_path}."
     assert lines[0] == f"- sites.path: found no file sites.csv; expected a table of sites. {advice}"
     assert lines[1].startswith("- dem.path: dem.tif: found no raster; expected a file, a folder")
-    assert lines[2] == f"- layers[rain].path: found no file rain.tif; expected a raster. {advice}"
+    assert lines[2] == (
+        f"- layers[rain].path: found no file rain.tif; expected a raster. {advice} Or add rain to "
+        "`without`: what needs it is left out, too."
+    )
     assert lines[3] == (
         "- layers[fuel].table: found no file models.csv; expected the table of fuel models. "
-        + advice
+        f"{advice} Or add fuel to `without`: what needs it is left out, too."
     )
+
+
+def test_where_a_missing_file_can_be_had_is_said(study, tmp_path):
+    for section, name in (
+        (study["sites"], "sites.csv"),
+        (study["dem"], "dem.tif"),
+        (study["layers"][0], "rain.tif"),
+    ):
+        (tmp_path / name).unlink()
+        section["url"] = f"https://{name}.example"
+    with pytest.raises(SeveralProblems) as error:
+        check_inputs(study)
+    table, dem, layer = (problem.next_step for problem in error.value.problems)
+    assert table.startswith("Get it from https://sites.csv.example, or correct the path; it is")
+    assert dem.startswith("Get it from https://dem.tif.example. ")
+    assert layer.startswith("Get it from https://rain.tif.example, or correct the path; it is")
+
+
+def test_a_dem_that_the_study_goes_without_need_not_be_there(study, tmp_path):
+    (tmp_path / "dem.tif").unlink()
+    study["without"] = ["dem"]
+    check_inputs(study)
 
 
 def test_files_of_polygons_and_points_that_are_missing_are_named(study):

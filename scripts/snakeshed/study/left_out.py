@@ -1,0 +1,168 @@
+"""Inputs that a study describes and goes without, and what is left out with them.
+
+This is read at every start of Snakemake: it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from snakeshed.errors import ConfigurationError
+from snakeshed.features.layers import declared_columns
+from snakeshed.models.declared import declared_models, severity_layers
+
+DEM = "dem"
+"""How ``without`` names the DEM."""
+_TABLES_OF_TERRAIN = ("catchments", "features")
+_WITH_TERRAIN = ("layers", "models", "compare")
+
+
+def check_without(study: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is wrong in ``without``: key, found, expected, next step."""
+    known = [DEM, *(layer["name"] for layer in study["layers"])]
+    for place, name in enumerate(study["without"]):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            yield (
+                f"without[{place}]",
+                f"no layer {name}",
+                f"an input of this study: {', '.join(known)}",
+                f"{f'Did you mean {near[0]}? ' if near else ''}Correct the name, or remove it.",
+            )
+
+
+def has_terrain(study: Mapping) -> bool:
+    """Tell whether a study has its DEM; else it has only tables of sites and observations."""
+    return DEM not in study["without"]
+
+
+def as_run(study: Mapping) -> dict:
+    """Return a study without the inputs of ``without`` and all that needs them.
+
+    Parameters
+    ----------
+    study : mapping
+        From `snakeshed.study.configuration.complete`; it is left as it is.
+
+    Returns
+    -------
+    dict
+        Without the DEM, it has no layers, models, and comparisons. Else layers are left out, with
+        joint features, models, and comparisons that need their columns.
+
+    Raises
+    ------
+    ConfigurationError, LayerError, SeveralProblems
+        See `snakeshed.features.layers.declared_columns`.
+    """
+    run = dict(study)
+    if not study["without"]:
+        return run
+    if not has_terrain(study):
+        run |= {key: [] for key in _WITH_TERRAIN}
+        run["features"] = {**study["features"], "joint": []}
+        return run
+    run["layers"] = [layer for layer in study["layers"] if layer["name"] not in study["without"]]
+    joint = [each for each in study["features"]["joint"] if _has_layer(each, run)]
+    run["features"] = {**study["features"], "joint": joint}
+    is_lost = _lost_columns(study, run)
+    run["models"] = [
+        entry
+        for entry, needs in zip(study["models"], _needs(study), strict=True)
+        if not any(map(is_lost, needs))
+    ]
+    if run["models"] != study["models"]:
+        # A storm that no model takes is an error of the configuration.
+        taken = {minutes for each in declared_models(run) for minutes in each.model.durations_min}
+        run["storms"] = [each for each in study["storms"] if each["duration_min"] in taken]
+    run["compare"] = [each for each in study["compare"] if not is_lost(each["feature"])]
+    return run
+
+
+def left_out(study: Mapping) -> dict[str, list[str]]:
+    """List what `as_run` leaves out of a study, by kind, in the order of the configuration.
+
+    Parameters
+    ----------
+    study : mapping
+        From `snakeshed.study.configuration.complete`.
+
+    Returns
+    -------
+    dict of str to list of str
+        ``inputs``, ``tables``, ``joint_features``, ``models``, and ``comparisons``.
+    """
+    run = as_run(study)
+
+    return {
+        "inputs": [*[DEM] * (not has_terrain(study)), *_gone("layers", _name, study, run)],
+        "tables": [] if has_terrain(study) else list(_TABLES_OF_TERRAIN),
+        "joint_features": _gone("joint", _name, study["features"], run["features"]),
+        "models": _gone("models", _name, study, run),
+        "comparisons": _gone(
+            "compare", lambda each: f"{each['column']} with {each['feature']}", study, run
+        ),
+    }
+
+
+def _gone(key: str, name: Callable[[Any], str], whole: Mapping, run: Mapping) -> list[str]:
+    """Return the names of the entries of a list that are not in a run, in their order."""
+    there = list(map(name, run[key]))
+    return [each for each in map(name, whole[key]) if each not in there]
+
+
+def _name(entry: str | Mapping[str, Any]) -> str:
+    return entry if isinstance(entry, str) else entry["name"]
+
+
+def refuse_terrain(results: Sequence[str]) -> None:
+    """Refuse to make what needs the DEM of a study that goes without it.
+
+    Parameters
+    ----------
+    results : sequence of str
+        What the study can make.
+    """
+    raise ConfigurationError(
+        "without",
+        "dem, and a target that needs catchments",
+        f"a target that needs only the site table: {', '.join(results)}",
+        "Ask for one of these, or remove dem from `without` and give the DEM.",
+    )
+
+
+def _has_layer(joint: str | Mapping[str, Any], run: Mapping) -> bool:
+    if isinstance(joint, str):
+        return bool(severity_layers(run))
+    return joint["layer"] in [layer["name"] for layer in run["layers"]]
+
+
+def _lost_columns(study: Mapping, run: Mapping) -> Callable[[str | None], bool]:
+    """Return what tells whether a column is of something that is left out, by its name.
+
+    Files of layers that are left out, such as tables of fuel models, need not be there.
+    """
+    there = declared_columns(run["features"], run["layers"])
+    joint = _gone("joint", _name, study["features"], run["features"])
+    layers = tuple(f"{name}_" for name in _gone("layers", _name, study, run))
+
+    def is_lost(column: str | None) -> bool:
+        return (
+            column is not None
+            and column not in there
+            and (column in joint or column.startswith(layers))
+        )
+
+    return is_lost
+
+
+def _needs(study: Mapping) -> list[set[str | None]]:
+    """Return the columns that each model takes, those of what it combines included."""
+    declared = declared_models(study)
+    own = {model.name: {each.column for each in model.inputs} for model in declared}
+    return [
+        own[model.name] | own.get(model.likelihood, set()) | own.get(model.volume, set())
+        for model in declared
+    ]
