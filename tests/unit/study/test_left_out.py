@@ -151,7 +151,7 @@ def test_without_the_dem_there_is_nothing_on_terrain():
     text = left_out_words(left_out(whole))
     assert text.startswith(
         "Left out, as `without` says: dem, burn, dnbr, kf, kf_usgs; with them: the tables "
-        "catchments, features; joint features steep_burn, steep_kf, terrain_m1; models staley2017_m1, "
+        "catchments, features; joint features steep_burn, steep_kf, terrain_m1; models "
     )
     with pytest.raises(ConfigurationError) as error:
         refuse_terrain(["results/mine/observations.parquet", "results/mine/rejected.csv"])
