@@ -33,8 +33,8 @@ if not IN_POD:
 if workflow.is_main_process:
     read_large_files_once()
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
-    if LEFT_OUT["inputs"]:
-        logger.info(left_out_words(LEFT_OUT))
+    if LEFT_OUT:
+        logger.info(LEFT_OUT["words"])
     warn_of_read_only_results()
     user_error(look_at_inputs)
     user_error(look_at_results)

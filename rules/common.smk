@@ -51,7 +51,6 @@ from snakeshed.jobs.versions import commit_of
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns, scored_columns
 from snakeshed.raster.input_files import input_files
-from snakeshed.report.left_out_words import left_out_words
 from snakeshed.report.page import page_digest
 from snakeshed.result_files import check_result, read_result, record_of
 from snakeshed.sites.file_names import find_site, sites_in_shards

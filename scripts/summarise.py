@@ -31,7 +31,7 @@ def main(
     observations: str,
     models: Sequence[str],
     storms: Sequence[str],
-    left_out: dict[str, list[str]],
+    left_out: dict | None,
     hazard: str | None,
     summary: str,
     log: str,

@@ -25,7 +25,6 @@ from snakeshed.atomic import atomic
 from snakeshed.errors import ArchiveError
 from snakeshed.jobs.benchmark import read_benchmark
 from snakeshed.models.storms import storms_from_table
-from snakeshed.report.left_out_words import left_out_words
 from snakeshed.study.left_out import DEM, left_out
 
 log = logging.getLogger(__name__)
@@ -310,11 +309,11 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
     if withheld := [f"`{name}`" for name in _withheld(study)]:
         names = f"{', '.join(withheld[:-1])}, and {withheld[-1]}"
         lines += [f"{names} are not in here: they have rows of the site table.", ""]
-    if names := left_out(study)["inputs"]:
+    if parts := left_out(study):
         lines += [
             "## Inputs that the study goes without",
             "",
-            left_out_words(left_out(study)),
+            parts["words"],
             "",
             "| input | origin | licence |",
             "|---|---|---|",
@@ -323,7 +322,7 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
         lines += [
             f"| {name} | {sections[name]['url'] or 'not stated'} "
             f"| {sections[name]['licence'] or 'not stated'} |"
-            for name in names
+            for name in parts["inputs"]
         ]
         lines.append("")
     if missing:

@@ -20,7 +20,6 @@ from snakeshed.observations.skill import Skill
 from snakeshed.report.charts import histogram, scatter
 from snakeshed.report.hazard_runs import HazardTables
 from snakeshed.report.hazard_section import HazardSection, hazard_section
-from snakeshed.report.left_out_words import NOTHING_LEFT_OUT, left_out_words
 from snakeshed.report.page import fixed, number, page, percent, words
 from snakeshed.report.site_map import MapSite, site_map
 from snakeshed.report.site_values import (
@@ -178,7 +177,7 @@ def report(
         {
             "study": summary["study"],
             "note": results.configuration.get("note"),
-            "goes_without": left_out_words(summary.get("left_out", NOTHING_LEFT_OUT)),
+            "goes_without": summary.get("left_out"),
             "headline": _headline(summary),
             "figures": _figures(summary),
             "warnings": summary["warnings"],

@@ -18,7 +18,6 @@ from snakeshed.errors import printable
 from snakeshed.features.layer import Layer
 from snakeshed.features.layers import unknown_codes
 from snakeshed.report.hazard_summary import hazard_files, hazard_line, summarise_hazards
-from snakeshed.report.left_out_words import NOTHING_LEFT_OUT, left_out_words
 from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def summarise(
     compared: Sequence[Mapping] = (),
     models: Sequence[str] = (),
     storms: Sequence[str] = (),
-    left_out: Mapping[str, Sequence[str]] = NOTHING_LEFT_OUT,
+    left_out: Mapping | None = None,
 ) -> dict:
     """What a person wants to know first of a study.
 
@@ -95,7 +94,7 @@ def summarise(
         Of the study.
     storms : sequence of str
         Of the study, those with the same rainfall everywhere.
-    left_out : mapping of str to sequence of str
+    left_out : mapping, optional
         From `snakeshed.study.left_out.left_out`.
 
     Returns
@@ -150,7 +149,7 @@ def summarise(
             for name, codes in unknown_codes(finished.features, layers).items()
         },
         **_of_models(finished.hazard, models, storms),
-        **({"left_out": left_out} if left_out["inputs"] else {}),
+        **({"left_out": left_out} if left_out else {}),
     }
 
 
@@ -256,7 +255,8 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
             f"Rows of the site table rejected: {summary['rows_rejected']}, kept with a remark: "
             f"{summary['rows_with_remarks']}; see {folder}/rejected.csv."
         )
-    lines += filter(None, [left_out_words(summary.get("left_out", NOTHING_LEFT_OUT))])
+    if left_out := summary.get("left_out"):
+        lines.append(left_out["words"])
     lines += [f"Assumed: {assumption}" for assumption in summary["assumptions"]]
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
     lines += [

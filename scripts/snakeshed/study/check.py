@@ -26,7 +26,6 @@ from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.progress import begin
 from snakeshed.raster.crs import short_crs
 from snakeshed.raster.vrt_sources import is_remote
-from snakeshed.report.left_out_words import left_out_words
 from snakeshed.sites.prepare import PreparedSites, prepare_sites
 from snakeshed.study.compared import check_compared
 from snakeshed.study.configuration import complete
@@ -62,8 +61,8 @@ class Preview:
         Of the layers' files.
     shards_with_sites : int
         Jobs that have something to do.
-    left_out : str or None
-        What the study goes without.
+    left_out : Mapping or None
+        What the study goes without, from `snakeshed.study.left_out.left_out`.
     """
 
     study: Mapping
@@ -72,7 +71,7 @@ class Preview:
     terrain: TerrainIndex | None = None
     layer_warnings: tuple[str, ...] = ()
     shards_with_sites: int = 0
-    left_out: str | None = None
+    left_out: Mapping | None = None
 
 
 class _Problems:
@@ -155,7 +154,7 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
             reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
     if terrain is None:
-        return Preview(study, prepared, left_out=left_out_words(left_out(whole)))
+        return Preview(study, prepared, left_out=left_out(whole))
 
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
     with_sites = shards_with_sites(prepared.sites, terrain, pyramid, study["shards"])
@@ -167,7 +166,7 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         terrain,
         warnings,
         with_sites,
-        left_out_words(left_out(whole)),
+        left_out(whole),
     )
 
 
@@ -195,7 +194,8 @@ def preview_text(preview: Preview) -> str:
         *_reasons(rejected),
         *_reasons(remarks),
     ]
-    lines += filter(None, [preview.left_out])
+    if preview.left_out:
+        lines.append(preview.left_out["words"])
     if preview.terrain is None:
         lines += [f"Note: {warning}" for warning in prepared.warnings]
         return "\n".join(map(printable, lines))

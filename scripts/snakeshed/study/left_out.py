@@ -16,6 +16,12 @@ from snakeshed.models.declared import declared_models, severity_layers
 DEM = "dem"
 """How ``without`` names the DEM."""
 _TABLES_OF_TERRAIN = ("catchments", "features")
+_KINDS = {
+    "tables": "the tables",
+    "joint_features": "joint features",
+    "models": "models",
+    "comparisons": "comparisons of",
+}
 _WITH_TERRAIN = ("layers", "models", "compare")
 
 
@@ -81,7 +87,7 @@ def as_run(study: Mapping) -> dict:
     return run
 
 
-def left_out(study: Mapping) -> dict[str, list[str]]:
+def left_out(study: Mapping) -> dict[str, Any] | None:
     """List what `as_run` leaves out of a study, by kind, in the order of the configuration.
 
     Parameters
@@ -91,12 +97,14 @@ def left_out(study: Mapping) -> dict[str, list[str]]:
 
     Returns
     -------
-    dict of str to list of str
-        ``inputs``, ``tables``, ``joint_features``, ``models``, and ``comparisons``.
+    dict or None
+        None for a study with all that it describes. Else lists of names as
+        ``inputs``, ``tables``, ``joint_features``, ``models``, and ``comparisons``, and in
+        ``words`` all of it as a sentence.
     """
     run = as_run(study)
 
-    return {
+    parts = {
         "inputs": [*[DEM] * (not has_terrain(study)), *_gone("layers", _name, study, run)],
         "tables": [] if has_terrain(study) else list(_TABLES_OF_TERRAIN),
         "joint_features": _gone("joint", _name, study["features"], run["features"]),
@@ -105,6 +113,13 @@ def left_out(study: Mapping) -> dict[str, list[str]]:
             "compare", lambda each: f"{each['column']} with {each['feature']}", study, run
         ),
     }
+    return {**parts, "words": _words(parts)} if parts["inputs"] else None
+
+
+def _words(parts: Mapping[str, list[str]]) -> str:
+    text = f"Left out, as `without` says: {', '.join(parts['inputs'])}"
+    named = [f"{words} {', '.join(parts[key])}" for key, words in _KINDS.items() if parts[key]]
+    return f"{text}; with them: {'; '.join(named)}." if named else f"{text}."
 
 
 def _gone(key: str, name: Callable[[Any], str], whole: Mapping, run: Mapping) -> list[str]:
