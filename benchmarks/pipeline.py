@@ -183,26 +183,29 @@ def side_memory(study: dict, sample: list[str], repeats: int, folder: Path) -> d
 
 def side_original(study: dict, sample: list[str], repeats: int, folder: Path) -> dict:
     """The recipe on the sample, once, after a site that loads what is compiled."""
-    from original import delineate_as_original
-
+    from snakeshed.backends.local import Backend
+    from snakeshed.delineation.roten2022.sites import delineate_as_published
+    from snakeshed.delineation.roten2022.window import window_cells
+    from snakeshed.delineation.site import Site
     from snakeshed.raster.crs import transformer
     from snakeshed.terrain.dem import index_terrain
 
-    del repeats
-    dem = study["dem"]["path"]
-    crs = index_terrain([dem]).lattice.crs
+    del repeats, folder
+    index = index_terrain([study["dem"]["path"]])
     sites = sites_on(study).set_index("site_id").loc[sample]
-    x, y = transformer("EPSG:4326", crs).transform(sites["lon"], sites["lat"])
-    jobs = list(zip(x, y, sites["reported_area_km2"], strict=True))
-    for job in (min(jobs, key=lambda job: job[2]),):
-        delineate_as_original(dem, *job, folder)
-    areas, seconds, cells = {}, [], []
-    for site_id, job in zip(sample, jobs, strict=True):
+    x, y = transformer("EPSG:4326", index.lattice.crs).transform(sites["lon"], sites["lat"])
+    areas_km2 = sites["reported_area_km2"]
+    jobs = [Site(*job[:3], 0, job[3]) for job in zip(sample, x, y, areas_km2, strict=True)]
+    channel_km2, backend = study["network"]["min_area_km2"], Backend("serial")
+    smallest = min(jobs, key=lambda site: site.reported_area_km2)
+    delineate_as_published([smallest], index, channel_km2, backend)
+    areas, seconds = {}, []
+    for site in jobs:
         started = time.process_time()
-        found = delineate_as_original(dem, *job, folder)
+        (found,) = delineate_as_published([site], index, channel_km2, backend)
         seconds.append(time.process_time() - started)
-        areas[site_id] = found.area_km2
-        cells.append(found.cells)
+        areas[site.site_id] = found.area_km2 or 0.0
+    cells = window_cells(jobs, index)
     return {
         "sites": len(areas),
         "seconds": sum(seconds),
@@ -324,7 +327,7 @@ def table_of(result: dict) -> str:
     parts = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in result["parts_s"].items())
     lines += [
         "",
-        f"Of all sites: {parts}. The original's windows hold "
+        f"Of all sites: {parts}. The recipe reads "
         f"{result['original_window_cells'] / 1e6:.1f} million cells on average.",
         "Memory: after the first site, and what all sites took more at most.",
         "",

@@ -19,12 +19,13 @@ sys.path.insert(0, SCRIPTS)
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [SCRIPTS, os.environ.get("PYTHONPATH")])))
 
 from snakeshed.delineation.bounds import min_areas_km2
-from snakeshed.delineation.expected_time import delineation_s, features_s
+from snakeshed.delineation.expected_time import delineation_s, features_s, recipe_s
 from snakeshed.delineation.memory_request import (
     CatchmentSizes,
     asked_mb,
     prepared_bytes,
     vector_bytes,
+    window_bytes,
 )
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
@@ -318,12 +319,16 @@ def tiles_under_site(wildcards):
 def delineation_mb(wildcards, attempt, threads):
     """MB for delineating a shard: its sites may go up a level, and one more on each attempt."""
     expected = shard_facts(wildcards.shard).memory
+    if STUDY["recipe"]:
+        return asked_mb(threads * window_bytes(expected.cells), attempt)
     return asked_mb(threads * expected.delineation_bytes(levels_up=attempt), attempt)
 
 
 def delineation_estimate(wildcards):
     """Seconds that delineating a shard is expected to take."""
     facts = shard_facts(wildcards.shard)
+    if STUDY["recipe"]:
+        return recipe_s(facts.sites, facts.patch_cells)
     return delineation_s(facts.sites, facts.patch_cells)
 
 

@@ -17,6 +17,7 @@ rule delineate:
         mem_mb=delineation_mb,
         estimated_s=delineation_estimate,
     params:
+        recipe=STUDY["recipe"],
         patches=STUDY["patches"],
         rule={
             "snap": STUDY["snap"],

@@ -46,6 +46,7 @@ checkpoint split_shards:
         radius_m=STUDY["snap"]["radius_m"],
         min_areas_km2=min_areas_km2(STUDY),
         shards=STUDY["shards"],
+        recipe=STUDY["recipe"],
         library=library_of("split_shards"),
     script:
         "../scripts/split_shards.py"

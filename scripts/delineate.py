@@ -6,9 +6,15 @@ from pathlib import Path
 from snakeshed.backends.given_memory import given_bytes
 from snakeshed.backends.opening import open_backend
 from snakeshed.delineation.delineate import delineate
-from snakeshed.delineation.memory_request import ShardMemory, largest_patch, tile_edge
+from snakeshed.delineation.memory_request import (
+    ShardMemory,
+    largest_patch,
+    tile_edge,
+    window_bytes,
+)
 from snakeshed.delineation.patch import TileSettings, remove_left_tiles
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.delineation.roten2022.window import window_cells
 from snakeshed.delineation.site import DelineationRule, sites_of
 from snakeshed.delineation.table import write_catchments
 from snakeshed.jobs.input_record import UnchangedInputs
@@ -31,26 +37,36 @@ def main(
     inputs_of_run: str,
     catchments: str,
     log: str,
+    recipe: str | None = None,
 ) -> None:
     """Write the catchments of a shard."""
     with job_log(log, f"delineating {sites}"):
         unchanged = UnchangedInputs(inputs, inputs_of_run)
         remove_left_tiles(Path(catchments).parent)
         index = TerrainIndex.from_json(read_result(terrain))
-        pyramid = PatchPyramid(index.lattice, **patches)
         shard = read_arrow(sites)
-        starts = map(Patch.from_id, filter(None, shard["patch"].to_pylist()))
-        expected = ShardMemory.of_patches(starts, pyramid, index)
-        needed, given = workers * expected.delineation_bytes(1), given_bytes(mem_mb)
-        with open_backend(backend, workers, needed, given) as where:
-            worker = where.worker_bytes(given)
-            tiles = TileSettings(
-                largest_patch(worker),
-                tile_edge(worker),
-                # On the volume that all workers share.
-                str(Path(catchments).parent),
-            )
-            done = delineate(sites_of(shard), index, pyramid, rule, where, tiles)
+        given = given_bytes(mem_mb)
+        pyramid = PatchPyramid(index.lattice, **patches)
+        if recipe is None:
+            starts = map(Patch.from_id, filter(None, shard["patch"].to_pylist()))
+            expected = ShardMemory.of_patches(starts, pyramid, index).delineation_bytes(1)
+        else:
+            expected = window_bytes(max(window_cells(sites_of(shard), index), default=0))
+        with open_backend(backend, workers, workers * expected, given) as where:
+            if recipe is None:
+                worker = where.worker_bytes(given)
+                tiles = TileSettings(
+                    largest_patch(worker),
+                    tile_edge(worker),
+                    # On the volume that all workers share.
+                    str(Path(catchments).parent),
+                )
+                done = delineate(sites_of(shard), index, pyramid, rule, where, tiles)
+            else:
+                # With stock pysheds, which nothing else needs.
+                from snakeshed.delineation.roten2022.sites import delineate_as_published
+
+                done = delineate_as_published(sites_of(shard), index, rule.channel_km2, where)
         unchanged.check()
         write_catchments(done, catchments, index.lattice.crs)
 
@@ -68,4 +84,5 @@ if __name__ == "__main__":
         inputs_of_run=snakemake.params.inputs_of_run,
         catchments=snakemake.output.catchments,
         log=snakemake.log[0],
+        recipe=snakemake.params.recipe,
     )

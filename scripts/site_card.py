@@ -1,6 +1,7 @@
 """Rule site_card: one site, to judge by eye."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.report.card import CardValues, card
 from snakeshed.report.card_figure import card_figure
 from snakeshed.report.card_hazards import card_hazards
+from snakeshed.report.site_values import snap_reach_m
 from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.gather import one_site
 from snakeshed.tables.geoparquet import GEOMETRY, read_arrow, read_descriptions, rows_of
@@ -49,6 +51,8 @@ def main(
             descriptions=read_descriptions(features) | read_descriptions(catchments),
             configuration=study,
         )
+        rule = DelineationRule.of(study)
+        reach_m = snap_reach_m(study, [values.catchment["snap_distance_m"]])
         with Terrain(index, study["dem"]["max_void_cells"]) as ground:
             drawn, notes = card_figure(
                 row=values.catchment,
@@ -61,7 +65,7 @@ def main(
                     # A constant has nothing to show, and points no value at a place.
                     if layer["path"] is not None and layer["type"] != "points"
                 ],
-                rule=DelineationRule.of(study),
+                rule=replace(rule, snap=replace(rule.snap, radius_m=reach_m)),
             )
         coarse = coarse_cells(index)
         if coarse and values.features["status"] == "ok":

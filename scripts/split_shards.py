@@ -4,8 +4,10 @@ from pathlib import Path
 
 from snakeshed.delineation.bounds import check_bounds, check_shards
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
+from snakeshed.delineation.roten2022.window import window_cells
 from snakeshed.delineation.shard_index import ShardFacts, recorded_files, shard_index_text
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
+from snakeshed.delineation.site import sites_of
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.geoparquet import read_arrow, write_table
@@ -22,6 +24,7 @@ def main(
     shards: int,
     output: str,
     log: str,
+    recipe: str | None = None,
 ) -> None:
     """Write the sites and the terrain index of each shard, then the index of all shards."""
     with job_log(log, f"splitting the sites into {shards} shards") as logger:
@@ -40,10 +43,14 @@ def main(
             write_table(shard.sites, folder / "sites.parquet", COLUMNS)
             with result_file(folder / "terrain.json") as part:
                 part.write_text(shard.terrain.to_json(), encoding="utf-8")
-            starts = map(Patch.from_id, filter(None, shard.sites["patch"].to_pylist()))
-            facts[shard.name] = ShardFacts.of(
-                len(shard.sites), starts, pyramid, shard.terrain, recorded_files(folder)
-            )
+            count, files = len(shard.sites), recorded_files(folder)
+            if recipe is None:
+                starts = map(Patch.from_id, filter(None, shard.sites["patch"].to_pylist()))
+                own = ShardFacts.of(count, starts, pyramid, shard.terrain, files)
+            else:
+                cells = window_cells(sites_of(shard.sites), shard.terrain)
+                own = ShardFacts.of_windows(count, cells, shard.terrain, files)
+            facts[shard.name] = own
             logger.info(
                 "shard %s: %d sites, %d tiles",
                 shard.name,
@@ -65,4 +72,5 @@ if __name__ == "__main__":
         shards=snakemake.params.shards,
         output=snakemake.output.index,
         log=snakemake.log[0],
+        recipe=snakemake.params.recipe,
     )

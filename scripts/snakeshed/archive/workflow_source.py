@@ -34,6 +34,7 @@ _FILES = (
     "scripts/snakemake_executor_plugin_kubernetes_pvc/pyproject.toml",
     "config/README.md",
     "config/config.yaml",
+    "config/roten2022.yaml",
     "config/fbfm40.csv",
     "config/fbfm40.md",
     "config/schema/study.schema.yaml",

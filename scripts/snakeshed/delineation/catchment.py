@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import shapely
 
-STATUSES = ("ok", "outside_dem", "on_nodata", "no_stream", "worker_killed", "area_mismatch")
+STATUSES = (
+    "ok",
+    "outside_dem",
+    "on_nodata",
+    "no_stream",
+    "no_reported_area",
+    "recipe_failed",
+    "worker_killed",
+    "area_mismatch",
+)
 """The closed list: delineated, or the one reason why not.
 
 ``area_mismatch`` has a catchment, but one that is not to be used.

@@ -15,6 +15,8 @@ DELINEATION_SITE_S = 0.004
 PATCH_CELL_S = 2e-7
 """For each cell of the patches at which sites start: reading and routing, also of larger patches
 that some of them need."""
+PYSHEDS_SITE_S, PYSHEDS_CELL_S = 0.4, 2e-6
+"""With `recipe`: for each site, and for each cell that is read for its window."""
 FEATURES_SITE_S = 0.001
 """For each site whose features are extracted."""
 LAYER_SITE_S = 0.004
@@ -34,6 +36,19 @@ def delineation_s(sites: int, patch_cells: int) -> int:
         Cells of all patches at which they start.
     """
     return _whole(sites * DELINEATION_SITE_S + patch_cells * PATCH_CELL_S)
+
+
+def recipe_s(sites: int, window_cells: int) -> int:
+    """Estimate what a job that delineates with a recipe takes, in whole seconds, 1 at least.
+
+    Parameters
+    ----------
+    sites : int
+        Number of its sites.
+    window_cells : int
+        Cells that are read for all of their windows.
+    """
+    return _whole(sites * PYSHEDS_SITE_S + window_cells * PYSHEDS_CELL_S)
 
 
 def features_s(sites: int, catchment_cells: int, layers: int) -> int:

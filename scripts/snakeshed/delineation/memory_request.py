@@ -26,6 +26,9 @@ PATCH_BYTES = 34
 and what its sites need."""
 TILE_BYTES = 40
 """For each cell of a tile of a patch, mapped files included."""
+PYSHEDS_BASE_BYTES, PYSHEDS_CELL_BYTES = 450_000_000, 60
+"""With `recipe`: of a process that has stock pysheds loaded, and for each cell that is read for the
+largest window."""
 CATCHMENT_BYTES = 160
 """For each cell of the largest catchment whose features are extracted: elevations, slopes and one
 layer at a time, of the box around it, which has twice the cells or so."""
@@ -101,6 +104,17 @@ def covered_cells(patch: Patch, pyramid: PatchPyramid, index: TerrainIndex) -> i
 def whole_patch_bytes(cells: int) -> int:
     """Estimate the peak of a process that routes a patch of so many cells as a whole."""
     return BASE_BYTES + cells * PATCH_BYTES
+
+
+def window_bytes(cells: int) -> int:
+    """Estimate the peak of a process that delineates with a recipe, whose largest window this is.
+
+    Parameters
+    ----------
+    cells : int
+        That are read for it.
+    """
+    return PYSHEDS_BASE_BYTES + cells * PYSHEDS_CELL_BYTES
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ class Routed:
         """
         outlet, rival = choice.outlet, choice.runner_up
         x, y = box.centre_of(outlet)
-        lon, lat = _lon_lat(self.lattice.crs, x, y)
+        lon, lat = lon_lat(self.lattice.crs, x, y)
         rival_x, rival_y = box.centre_of(rival) if rival else (None, None)
         flags = box.flags_of(outlet)
         cut = bool(flags & CUT)
@@ -385,7 +385,7 @@ def piece_of(
     return piece
 
 
-def _lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
+def lon_lat(crs: str, x: float, y: float) -> tuple[float, float]:
     """Longitude and latitude, rounded to 1e-8 degrees (1 mm) so that every CPU agrees."""
     lon, lat = transformer(crs, "EPSG:4326").transform(x, y)
     # Where the terrain goes on beyond the antimeridian, longitudes do.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,9 +32,10 @@ class ShardFacts:
     sites : int
         Number of its sites.
     patch_cells : int
-        Cells of all patches at which they start, as far as the DEM has tiles there.
+        Cells of all patches at which they start, as far as the DEM has tiles there; with a recipe,
+        cells of their windows.
     memory : ShardMemory
-        What delineating it is expected to need.
+        What delineating it is expected to need; with a recipe, the cells of the largest window.
     tiles : tuple of str
         Paths of the DEM's tiles under its patches at every level, sorted.
     files : tuple of str
@@ -74,6 +75,31 @@ class ShardFacts:
             sites=sites,
             patch_cells=sum(covered_cells(patch, pyramid, index) for patch in starts),
             memory=ShardMemory.of_patches(starts, pyramid, index),
+            tiles=tuple(sorted(tile.path for tile in index.tiles)),
+            files=tuple(files),
+        )
+
+    @classmethod
+    def of_windows(
+        cls, sites: int, cells: Sequence[int], index: TerrainIndex, files: Iterable[str] = ()
+    ) -> ShardFacts:
+        """Put together what is known of a shard whose sites a recipe delineates.
+
+        Parameters
+        ----------
+        sites : int
+            Number of sites.
+        cells : sequence of int
+            Of the window of each site that has one.
+        index : TerrainIndex
+            Of the shard.
+        files : iterable of str
+            From `recorded_files`.
+        """
+        return cls(
+            sites=sites,
+            patch_cells=sum(cells),
+            memory=ShardMemory(max(cells, default=0), ()),
             tiles=tuple(sorted(tile.path for tile in index.tiles)),
             files=tuple(files),
         )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from snakeshed.delineation.catchment import STATUSES
+from snakeshed.delineation.roten2022.published import LONGEST_SNAP_M
 from snakeshed.features.columns import BEFORE_FEATURES, ReliefRule, catchment_columns
 from snakeshed.grid.snap_rule import CONFIDENCE, PLAUSIBLE_COST, agreement
 from snakeshed.report.page import fixed, number, percent, words
@@ -20,6 +21,22 @@ KINDS = (*CONFIDENCES, *STATUSES[1:])
 
 # Columns that say where a catchment is, not what it is like.
 PLACES = ("centroid_x", "centroid_y", "west", "south", "east", "north")
+
+
+def snap_reach_m(study: Mapping, distances: Iterable[float | None]) -> float:
+    """Return how far from its site an outlet may be, in m.
+
+    Parameters
+    ----------
+    study : mapping
+        The completed configuration.
+    distances : iterable of float or None
+        ``snap_distance_m`` of sites: with a recipe, an outlet may be as far as the farthest of
+        these.
+    """
+    if study["recipe"] is None:
+        return study["snap"]["radius_m"]
+    return max([LONGEST_SNAP_M, *(math.ceil(each) for each in distances if each is not None)])
 
 
 def plain(value: Any) -> Any:
@@ -107,7 +124,9 @@ def why(row: Mapping[str, Any]) -> list[str]:
         ]
     if row["status"] == "area_mismatch":
         told.insert(0, "Delineated, but without features, and not to be used as it is.")
-    if row["runner_up_cost"] is None:
+    if row["snap_cost"] is None:
+        told.append("The outlet was found with the recipe of a paper, which compares no others.")
+    elif row["runner_up_cost"] is None:
         told.append("No other drainage line nearby is a plausible outlet.")
     else:
         plausible = row["runner_up_cost"] <= row["snap_cost"] + PLAUSIBLE_COST
@@ -117,7 +136,7 @@ def why(row: Mapping[str, Any]) -> list[str]:
             + ("costs not much more" if plausible else "costs more")
             + f": {number(row['runner_up_cost'])} against {number(row['snap_cost'])}."
         )
-    if row["stability"] < 1:
+    if row["stability"] is not None and row["stability"] < 1:
         share = percent(row["stability"]) if row["stability"] else "nothing"
         told.append(
             f"Plausible outlets nearby drain {number(row['area_low_km2'])} to "

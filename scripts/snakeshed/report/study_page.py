@@ -32,6 +32,7 @@ from snakeshed.report.site_values import (
     plain_rows,
     remarks,
     shown,
+    snap_reach_m,
 )
 from snakeshed.report.skill_section import skill_section
 from snakeshed.sites.file_names import site_file
@@ -163,7 +164,7 @@ def report(
         [plain(area) for area in own["area_km2"]],
     )
     distances = [plain(distance) for distance in catchments["snap_distance_m"]]
-    radius_m = results.configuration["snap"]["radius_m"]
+    radius_m = snap_reach_m(results.configuration, distances)
     snaps = histogram(distances, list(map(KINDS.index, kinds)), low=0.0, high=radius_m)
     counts = Counter(site["kind"] for site in sites)
     values = _values(own, own_features)
@@ -196,7 +197,9 @@ def report(
             "areas": areas,
             "areas_told": _areas_told(summary, catchments),
             "snaps": snaps,
-            "snaps_told": _snaps_told(distances, radius_m),
+            "snaps_told": _snaps_told(
+                distances, None if results.configuration["recipe"] else radius_m
+            ),
             "failures": _failures(catchments),
             "compared": [_compared(each) for each in summary.get("compared", ())],
             "rejected": rejected.head(_MOST_REJECTED).to_dict("records"),
@@ -349,13 +352,14 @@ def _areas_told(summary: Mapping, catchments: pd.DataFrame) -> str:
     )
 
 
-def _snaps_told(distances: Sequence[float | None], radius_m: float) -> str:
+def _snaps_told(distances: Sequence[float | None], radius_m: float | None) -> str:
     known = [distance for distance in distances if distance is not None]
     if not known:
         return ""
     return (
         f"{_sites(len(known))}: median {number(median(known), 2)} m, largest "
-        f"{number(max(known), 2)} m; snap.radius_m is {radius_m:g} m."
+        f"{number(max(known), 2)} m"
+        + ("." if radius_m is None else f"; snap.radius_m is {radius_m:g} m.")
     )
 
 

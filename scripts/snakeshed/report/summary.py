@@ -136,11 +136,13 @@ def summarise(
         "snap_distance_median_m": _rounded(done["snap_distance_m"].median()),
         "touches_edge": int(done["touches_edge"].sum()),
         "touches_nodata": int(done["touches_nodata"].sum()),
-        "needs_larger_window": sorted(done.loc[done["needs_larger_window"], "site_id"]),
-        "pool_at_rim": sorted(done.loc[done["pool_at_rim"], "site_id"]),
-        "deep_pit": sorted(done.loc[done["deep_pit"], "site_id"]),
-        "open_water": sorted(done.loc[done["open_water"], "site_id"]),
-        "patch_level": {str(k): n for k, n in sorted(Counter(done["patch_level"]).items())},
+        "needs_larger_window": _where(done, "needs_larger_window"),
+        "pool_at_rim": _where(done, "pool_at_rim"),
+        "deep_pit": _where(done, "deep_pit"),
+        "open_water": _where(done, "open_water"),
+        "patch_level": {
+            str(k): n for k, n in sorted(Counter(done["patch_level"].dropna()).items())
+        },
         "layers": {
             layer.name: _cover(finished.features, layer) for layer in layers if layer.has_coverage
         },
@@ -151,6 +153,11 @@ def summarise(
         **_of_models(finished.hazard, models, storms),
         **({"left_out": left_out} if left_out else {}),
     }
+
+
+def _where(catchments: pd.DataFrame, column: str) -> list[str]:
+    """Return the sites for which a column is true; null, as with a recipe, is not."""
+    return sorted(catchments.loc[catchments[column].eq(True).fillna(False), "site_id"])
 
 
 def _of_models(

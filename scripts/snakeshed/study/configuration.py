@@ -20,6 +20,7 @@ from snakeshed.study.contradictions import (
     check_layers,
     check_model_keys,
     check_observations,
+    check_recipe,
     check_sites,
     is_for,
 )
@@ -92,6 +93,8 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
             contradictions += check_sites(filled["sites"])
         if "dem" in sound:
             contradictions += check_dem(filled["dem"])
+        if {"sites", "dem"} <= set(sound):
+            contradictions += check_recipe(filled, schema)
         if "layers" in sound:
             contradictions += check_layers(sound["layers"], schema["properties"]["layers"])
         if "models" in sound:

@@ -114,6 +114,44 @@ def check_dem(dem: Mapping) -> Iterator[tuple[str, str, str, str]]:
         )
 
 
+# What is of no use where a recipe delineates.
+_NOT_OF_RECIPES = (
+    "dem.target_crs",
+    "dem.resolution",
+    "dem.conditioning",
+    "dem.max_void_cells",
+    "dem.max_pit_m",
+    "patches",
+    "snap",
+)
+
+
+def check_recipe(study: Mapping, schema: Mapping) -> Iterator[tuple[str, str, str, str]]:
+    """Yield keys that are set and have no effect with `recipe`: key, found, expected, next step."""
+    recipe = study["recipe"]
+    if recipe is None:
+        return
+    for name in _NOT_OF_RECIPES:
+        section, _, key = name.partition(".")
+        known = schema["properties"][section]["properties"]
+        for each in [key] if key else known:
+            value, default = study[section][each], known[each]["default"]
+            if value != default:
+                yield (
+                    f"{section}.{each}",
+                    f"{value}, and recipe: {recipe}",
+                    "no such key, since it has no effect on the recipe",
+                    "Remove it; or remove recipe, which only reproduces a paper.",
+                )
+    if study["sites"]["columns"]["area"] is None:
+        yield (
+            "sites.columns.area",
+            f"no such key, but recipe: {recipe}",
+            "the column with the reported area, by which the recipe finds window and outlet",
+            "Name it, or remove recipe.",
+        )
+
+
 def check_layers(layers: list, schema: Mapping) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is contradictory in `layers`: key, found, expected, next step."""
     known = schema["items"]["properties"]

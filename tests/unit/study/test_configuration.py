@@ -848,3 +848,58 @@ def test_it_starts_fast_because_it_imports_little():
     )
     env = {"PYTHONPATH": ":".join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+class TestRecipe:
+    def with_area(self, **sections) -> dict:
+        raw = study(recipe="roten2022", **sections)
+        raw["sites"]["columns"]["area"] = "km2"
+        return raw
+
+    def test_it_is_off_unless_it_is_named(self):
+        assert complete(study(), SCHEMA, "mine.yaml")["recipe"] is None
+        done = complete(self.with_area(), SCHEMA, "mine.yaml")
+        assert done["recipe"] == "roten2022"
+        assert complete(done, SCHEMA, "mine.yaml") == done
+
+    @pytest.mark.parametrize(
+        ("where", "section", "found"),
+        [
+            ("snap.radius_m", {"snap": {"radius_m": 50}}, "50.0"),
+            ("snap.max_area_mismatch", {"snap": {"max_area_mismatch": 2}}, "2.0"),
+            ("patches.levels", {"patches": {"levels": 3}}, "3"),
+            ("dem.conditioning", {"dem": {"path": "a.tif", "conditioning": "carve"}}, "carve"),
+            ("dem.max_pit_m", {"dem": {"path": "a.tif", "max_pit_m": 5}}, "5.0"),
+            ("dem.max_void_cells", {"dem": {"path": "a.tif", "max_void_cells": 0}}, "0"),
+        ],
+    )
+    def test_what_has_no_effect_on_it_is_refused_beside_it(self, where, section, found):
+        key, message = only_problem_of(self.with_area(**section))
+        assert key == where
+        assert message == (
+            f"mine.yaml: {where}: found {found}, and recipe: roten2022; expected no such key, "
+            "since it has no effect on the recipe. Remove it; or remove recipe, which only "
+            "reproduces a paper."
+        )
+
+    def test_a_dem_is_not_reprojected_for_it(self):
+        dem = {"path": "a.tif", "target_crs": "EPSG:26911", "resolution": 10}
+        assert set(problems_of(self.with_area(dem=dem))) == {"dem.target_crs", "dem.resolution"}
+
+    def test_a_study_without_reported_areas_cannot_have_it(self):
+        assert only_problem_of(study(recipe="roten2022")) == (
+            "sites.columns.area",
+            "mine.yaml: sites.columns.area: found no such key, but recipe: roten2022; expected the "
+            "column with the reported area, by which the recipe finds window and outlet. Name it, "
+            "or remove recipe.",
+        )
+
+    def test_the_study_of_the_paper_is_complete(self):
+        done = complete(read_study(CONFIG / "roten2022.yaml"), SCHEMA, "roten2022.yaml")
+        assert (done["study"], done["recipe"]) == ("roten2022", "roten2022")
+        readme = (CONFIG / "README.md").read_text()
+        columns = declared_columns(done["features"], done["layers"])
+        (table,) = re.findall(r"\| column of the original .*?\n\n", readme, flags=re.S)
+        named = set(re.findall(r"`((?:fuel|rock|age)_[a-z_]+)`", table))
+        assert len(named) > 12
+        assert named <= set(columns)
