@@ -1,7 +1,7 @@
 """The time that a shard's jobs are expected to take, a whole number of seconds."""
 
 from snakeshed.delineation import expected_time
-from snakeshed.delineation.expected_time import delineation_s, features_s
+from snakeshed.delineation.expected_time import delineation_s, features_s, recipe_s
 
 
 def test_little_is_one_second_and_parts_of_seconds_are_rounded_up():
@@ -16,6 +16,11 @@ def test_sites_cells_and_layers_take_time():
     assert features_s(999, 0, 2) == 9
     cells = round(60 / expected_time.CATCHMENT_CELL_S)
     assert [features_s(0, cells, layers) for layers in (0, 1, 2)] == [60, 120, 180]
+
+
+def test_a_recipe_takes_its_time():
+    assert recipe_s(0, 0) == 1
+    assert recipe_s(10, 10_000_000) == 24
 
 
 def test_a_shard_of_the_demo_takes_as_long_as_it_took():

@@ -22,6 +22,7 @@ from snakeshed.delineation.memory_request import (
     prepared_bytes,
     tile_edge,
     vector_bytes,
+    window_bytes,
 )
 from snakeshed.delineation.pyramid import Patch, PatchPyramid
 from snakeshed.raster.crs import crs_facts
@@ -179,3 +180,37 @@ def test_a_job_has_what_it_asked_for_or_its_container_if_that_is_less(tmp_path, 
     assert given_bytes(100) == given_bytes() == 50_000_000
     limit.write_text("max\n", encoding="ascii")
     assert given_bytes(100) == 100_000_000
+
+
+WITH_A_RECIPE = """
+import re, sys
+from pathlib import Path
+from snakeshed.backends.local import Backend
+from snakeshed.delineation.roten2022.sites import delineate_as_published
+from snakeshed.delineation.roten2022.window import window_cells
+from snakeshed.delineation.site import Site
+from snakeshed.terrain.dem import index_terrain
+
+index = index_terrain([sys.argv[1]])
+(tile,) = index.tiles
+site = Site("a", *index.lattice.centre(tile.row + 1000, tile.column + 1000), 0, 1.2)
+(one,) = delineate_as_published([site], index, 0.1, Backend("serial"))
+assert one.status == "ok", one.reason
+status = Path("/proc/self/status").read_text()
+print(int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024, *window_cells([site], index))
+"""
+
+
+@pytest.mark.slow
+def test_a_job_with_a_recipe_has_the_memory_that_it_takes(tmp_path):
+    row, column = np.indices((2000, 2000))
+    z = 500 + 0.05 * row + 0.2 * np.abs(column - 1000)
+    z += np.random.default_rng(1).random(z.shape)
+    dem = write_raster(tmp_path / "dem.tif", z.astype(np.float32), tiled=True)
+    command = [sys.executable, "-c", WITH_A_RECIPE, dem]
+    # Once more, since pysheds is compiled the first time.
+    done = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2)]
+    took, cells = map(int, done[-1].stdout.split())
+    assert cells == 1973**2
+    assert 0.5 * window_bytes(cells) < took < window_bytes(cells)
+    assert asked_mb(window_bytes(0), 1) * 1e6 > int(done[0].stdout.split()[0])

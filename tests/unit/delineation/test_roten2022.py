@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import shapely
 from pyproj import Transformer
 from rasters import write_raster, write_tiles
 
@@ -205,9 +206,9 @@ class TestWindow:
 
     def test_numbers_that_the_study_calls_nodata_are_none(self, tmp_path):
         z = valleys()
-        z[210:230, CHANNEL - 3 : CHANNEL + 4] = 12345.0
+        z[210:230, CHANNEL - 3 : CHANNEL + 4] = 8000.0
         path = write_raster(tmp_path / "dem.tif", z)
-        with_it, without = index_terrain([path]), index_terrain([path], nodata=12345.0)
+        with_it, without = index_terrain([path]), index_terrain([path], nodata=8000.0)
         sites = [site_on(236, 0.05)]
         (one,), (other,) = delineated(sites, with_it), delineated(sites, without)
         assert (one.touches_nodata, other.touches_nodata) == (False, True)
@@ -320,6 +321,18 @@ class TestStatus:
         (found,) = delineate_as_published([site_on(200, 0.05)], index, 0.1, Lossy("serial"))
         assert found.status == "worker_killed"
         assert "with more memory for each worker" in found.reason
+
+
+def test_cells_without_data_are_in_no_outline(tmp_path, monkeypatch):
+    z = valleys()
+    z[200:, CHANNEL + 3 :] = -9999
+    gap = index_terrain([write_raster(tmp_path / "dem.tif", z, nodata=-9999.0)])
+    # As a reprojection may move the border of a gap.
+    around = shapely.box(LEFT + 2100, TOP - 2100, LEFT + 2300, TOP - 1900)
+    monkeypatch.setattr(recipe, "contour_polygon", lambda *_: around)
+    (found,) = delineated([site_on(197, 0.05)], gap)
+    assert found.cells == 20 * 20 - 10 * 7
+    assert found.geometry.area == pytest.approx(found.cells * CELL_M**2)
 
 
 class TestPolygon:

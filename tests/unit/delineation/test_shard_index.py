@@ -58,6 +58,15 @@ def test_the_facts_of_a_shard_count_each_patch_once():
     assert (facts.sites, facts.tiles) == (7, ("a", "z"))
 
 
+def test_the_facts_of_a_shard_with_a_recipe_are_those_of_its_windows():
+    lattice = Lattice.through(crs_facts("EPSG:32611"), 0.0, 0.0, 10.0, 10.0)
+    terrain = TerrainIndex(lattice, lattice, ())
+    facts = ShardFacts.of_windows(4, [30, 500, 7], terrain, ("5a",))
+    assert (facts.sites, facts.patch_cells, facts.files) == (4, 537, ("5a",))
+    assert facts.memory == ShardMemory(500, ())
+    assert ShardFacts.of_windows(0, [], terrain).memory == ShardMemory(0, ())
+
+
 def test_ten_thousand_questions_read_the_file_once(tmp_path, monkeypatch):
     path = tmp_path / "index.json"
     write(path, SHARDS)

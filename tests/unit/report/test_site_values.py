@@ -11,6 +11,7 @@ from snakeshed.report.site_values import (
     kind_of,
     remarks,
     shown,
+    snap_reach_m,
     why,
 )
 
@@ -74,6 +75,15 @@ RIVAL = {"runner_up_cost": 0.05, "runner_up_area_km2": 1.4, "runner_up_distance_
                 "No other drainage line nearby is a plausible outlet.",
                 "Plausible outlets nearby drain 0.881 to 1.23 km². The catchment of one of them "
                 "has 71 % in common with this one.",
+            ],
+        ),
+        # With a recipe nothing is known of other outlets.
+        (
+            {"snap_cost": None, "stability": None, "area_low_km2": None, "touches_edge": True},
+            [
+                "The catchment has 1.23 km², 1.02 times the reported 1.21 km²: within 10 %.",
+                "The outlet was found with the recipe of a paper, which compares no others.",
+                "Touches the edge of the DEM: the area is a lower bound.",
             ],
         ),
         (
@@ -148,3 +158,12 @@ def test_columns_are_grouped_by_what_they_are_features_of():
         "Layer kf": ["kf_mean"],
         "Layer kf_new": ["kf_new_mean"],
     }
+
+
+def test_an_outlet_may_be_as_far_as_the_rule_or_the_recipe_has_it():
+    study = {"recipe": None, "snap": {"radius_m": 70.0}}
+    assert snap_reach_m(study, [None, 12.0]) == 70
+    recipe = study | {"recipe": "roten2022"}
+    assert snap_reach_m(recipe, [None, 12.0]) == 200
+    assert snap_reach_m(recipe, [350.2, None]) == 351
+    assert snap_reach_m(recipe, []) == 200

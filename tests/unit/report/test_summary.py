@@ -254,3 +254,10 @@ def test_showing_a_summary_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not {"numpy", "pandas", "numba", "pyarrow"} & set(loaded.stdout.split())
+
+
+def test_what_a_recipe_does_not_know_of_a_site_counts_for_none():
+    unknown = dict.fromkeys(("deep_pit", "open_water", "patch_level"))
+    done = summarise("mine", finished(DONE | unknown, DONE | {"site_id": "b", "deep_pit": True}))
+    assert (done["deep_pit"], done["open_water"]) == (["b"], [])
+    assert done["patch_level"] == {"1": 1}

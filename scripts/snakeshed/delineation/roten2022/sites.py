@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import rasterio
+import shapely
 from scipy import ndimage
 
 from snakeshed.backends.local import Backend
@@ -33,6 +34,7 @@ from snakeshed.kernels.cell_sizes import even_rows
 from snakeshed.kernels.d8 import OUTSIDE
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.header import gdal_faults, open_raster
+from snakeshed.terrain.elevations import Terrain
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,7 @@ def delineate_as_published(
         A tile cannot be read.
     """
     started = time.perf_counter()
-    run = partial(_delineate_site, index=index, channel_km2=channel_km2)
+    run = partial(_delineate_task, index=index, channel_km2=channel_km2)
     # Large windows first, or the others would wait for the last of them.
     tasks = sorted(sites, key=lambda site: (-(site.reported_area_km2 or 0.0), site.site_id))
     done = list(backend.map(run, tasks, lost=_lost, what="sites"))
@@ -83,6 +85,12 @@ def _lost(site: Site) -> Catchment:
         "delineate its shard again with more memory for each worker"
     )
     return failed(site, None, "worker_killed", reason)
+
+
+def _delineate_task(site: Site, index: TerrainIndex, channel_km2: float) -> Catchment:
+    # Within one environment of GDAL; each read would set up its own.
+    with rasterio.Env():
+        return _delineate_site(site, index, channel_km2)
 
 
 def _delineate_site(site: Site, index: TerrainIndex, channel_km2: float) -> Catchment:
@@ -113,7 +121,7 @@ def _delineate_site(site: Site, index: TerrainIndex, channel_km2: float) -> Catc
         )
         return failed(site, None, "no_stream", reason)
     polygon = contour_polygon(found.mask, window.transform)
-    cells = None if polygon is None else cells_in(polygon, window.crs, index)
+    cells = None if polygon is None else _cells_with_data(polygon, window.crs, index)
     if cells is None or not cells[0].any():
         reason = (
             f"the catchment is too small: the contour around its cells ({int(found.mask.sum())}) "
@@ -125,8 +133,7 @@ def _delineate_site(site: Site, index: TerrainIndex, channel_km2: float) -> Catc
 
 def _window_of(site: Site, tile: DemTile, index: TerrainIndex) -> Window:
     try:
-        # Within one environment of GDAL; each read would set up its own.
-        with rasterio.Env(), open_raster(tile.path) as raster:
+        with open_raster(tile.path) as raster:
             # Where the DEM goes on beyond the antimeridian, longitudes of a tile may not.
             corner, _ = index.source.corner(tile.row, tile.column)
             turns = round((corner - raster.transform.c) / 360) if index.source.geographic else 0
@@ -144,6 +151,16 @@ def _window_of(site: Site, tile: DemTile, index: TerrainIndex) -> Window:
             "a complete raster",
             "The file is damaged or truncated: fetch it again.",
         ) from error
+
+
+def _cells_with_data(
+    polygon: shapely.Polygon, crs: str, index: TerrainIndex
+) -> tuple[np.ndarray, int, int]:
+    """Return `cells_in` a polygon without those that the reprojection gave data of a neighbor."""
+    mask, row, column = cells_in(polygon, crs, index)
+    with Terrain(index, 0) as terrain:
+        mask &= ~np.isnan(terrain.elevations(row, column, *mask.shape))
+    return mask, row, column
 
 
 def _described(
