@@ -41,6 +41,7 @@ rule summarise:
         layers=STUDY["layers"],
         area_unit=STUDY["sites"]["area_unit"],
         compare=STUDY["compare"],
+        recipe=STUDY["recipe"],
         models=list(MODELS.models),
         storms=[storm.name for storm in MODELS.storms if storm.column is None],
         left_out=LEFT_OUT,

@@ -6,6 +6,7 @@ from io import StringIO
 
 import pandas as pd
 
+from snakeshed.delineation.roten2022.published import WARNING
 from snakeshed.delineation.table import CATCHMENTS
 from snakeshed.features.layers import layer_of
 from snakeshed.jobs.log import job_log
@@ -35,6 +36,7 @@ def main(
     hazard: str | None,
     summary: str,
     log: str,
+    recipe: str | None = None,
 ) -> None:
     """Write the summary of a study."""
     with job_log(log, f"summarising {study}"):
@@ -46,6 +48,7 @@ def main(
             features=read_table(features),
             rejected=pd.read_csv(StringIO(read_result(rejected))),
             warnings=[
+                *([WARNING] if recipe else []),
                 *of_table,
                 *index.warnings,
                 *(warning for file in files for warning in file["warnings"]),
@@ -79,4 +82,5 @@ if __name__ == "__main__":
         hazard=snakemake.input.get("hazard") or None,
         summary=snakemake.output.summary,
         log=snakemake.log[0],
+        recipe=snakemake.params.recipe,
     )

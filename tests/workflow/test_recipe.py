@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from tiny_study import TinyStudy
 
+from snakeshed.delineation.roten2022.published import WARNING
+
 
 @pytest.fixture(scope="module")
 def published(workflow, tmp_path_factory) -> TinyStudy:
@@ -49,6 +51,7 @@ def test_summary_and_report_know_what_the_recipe_does_not_know(published):
     assert summary["not_delineated"] == {"outside_dem": ["g"], "no_reported_area": ["c"]}
     assert summary["needs_larger_window"] == summary["open_water"] == summary["deep_pit"] == []
     assert summary["patch_level"] == {}
+    assert summary["warnings"][0] == WARNING
     assert [each["feature"] for each in summary["compared"]] == ["area_km2"]
     report = (published.results / "report.html").read_text()
     assert "snap.radius_m is" not in report

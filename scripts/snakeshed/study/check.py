@@ -16,6 +16,7 @@ import pandas as pd
 
 from snakeshed.delineation.bounds import check_bounds, check_shards, min_areas_km2
 from snakeshed.delineation.pyramid import PatchPyramid
+from snakeshed.delineation.roten2022.published import WARNING
 from snakeshed.delineation.shards import check_reach, shards_with_sites
 from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.columns import numeric
@@ -215,7 +216,8 @@ def preview_text(preview: Preview) -> str:
         lines.append(f"Models: {names}; storms: {len(study['storms'])}.")
     lines += [f"Assumed: {assumption}" for assumption in preview.terrain.assumptions]
     distorted = filter(None, [distortion_note(preview.terrain)])
-    warnings = (*distorted, *preview.terrain.warnings, *preview.layer_warnings)
+    of_recipe = [WARNING] if study["recipe"] else []
+    warnings = (*of_recipe, *distorted, *preview.terrain.warnings, *preview.layer_warnings)
     lines += [f"Note: {warning}" for warning in (*prepared.warnings, *warnings)]
     return "\n".join(map(printable, lines))
 

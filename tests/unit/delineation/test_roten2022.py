@@ -12,6 +12,7 @@ import shapely
 from pyproj import Transformer
 from rasters import write_raster, write_tiles
 
+from snakeshed.backends.dask_cluster import DaskBackend
 from snakeshed.backends.local import Backend
 from snakeshed.delineation.catchment import STATUSES, Catchment
 from snakeshed.delineation.outlines import cells_within
@@ -402,5 +403,7 @@ def test_no_result_depends_on_shards_or_backends(index, tmp_path):
     four = table_of(index, 4, Backend("serial"), tmp_path)
     with Backend("process", 2) as backend:
         apart = table_of(index, 1, backend, tmp_path)
-    for other in (four, apart):
+    with DaskBackend(2, 2 * 10**9) as backend:
+        on_dask = table_of(index, 2, backend, tmp_path)
+    for other in (four, apart, on_dask):
         pd.testing.assert_frame_equal(one, other, check_exact=True)

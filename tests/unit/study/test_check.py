@@ -13,6 +13,7 @@ from rasters import write_raster, write_tiles
 from vectors import write_vector
 
 from snakeshed.cli import main
+from snakeshed.delineation.roten2022.published import WARNING
 from snakeshed.errors import SeveralProblems
 from snakeshed.raster.crs import transformer
 from snakeshed.study.check import check_study, preview_text
@@ -141,6 +142,13 @@ def test_a_crs_that_is_not_true_to_scale_is_said(study, tmp_path):
         "Note: EPSG:3857 shows areas 1.54 times as large as they are over this DEM. Areas, lengths,"
     )
     assert note.endswith("set dem.target_crs to the UTM zone of the sites.")
+
+
+def test_a_recipe_is_noted(study):
+    told = f"Note: {WARNING}"
+    assert told not in preview_text(check_study(write(study))).splitlines()
+    study["recipe"] = "roten2022"
+    assert told in preview_text(check_study(write(study))).splitlines()
 
 
 def test_every_problem_of_the_configuration_is_named_with_status_1(study, capsys):

@@ -23,3 +23,9 @@ SECOND_SHARES = (0.5, 1.6)
 """The second outlet is the nearest cell through which a share between these drains."""
 CONTOUR = 0.5
 """Level of the contour around the catchment's cells, which are 1 among cells that are 0."""
+
+WARNING = (
+    "recipe: roten2022 reproduces the catchments of a paper of 2022 with the known defects of its "
+    "method (config/README.md): use them for nothing else"
+)
+"""What everyone who sees results has to know."""
