@@ -16,7 +16,7 @@ PATCH_CELL_S = 2e-7
 """For each cell of the patches at which sites start: reading and routing, also of larger patches
 that some of them need."""
 PYSHEDS_SITE_S, PYSHEDS_CELL_S = 0.4, 2e-6
-"""With `recipe`: for each site, and for each cell that is read for its window."""
+"""With `recipe`: for each site, and for each cell that is read for its window, rounded up."""
 FEATURES_SITE_S = 0.001
 """For each site whose features are extracted."""
 LAYER_SITE_S = 0.004

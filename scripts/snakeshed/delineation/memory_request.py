@@ -28,7 +28,7 @@ TILE_BYTES = 40
 """For each cell of a tile of a patch, mapped files included."""
 PYSHEDS_BASE_BYTES, PYSHEDS_CELL_BYTES = 450_000_000, 60
 """With `recipe`: of a process that has stock pysheds loaded, and for each cell that is read for the
-largest window."""
+largest window. Compiling pysheds takes more, for which `LEAST_MB` has room."""
 CATCHMENT_BYTES = 160
 """For each cell of the largest catchment whose features are extracted: elevations, slopes and one
 layer at a time, of the box around it, which has twice the cells or so."""

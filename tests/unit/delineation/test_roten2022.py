@@ -283,6 +283,15 @@ class TestStatus:
         assert reason.startswith("no window around the site: ")
         assert {status for status, _ in found.values()} <= set(STATUSES)
 
+    def test_where_there_is_no_utm_zone_the_site_says_so(self, tmp_path):
+        around_pole = {"left": -2000.0, "top": 2000.0, "crs": "EPSG:3413"}
+        pole = index_terrain([write_raster(tmp_path / "dem.tif", valleys(), **around_pole)])
+        (found,) = delineated([Site("a", 1.0, 1.0, 0, 0.05)], pole)
+        assert (found.status, found.reason) == (
+            "recipe_failed",
+            "no window around the site: Unable to determine UTM CRS",
+        )
+
     def test_a_window_without_data_says_so(self, tmp_path):
         z = valleys()
         z[:, 150:] = -9999

@@ -22,7 +22,7 @@ _METERS_PER_DEGREE = 2 * math.pi * EARTH_RADIUS_M / 360
 
 
 class NoWindowError(Exception):
-    """There are too few cells around a site; the message says so."""
+    """There are too few cells around a site, or no UTM zone; the message says which."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def cut_out(
     Raises
     ------
     NoWindowError
-        The window has less than two rows or columns.
+        The window has less than two rows or columns, or lies in no UTM zone.
     """
     import rioxarray
     from rasterio.enums import Resampling
@@ -132,7 +132,8 @@ def cut_out(
         there = part.rio.reproject(utm, resampling=Resampling.nearest)
         to_x, to_y = transformer(lattice.crs, utm.to_wkt()).transform(x, y)
         there = there.rio.clip_box(to_x - radius, to_y - radius, to_x + radius, to_y + radius)
-    except RioXarrayError as error:
+    # The second one where no UTM zone is found, as at a pole.
+    except (RioXarrayError, RuntimeError) as error:
         raise NoWindowError(str(error)) from error
     nodata = there.rio.nodata
     return Window(
