@@ -93,8 +93,8 @@ class _Problems:
         return None
 
     def found(self, key: str) -> bool:
-        """Tell whether a key has a problem."""
-        return any(problem.where == key for problem in self._by_text.values())
+        """Tell whether a key, or a file that it names, has a problem."""
+        return any(problem.where.split(": ")[0] == key for problem in self._by_text.values())
 
     def stop(self) -> None:
         """Raise all problems, if there are any."""
@@ -143,7 +143,8 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         if prepared is not None:
             problems.of(check_shards, study["shards"], len(prepared.sites))
     terrain = reached = None
-    if has_terrain(study):
+    # A DEM that is missing has been named by now, with the place where it can be had.
+    if has_terrain(study) and not problems.found("dem.path"):
         begin("looking at the DEM")
         terrain = problems.of(_terrain, study["dem"])
     if terrain is not None:

@@ -340,3 +340,12 @@ def test_without_its_dem_a_study_is_its_site_table(study, tmp_path):
         in lines
     )
     assert not [line for line in lines if line.startswith(("DEM:", "Jobs:"))]
+
+
+def test_a_missing_dem_is_named_once_with_its_place(study, tmp_path):
+    for tile in (tmp_path / "dem").iterdir():
+        tile.unlink()
+    study["dem"]["url"] = "https://dem.example"
+    (problem,) = problems(study)
+    assert problem.startswith("dem.path: dem/*.tif: found no ")
+    assert "Get it from https://dem.example. " in problem
