@@ -49,6 +49,12 @@ from snakeshed.jobs.kernel_cache import is_filled
 from snakeshed.jobs.machine import check_writable, machine_error
 from snakeshed.jobs.run_lock import RunLock
 from snakeshed.jobs.versions import commit_of
+from snakeshed.learning.declared import (
+    check_learning,
+    features_taken,
+    learning_settings,
+    refit_settings,
+)
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns, scored_columns
 from snakeshed.raster.input_files import input_files
@@ -108,6 +114,7 @@ LEFT_OUT = left_out(WHOLE_STUDY)
 # Two columns of the same name are found before anything runs.
 COLUMNS = user_error(declared_columns, STUDY["features"], STUDY["layers"])
 user_error(check_compared, STUDY["compare"], COLUMNS)
+user_error(check_learning, learning_settings(STUDY), COLUMNS)
 MODELS = user_error(StudyModels.of, hazard_settings(STUDY), numeric(COLUMNS))
 user_error(check_names, own_columns(STUDY["observations"], MODELS), COLUMNS)
 SCORED = scored_columns(STUDY["observations"], MODELS)
@@ -132,6 +139,8 @@ RESULT_FILES = [
         *(["summary.json", "report.html"] if HAS_TERRAIN else []),
         *(["hazard.parquet", "thresholds.parquet"] if STUDY["models"] else []),
         *(["skill.json"] if SCORED else []),
+        *(["refit.json"] if STUDY["observations"]["refits"] else []),
+        *(["classifiers.json"] if STUDY["observations"]["classifiers"] else []),
     )
 ]
 # What index_layers writes of layers of polygons and points, for all shards.
@@ -378,6 +387,10 @@ def logs_of_run(shards=SHARDS):
         logs["hazard"] = ["hazard"]
     if SCORED:
         logs["skill"] = ["skill"]
+    if STUDY["observations"]["refits"]:
+        logs["refit"] = ["refit"]
+    if STUDY["observations"]["classifiers"]:
+        logs["compare_classifiers"] = ["compare_classifiers"]
     return {rule: [f"{RESULTS}/logs/{name}.log" for name in names] for rule, names in logs.items()}
 
 
@@ -520,6 +533,12 @@ def gathered_shards(wildcards):
     """A table's part from every shard that has sites; the jobs of empty shards would bring no row."""
     files = f"{RESULTS}/shards/{{shard}}/{wildcards.gathered}.parquet"
     return expand(files, shard=shards_to_gather())
+
+
+def fitted_to(settings):
+    """The table of observations that has what refits and classifiers take."""
+    table = "dataset" if features_taken(settings, COLUMNS) else "observations"
+    return f"{RESULTS}/{table}.parquet"
 
 
 def gathered(table):

@@ -10,6 +10,8 @@ rule report:
         hazard=f"{RESULTS}/hazard.parquet" if STUDY["models"] else [],
         thresholds=f"{RESULTS}/thresholds.parquet" if STUDY["models"] else [],
         skill=f"{RESULTS}/skill.json" if SCORED else [],
+        refit=f"{RESULTS}/refit.json" if STUDY["observations"]["refits"] else [],
+        classifiers=f"{RESULTS}/classifiers.json" if STUDY["observations"]["classifiers"] else [],
         terrain=f"{RESULTS}/terrain.json",
         shard_terrains=of_all_shards("terrain.json"),
         tiles=tiles_under_sites,

@@ -14,7 +14,7 @@ rule prepare_sites:
         "../envs/environment.yaml"
     params:
         settings=STUDY["sites"],
-        also=named_columns(STUDY),
+        also=named_columns(STUDY, numeric(COLUMNS)),
         inputs=token_of(site_files),
         inputs_of_run=INPUTS.of_run,
         library=library_of("prepare_sites"),

@@ -36,8 +36,9 @@ LINKS = "workflow-links.json"
 _WITH_ROWS = ("observations.parquet", "dataset.parquet", "rejected.csv")
 # A result that has them if storms are columns of the site table.
 _WITH_STORMS = "hazard.parquet"
-# Likelihoods of single observations, from which their rainfall can be computed.
-_WITH_LIKELIHOODS = "skill.json"
+# Likelihoods of single observations, from which their rainfall can be computed, and scores that may
+# be of few observations.
+_WITH_LIKELIHOODS = ("skill.json", "refit.json", "classifiers.json")
 _REPORT = "report.html"
 _ROWS = re.compile(rb"<!-- rows of the site table -->.*?<!-- end of rows -->", re.DOTALL)
 RUN = "run.json"
@@ -200,7 +201,7 @@ def _withheld(study: Mapping) -> list[str]:
     return [
         *_WITH_ROWS,
         *([_WITH_STORMS] if with_storms else []),
-        *([_WITH_LIKELIHOODS] if with_likelihoods else []),
+        *(_WITH_LIKELIHOODS if with_likelihoods else []),
     ]
 
 

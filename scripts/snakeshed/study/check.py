@@ -22,6 +22,7 @@ from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns, rasters_of, tables_of
+from snakeshed.learning.declared import check_learning, learning_settings
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns
 from snakeshed.progress import begin
@@ -128,18 +129,22 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
     radius_m = study["snap"]["radius_m"]
     problems = _Problems()
     problems.of(check_inputs, study)
+    columns = None
     # A file that is missing has been named by now, with more advice than its reader has.
     if all(_is_there(path) for layer in study["layers"] for path in tables_of(layer).values()):
         columns = problems.of(declared_columns, study["features"], study["layers"])
         if columns is not None:
             problems.of(check_compared, study["compare"], columns)
+            problems.of(check_learning, learning_settings(study), columns)
             models = problems.of(StudyModels.of, hazard_settings(study), numeric(columns))
             if models is not None:
                 problems.of(check_names, own_columns(study["observations"], models), columns)
     table = study["sites"]["path"]
     prepared = None
     if Path(table).is_file():
-        prepared = problems.of(prepare_sites, study["sites"], ".", named_columns(study))
+        prepared = problems.of(
+            prepare_sites, study["sites"], ".", named_columns(study, numeric(columns or {}))
+        )
         if prepared is not None:
             problems.of(check_shards, study["shards"], len(prepared.sites))
     terrain = reached = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from snakeshed.errors import ConfigurationError, SeveralProblems
 from snakeshed.features.joint import PRESETS
 from snakeshed.features.layers import type_of
+from snakeshed.learning.declared import refit_columns
 from snakeshed.models.configured import needed_columns
 from snakeshed.models.declared import severity_layers
 from snakeshed.study.contradictions import (
@@ -134,11 +135,12 @@ def without_publication(study: Mapping) -> dict:
 
 
 def _terms_of_models(study: Mapping) -> list[str]:
-    """Return predefined joint features that models take and the study does not list."""
+    """Return predefined joint features that models or refits take and the study does not list."""
     if len(severity_layers(study)) != 1:
         return []
     there = [each if isinstance(each, str) else each["name"] for each in study["features"]["joint"]]
-    return [name for name in needed_columns(study) if name in PRESETS and name not in there]
+    needed = dict.fromkeys([*needed_columns(study), *refit_columns(study)])
+    return [name for name in needed if name in PRESETS and name not in there]
 
 
 def _without(section: Mapping, keys: Collection[str]) -> dict:

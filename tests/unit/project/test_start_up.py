@@ -52,8 +52,10 @@ NOT_IMPORTED = {
     "split_shards": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio"},
     "dataset": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely"},
     "skill": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely", "sklearn"},
+    "refit": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely", "sklearn"},
+    "compare_classifiers": FRAMES | PLOTS | OF_FEW | KERNELS | {"rasterio", "shapely", "sklearn"},
     "summarise": PLOTS | OF_FEW | KERNELS | {"geopandas", "rasterio"},
-    "report": PLOTS | OF_FEW | KERNELS,
+    "report": PLOTS | OF_FEW | KERNELS | {"sklearn"},
     "archive": {"numba", "matplotlib", "rasterio"},
 }
 

@@ -78,7 +78,7 @@ class TestSchema:
         sections = [SCHEMA, *(of_key for _, of_key, _ in schemas(SCHEMA))]
         sections += [section["items"] for section in sections if "items" in section]
         with_keys = [section for section in sections if "properties" in section]
-        assert len(with_keys) == 18
+        assert len(with_keys) == 21
         assert all(section["additionalProperties"] is False for section in with_keys)
 
     def test_every_key_is_in_the_readme_with_its_default(self):
@@ -152,7 +152,12 @@ class TestDefaults:
             "unit": None,
         }
         assert done["likelihoods"] == [0.5, 0.75]
-        assert done["observations"] == {"rainfall": [], "response": None}
+        assert done["observations"] == {
+            "rainfall": [],
+            "response": None,
+            "refits": [],
+            "classifiers": None,
+        }
         bare = {"response": {"column": "Response"}}
         filled = complete(study(observations=bare), SCHEMA, "mine.yaml")["observations"]
         assert filled["response"] == {"column": "Response", "events": [1]}

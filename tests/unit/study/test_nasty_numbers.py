@@ -212,6 +212,14 @@ def test_every_numeric_key_with_every_nasty_value_gives_a_message_or_a_run_that_
         "observations": {
             "rainfall": [{"duration_min": 60, "column": "mm", "unit": "mm"}],
             "response": {"column": "mm"},
+            "refits": [
+                {
+                    "model": "staley2017_m1",
+                    "duration_min": 60,
+                    "inputs": {"terrain": "mm", "fire": "rain_mean", "soil": "mm"},
+                }
+            ],
+            "classifiers": {"columns": ["mm", "rain_mean"]},
         },
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
