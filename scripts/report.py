@@ -9,6 +9,8 @@ import pandas as pd
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.jobs.versions import made_with
+from snakeshed.learning.classifiers import read_comparison
+from snakeshed.learning.refit import read_refits
 from snakeshed.observations.skill import read_skill
 from snakeshed.report.hazard_runs import HazardTables
 from snakeshed.report.study_page import StudyResults, report, rule_times
@@ -28,6 +30,8 @@ def main(
     hazard: str | None,
     thresholds: str | None,
     skill: str | None,
+    refit: str | None,
+    classifiers: str | None,
     terrain: str,
     shard_terrains: Sequence[str],
     workflow: str,
@@ -49,6 +53,8 @@ def main(
             configuration=study,
             hazards=HazardTables(read_arrow(hazard), read_arrow(thresholds)) if hazard else None,
             skill=read_skill(skill) if skill else None,
+            refits=read_refits(refit) if refit else (),
+            classifiers=read_comparison(classifiers) if classifiers else None,
         )
         whole, *parts = (
             TerrainIndex.from_json(read_result(path)) for path in (terrain, *shard_terrains)
@@ -73,6 +79,8 @@ if __name__ == "__main__":
         hazard=snakemake.input.get("hazard") or None,
         thresholds=snakemake.input.get("thresholds") or None,
         skill=snakemake.input.get("skill") or None,
+        refit=snakemake.input.get("refit") or None,
+        classifiers=snakemake.input.get("classifiers") or None,
         terrain=snakemake.input.terrain,
         shard_terrains=snakemake.input.shard_terrains,
         workflow=snakemake.scriptdir,

@@ -249,6 +249,7 @@ def compare(
     seeds: int,
     test_share: float,
     split_by: str | None = None,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Comparison:
     """Fit classifiers to parts of the observations and score them on the others.
 
@@ -268,6 +269,8 @@ def compare(
         Share of the groups that are not fitted to.
     split_by : str, optional
         The column that the groups of `rows` are from; they are sites by default.
+    kinds : sequence of Kind, optional
+        Classifiers to fit; all by default.
 
     Returns
     -------
@@ -302,7 +305,7 @@ def compare(
                     given = likelihoods(each.declared, link, each.values[test])
                     own = scores.setdefault((each.declared.name, how), [])
                     own.append(_scores(seed, given, happened))
-            for kind in KINDS:
+            for kind in kinds:
                 classifier = kind.make(seed, parts[0].observations)
                 classifier.fit(taken[~test], rows.events[~test])
                 given = classifier.predict_proba(taken[test])[:, 1]
@@ -337,7 +340,9 @@ def compare(
 def _check(rows: CompleteRows, split_by: str | None) -> None:
     groups = len(set(rows.groups))
     if groups < 2:
-        what = "site" if split_by is None else f"value of {split_by!r}"
+        what = "site" if groups == 1 else "sites"
+        if split_by is not None:
+            what = f"{'value' if groups == 1 else 'values'} of {split_by!r}"
         lacking = ", ".join(f"{count:,} without {name}" for name, count in rows.left_out.items())
         raise TableError(
             "observations.classifiers",

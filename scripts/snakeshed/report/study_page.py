@@ -16,10 +16,13 @@ import yaml
 
 from snakeshed.jobs.benchmark import read_benchmark
 from snakeshed.jobs.log import seconds_in
+from snakeshed.learning.classifiers import Comparison
+from snakeshed.learning.refit import FittedModel
 from snakeshed.observations.skill import Skill
 from snakeshed.report.charts import histogram, scatter
 from snakeshed.report.hazard_runs import HazardTables
 from snakeshed.report.hazard_section import HazardSection, hazard_section
+from snakeshed.report.learning_section import learning_section
 from snakeshed.report.page import fixed, number, page, percent, words
 from snakeshed.report.site_map import MapSite, site_map
 from snakeshed.report.site_values import (
@@ -69,6 +72,10 @@ class StudyResults:
         None in a study without models.
     skill : Skill or None
         ``skill.json``; None in a study that has none.
+    refits : tuple of FittedModel
+        ``refit.json``; empty in a study that has none.
+    classifiers : Comparison or None
+        ``classifiers.json``; None in a study that has none.
     """
 
     catchments: geopandas.GeoDataFrame
@@ -79,6 +86,8 @@ class StudyResults:
     configuration: Mapping
     hazards: HazardTables | None = None
     skill: Skill | None = None
+    refits: tuple[FittedModel, ...] = ()
+    classifiers: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +177,7 @@ def report(
     snaps = histogram(distances, list(map(KINDS.index, kinds)), low=0.0, high=radius_m)
     counts = Counter(site["kind"] for site in sites)
     values = _values(own, own_features)
+    learning = learning_section(results.refits, results.classifiers)
     hazards = _hazards(results, chosen, sum(name in catchments for name in values))
     per_site = len(values) + (hazards.values_per_site if hazards else 0)
     if per_site * len(sites) > _MOST_VALUES:
@@ -209,6 +219,7 @@ def report(
             "all_values": len(values) > len(catchments.columns),
             "hazards": hazards,
             "skill": results.skill and skill_section(results.skill),
+            "learning": learning,
             "made_with": made_with,
             "times": times,
             "configuration": yaml.safe_dump(
@@ -237,8 +248,9 @@ def report(
             },
         },
         parts=[
-            *(["line_charts"] if hazards or results.skill else []),
+            *(["line_charts"] if hazards or results.skill or learning else []),
             *(["report_hazards"] if hazards else []),
+            *(["report_learning"] if learning else []),
         ],
     )
 

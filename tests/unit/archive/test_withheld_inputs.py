@@ -29,6 +29,7 @@ MARK = "must-not-be-published-7f3c"
 OTHERS_MARK = "of-no-study-91ab"
 RESULTS = "results/mine"
 TABLES_OF_USERS = ("observations.parquet", "dataset.parquet", "rejected.csv")
+OF_OBSERVATIONS = ["skill.json", "refit.json", "classifiers.json"]
 WITHHELD = b"`observations.parquet`, `dataset.parquet`, and `rejected.csv` are not in here"
 
 
@@ -149,8 +150,9 @@ class Study:
         )
         names = [*TABLES_OF_USERS, "catchments.parquet", "report.html"]
         if "observations" in self.config:
-            (results / "skill.json").write_text('{"thresholds": [0.31]}')
-            names.append("skill.json")
+            for name in OF_OBSERVATIONS:
+                (results / name).write_text('{"thresholds": [0.31]}')
+            names += OF_OBSERVATIONS
         return FinishedRun(RESULTS, [f"{RESULTS}/{name}" for name in names], {}, None)
 
     def git(self, *arguments: str) -> None:
@@ -243,7 +245,8 @@ def test_likelihoods_of_single_observations_go_where_the_site_table_goes(
     study.config["sites"]["redistribute"] = redistribute
     study.write_inputs()
     contents = study.archive(monkeypatch)
-    assert (f"{RESULTS}/skill.json" in contents) == redistribute
+    for name in OF_OBSERVATIONS:
+        assert (f"{RESULTS}/{name}" in contents) == redistribute
 
 
 def test_an_input_in_the_place_of_code_is_no_code(checkout, monkeypatch):
