@@ -17,6 +17,8 @@ def main(
     with job_log(log, f"comparing classifiers for {observations}") as logger:
         table = read_arrow(observations)
         response = Response.of(settings["observations"]["response"])
+        if features:
+            logger.info("features: %s; all else is of the site table", ", ".join(features))
         declared = settings["observations"]["classifiers"]
         refits = declared_refits(settings, features)
         rows, baselines = classifier_rows(

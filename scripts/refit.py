@@ -17,6 +17,8 @@ def main(
     with job_log(log, f"fitting published models to {observations}") as logger:
         table = read_arrow(observations)
         response = Response.of(settings["observations"]["response"])
+        if features:
+            logger.info("features: %s; all else is of the site table", ", ".join(features))
         found = []
         for declared in declared_refits(settings, features):
             fitted = refit(declared, refit_rows(table, declared, response, features))

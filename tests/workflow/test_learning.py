@@ -85,7 +85,7 @@ def test_both_are_results_of_a_study(asked):
     features = read_table(asked.results / "features.parquet").set_index("site_id")
     known = features["relief_m"].reindex(complete["site"]).notna()
     assert compared.complete.observations == known.sum() < len(complete)
-    assert compared.left_out["relief_m"] == COUNT // 6
+    assert compared.gaps.columns["relief_m"] == COUNT // 6
     assert [each.name for each in compared.compared] == [
         *["staley2017_m1_15min"] * 2,
         *(kind.name for kind in KINDS),
@@ -131,12 +131,12 @@ def test_what_cannot_be_fitted_stops_its_job_with_a_message(asked):
     assert run.code != 0
     assert (
         "observations.classifiers.columns[2]: found the column 'database', of which row 1 is no "
-        "number; expected a column of numbers" in run.text
+        "number up to 1e+30; expected a column of numbers" in run.text
     )
     assert "Traceback" not in run.text
 
 
-def test_a_name_of_nothing_is_told_before_any_site(asked):
+def test_a_name_of_nothing_stops_the_run_before_any_site(asked):
     classifiers = DECLARED["classifiers"] | {"columns": ["T", "relieff_m"]}
     configure(asked, DECLARED | {"classifiers": classifiers})
     run = asked.run()
@@ -149,7 +149,7 @@ def test_a_name_of_nothing_is_told_before_any_site(asked):
     )
 
 
-def test_contradictions_are_told_before_anything_runs(asked):
+def test_contradictions_stop_the_run_before_anything_runs(asked):
     configure(asked, DECLARED | {"rainfall": []})
     run = asked.run()
     assert run.code != 0

@@ -10,6 +10,10 @@ split, and before it they multiplied each column of rainfall by uniform noise of
 either way, since sites that share a rain gauge have the very same numbers, by which a forest knows
 its neighbors. There is no such noise here: the rainfall is as measured. A split by a column of
 groups, such as the fire, keeps such sites on one side.
+
+One thread does all sums, and each split fixes all seeds. Exponentials of NumPy can differ in their
+last bit between CPUs, and two nearly equal choices of a tree could then change places: the same
+bytes are promised for one kind of machine.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from snakeshed.errors import TableError
-from snakeshed.learning.complete_rows import CompleteRows, Part, part_of
+from snakeshed.learning.complete_rows import CompleteRows, Gaps, Part, part_of
 from snakeshed.learning.declared import Refit
 from snakeshed.learning.refit import fitted_link, likelihoods
 from snakeshed.observations.scores import Ranked
@@ -203,8 +207,8 @@ class Comparison:
         Of its values, or of the sites.
     complete : Part
         Observations with a known response, and all that classifiers and published models take.
-    left_out : mapping of str to int
-        See `snakeshed.learning.complete_rows.CompleteRows`.
+    gaps : Gaps
+        What observations lack that are not complete.
     splits : tuple of Split
     compared : tuple of Compared
     """
@@ -214,7 +218,7 @@ class Comparison:
     split_by: str | None
     test_share: float
     complete: Part
-    left_out: Mapping[str, int]
+    gaps: Gaps
     splits: tuple[Split, ...]
     compared: tuple[Compared, ...]
 
@@ -328,7 +332,7 @@ def compare(
         split_by=split_by,
         test_share=test_share,
         complete=complete,
-        left_out=rows.left_out,
+        gaps=rows.gaps,
         splits=tuple(splits),
         compared=tuple(
             _compared(name, settings, models.get(name), own)
@@ -343,10 +347,9 @@ def _check(rows: CompleteRows, split_by: str | None) -> None:
         what = "site" if groups == 1 else "sites"
         if split_by is not None:
             what = f"{'value' if groups == 1 else 'values'} of {split_by!r}"
-        lacking = ", ".join(f"{count:,} without {name}" for name, count in rows.left_out.items())
         raise TableError(
             "observations.classifiers",
-            f"complete observations of {groups} {what} ({lacking})",
+            f"complete observations of {groups} {what} ({rows.gaps})",
             "at least two, to fit to one and test with the other",
             "Name columns with fewer gaps, or complete the site table.",
         )
@@ -413,6 +416,7 @@ def read_comparison(path: str | Path) -> Comparison:
             | {
                 "columns": tuple(said["columns"]),
                 "complete": Part(**said["complete"]),
+                "gaps": Gaps(**said["gaps"]),
                 "splits": tuple(map(_split, said["splits"])),
                 "compared": tuple(map(_read, said["compared"])),
             }

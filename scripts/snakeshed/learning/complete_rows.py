@@ -20,6 +20,33 @@ from snakeshed.sites.cells import is_missing, number_in
 from snakeshed.sites.observations import NULL_TEXTS
 from snakeshed.sites.reserved import name_in
 
+# Trees of scikit-learn take numbers in single precision, and squares have to be finite.
+_LARGEST = 1e30
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """How many observations lack what. One may lack several.
+
+    Attributes
+    ----------
+    response : int
+        Without a known response.
+    group : int
+        Without a known group.
+    columns : mapping of str to int
+        By column, those without a number in it.
+    """
+
+    response: int
+    group: int
+    columns: Mapping[str, int]
+
+    def __str__(self) -> str:
+        counts = {"response": self.response, "group": self.group} | dict(self.columns)
+        lacking = [f"{count:,} without {name}" for name, count in counts.items() if count]
+        return ", ".join(lacking) or "none is left out"
+
 
 @dataclass(frozen=True, eq=False)
 class CompleteRows:
@@ -37,9 +64,7 @@ class CompleteRows:
         Shape (n, number of columns).
     training : tuple of (bool or None)
         Whether each is meant for training, shape (n,); None where that is not known.
-    left_out : mapping of str to int
-        Observations that are not among these: by column, those without a number in it, and
-        ``response`` and ``group`` for those of which it is not known. One may lack several.
+    gaps : Gaps
     """
 
     sites: tuple[str, ...]
@@ -47,7 +72,7 @@ class CompleteRows:
     events: np.ndarray
     values: np.ndarray
     training: tuple[bool | None, ...]
-    left_out: Mapping[str, int]
+    gaps: Gaps
 
 
 @dataclass(frozen=True)
@@ -103,17 +128,18 @@ def complete_rows(
         if group is not None and event is not None and None not in cells
     ]
     rows.sort(key=lambda row: (*row[:4], row[4] is None, bool(row[4])))
-    left_out = {"response": sum(event is None for event in events)}
-    if groups is not None:
-        left_out["group"] = sum(group is None for group in groups)
-    left_out |= {name: sum(cell is None for cell in cells) for name, cells in columns.items()}
+    gaps = Gaps(
+        response=sum(event is None for event in events),
+        group=sum(group is None for group in together),
+        columns={name: sum(cell is None for cell in cells) for name, cells in columns.items()},
+    )
     return CompleteRows(
         sites=tuple(site for site, *_ in rows),
         groups=tuple(group for _, group, *_ in rows),
         events=np.array([event for _, _, event, *_ in rows], np.bool_),
         values=np.array([cells for *_, cells, _ in rows], np.float64).reshape(-1, len(columns)),
         training=tuple(part for *_, part in rows),
-        left_out=left_out,
+        gaps=gaps,
     )
 
 
@@ -145,7 +171,7 @@ def numbers_in(table: pa.Table, name: str, features: Collection[str], key: str) 
     Raises
     ------
     TableError
-        A cell is text that is no number, or something else, such as a date.
+        A cell is text that is no number, or something else, such as a date, or far too large.
     """
     there = name if name in features else name_in(table, name)
     rows = zip(table["row"].to_pylist(), table[there].to_pylist(), strict=True)
@@ -156,11 +182,12 @@ def _number(cell: Any, name: str, row: int, key: str) -> float | None:
     if isinstance(cell, bool):
         return float(cell)
     number = number_in(cell)
-    if number is None and not _is_empty(cell) and not isinstance(cell, float):
+    no_number = number is None and not _is_empty(cell) and not isinstance(cell, float)
+    if no_number or (number is not None and abs(number) > _LARGEST):
         # Without the cell: logs are in archives that may not hold the table.
         raise TableError(
             key,
-            f"the column {name!r}, of which row {row} is no number",
+            f"the column {name!r}, of which row {row} is no number up to {_LARGEST:g}",
             "a column of numbers, with empty cells where they are missing",
             "Correct that cell, or name another column.",
         )

@@ -202,6 +202,7 @@ def check_learning(settings: Mapping, columns: Mapping[str, Column]) -> None:
         *_wrong_durations(observations),
         *_wrong_inputs(settings, columns),
         *_texts(settings, columns),
+        *_response_among_columns(observations, columns),
     ]
     if problems:
         raise SeveralProblems(problems)
@@ -311,6 +312,22 @@ def _texts(settings: Mapping, columns: Mapping[str, Column]) -> Iterator[Configu
                 f"the feature {name}, which is text",
                 "a numeric feature of this study, or a column of the site table of another name",
                 "Name another one; features.parquet describes each.",
+            )
+
+
+def _response_among_columns(
+    observations: Mapping, columns: Mapping[str, Column]
+) -> Iterator[ConfigurationError]:
+    if observations["classifiers"] is None or observations["response"] is None:
+        return
+    response = observations["response"]["column"]
+    for place, name in enumerate(observations["classifiers"]["columns"], start=1):
+        if name == response and name not in columns:
+            yield ConfigurationError(
+                f"observations.classifiers.columns[{place}]",
+                f"{name!r}, which is the response",
+                "columns that are known before there is a debris flow",
+                "Remove it.",
             )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from snakeshed.errors import TableError
-from snakeshed.learning.complete_rows import CompleteRows, Part, part_of
+from snakeshed.learning.complete_rows import CompleteRows, Gaps, Part, part_of
 from snakeshed.learning.declared import Refit
 from snakeshed.models.logistic import Link, LogisticModel
 from snakeshed.observations.resampling import LEVEL, interval, resamples
@@ -115,8 +115,8 @@ class FittedModel:
         The test has observations only if the configuration says which are for training.
     in_no_part : int
         Complete observations of which it is not known whether they are for training.
-    left_out : mapping of str to int
-        See `snakeshed.learning.complete_rows.CompleteRows`.
+    gaps : Gaps
+        What observations lack that are not complete.
     implausible : tuple of Implausible
     coefficients : tuple of Coefficient
     interval_level : float
@@ -132,7 +132,7 @@ class FittedModel:
     training: Part
     test: Part
     in_no_part: int
-    left_out: Mapping[str, int]
+    gaps: Gaps
     implausible: tuple[Implausible, ...]
     coefficients: tuple[Coefficient, ...]
     interval_level: float
@@ -185,7 +185,7 @@ def refit(declared: Refit, rows: CompleteRows) -> FittedModel:
         training=counted,
         test=part_of(rows, test),
         in_no_part=sum(part is None for part in rows.training),
-        left_out=rows.left_out,
+        gaps=rows.gaps,
         implausible=_implausible(declared, rows),
         coefficients=_coefficients(declared, found, samples),
         interval_level=LEVEL,
@@ -252,10 +252,9 @@ def likelihoods(declared: Refit, link: Link, values: np.ndarray) -> list[float]:
 
 def _check(declared: Refit, rows: CompleteRows, training: np.ndarray) -> None:
     if not len(rows.sites):
-        lacking = ", ".join(f"{count:,} without {name}" for name, count in rows.left_out.items())
         raise TableError(
             declared.key,
-            f"no complete observation ({lacking})",
+            f"no complete observation ({rows.gaps})",
             "observations with a known response, rainfall, and every input",
             "Name other columns, or complete the site table.",
         )
@@ -366,6 +365,7 @@ def _fitted(said: Mapping) -> FittedModel:
     parts = dict(said)
     for name in ("complete", "training", "test"):
         parts[name] = Part(**said[name])
+    parts["gaps"] = Gaps(**said["gaps"])
     parts["implausible"] = tuple(Implausible(**each) for each in said["implausible"])
     parts["coefficients"] = tuple(
         Coefficient(**each | {"refitted": Estimate(**each["refitted"])})

@@ -114,6 +114,8 @@ class ClassifierPart:
         Splits that are not scored.
     splits : str
         What was split, and how often.
+    by_site : bool
+        Whether sites of one fire may be on both sides of a split.
     rows : tuple of ComparedRow
     strips : tuple of Strip
     axis : Axis
@@ -128,6 +130,7 @@ class ClassifierPart:
     columns: tuple[str, ...]
     left_out: int
     splits: str
+    by_site: bool
     rows: tuple[ComparedRow, ...]
     strips: tuple[Strip, ...]
     axis: Axis
@@ -168,19 +171,19 @@ def learning_section(
 
 def _refit(found: FittedModel) -> RefitPart:
     training, test = found.training, found.test
-    told = (
+    text = (
         f"Fitted to {training.observations:,} observations of {training.sites:,} sites, "
         f"{training.events:,} with a debris flow"
     )
     if test.observations:
-        told += (
+        text += (
             f"; tested with {test.observations:,} of {test.sites:,} sites, {test.events:,} with a "
             "debris flow"
         )
     return RefitPart(
         model=found.model,
         duration_min=found.duration_min,
-        observations=f"{told}.",
+        observations=f"{text}.",
         penalty=found.penalty,
         interval_level=percent(found.interval_level),
         resamples=found.resamples,
@@ -234,6 +237,7 @@ def _classifiers(found: Comparison) -> ClassifierPart:
         columns=found.columns,
         left_out=len(found.splits) - scored,
         splits=f"{percent(found.test_share)} of the {kept}, drawn {scored:,} times",
+        by_site=found.split_by is None,
         rows=tuple(map(_row, found.compared)),
         strips=strips,
         axis=axis,

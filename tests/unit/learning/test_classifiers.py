@@ -224,10 +224,9 @@ def test_a_split_without_both_kinds_is_not_scored():
             ["a"] * 4,
             [True, False] * 2,
             None,
-            "observations.classifiers: found complete observations of 1 site (0 without response, "
-            "0 without terrain, 0 without fire, 0 without soil, 0 without mm); expected at least "
-            "two, to fit to one and test with the other. Name columns with fewer gaps, or complete "
-            "the site table.",
+            "observations.classifiers: found complete observations of 1 site (none is left out); "
+            "expected at least two, to fit to one and test with the other. Name columns with "
+            "fewer gaps, or complete the site table.",
         ),
         (
             ["a"] * 4,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from snakeshed.errors import TableError
 from snakeshed.learning.complete_rows import (
+    Gaps,
     complete_rows,
     groups_in,
     numbers_in,
@@ -42,11 +43,11 @@ def test_the_complete_rows_are_chosen_in_any_order(rows, dice):
     )
     assert sorted(read) == sorted(complete)
     assert found.values.shape == (len(complete), 2)
-    assert found.left_out == {
-        "response": sum(row[1] is None for row in rows),
-        "one": sum(row[2] is None for row in rows),
-        "two": sum(row[3] is None for row in rows),
-    }
+    assert found.gaps == Gaps(
+        response=sum(row[1] is None for row in rows),
+        group=0,
+        columns={name: sum(row[k] is None for row in rows) for name, k in (("one", 2), ("two", 3))},
+    )
     other = rows_of(dice.sample(rows, len(rows)))
     assert (other.sites, other.training) == (found.sites, found.training)
     assert other.values.tolist() == found.values.tolist()
@@ -62,7 +63,10 @@ def test_parts_are_counted():
 def test_an_unknown_group_leaves_a_row_out():
     found = complete_rows("ab", [True, False], {"x": [1.0, 2.0]}, groups=["fire", None])
     assert (found.sites, found.groups) == (("a",), ("fire",))
-    assert found.left_out == {"response": 0, "group": 1, "x": 0}
+    assert found.gaps == Gaps(0, 1, {"x": 0})
+    assert str(found.gaps) == "1 without group"
+    assert str(Gaps(2, 0, {"x": 0, "KF": 1300})) == "2 without response, 1,300 without KF"
+    assert str(Gaps(0, 0, {"x": 0})) == "none is left out"
 
 
 def table_of(**columns) -> pa.Table:
@@ -85,7 +89,7 @@ def test_cells_are_read_as_numbers(cells, numbers):
     assert numbers_in(table_of(x=cells), "x", [], "key") == numbers
 
 
-def test_a_feature_and_a_column_of_the_same_name_are_told_apart():
+def test_a_feature_and_a_column_of_the_same_name_are_two():
     """As dataset.parquet has them."""
     field = pa.field(
         "input_relief_m", pa.int64(), metadata={"description": description_of("relief_m")}
@@ -97,7 +101,8 @@ def test_a_feature_and_a_column_of_the_same_name_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "cells", [["1", "", "secret"], [datetime.date(2000, 1, 1)] * 3, [[1.0], None, [2.0]]]
+    "cells",
+    [["1", "", "secret"], ["1", "", "1e31"], [datetime.date(2000, 1, 1)] * 3, [[1.0], None, [2.0]]],
 )
 def test_other_cells_are_named_by_their_row(cells):
     with pytest.raises(TableError) as caught:
@@ -105,8 +110,8 @@ def test_other_cells_are_named_by_their_row(cells):
     row = 3 if cells[0] == "1" else 1
     assert str(caught.value) == (
         f"observations.classifiers.columns[2]: found the column 'x', of which row {row} is no "
-        "number; expected a column of numbers, with empty cells where they are missing. "
-        "Correct that cell, or name another column."
+        "number up to 1e+30; expected a column of numbers, with empty cells where they are "
+        "missing. Correct that cell, or name another column."
     )
 
 

@@ -167,6 +167,13 @@ def test_a_feature_of_text_is_no_column():
     ]
 
 
+def test_the_response_is_no_column_to_learn_from():
+    assert problems_of(classifiers={"columns": ["KF", "Response"]}) == [
+        "observations.classifiers.columns[2]: found 'Response', which is the response; expected "
+        "columns that are known before there is a debris flow. Remove it."
+    ]
+
+
 def test_a_severity_layer_that_is_not_there_is_named():
     refit = {"model": "staley2017_m3", "duration_min": 15, "inputs": {"soil": "Thick"}}
     (said,) = problems_of(refits=[refit])

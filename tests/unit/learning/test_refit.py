@@ -13,7 +13,7 @@ from staley import SHEET, SITES, TABLE
 
 import refit as refit_rule
 from snakeshed.errors import ResultError, TableError
-from snakeshed.learning.complete_rows import complete_rows
+from snakeshed.learning.complete_rows import Gaps, complete_rows
 from snakeshed.learning.declared import declared_refits
 from snakeshed.learning.refit import fitted_link, likelihoods, read_refits, refit, write_refits
 from snakeshed.result_files import result_file
@@ -112,7 +112,7 @@ def test_parts_and_gaps_are_counted(made_fit, fitted):
         assert part.events == sum(events[k] for k in own)
     assert fitted.complete.observations == 197
     assert fitted.in_no_part == sum(training[k] is None for k in complete)
-    assert fitted.left_out == {"response": 1, "terrain": 0, "fire": 1, "soil": 0, "mm": 1}
+    assert fitted.gaps == Gaps(1, 0, {"terrain": 0, "fire": 1, "soil": 0, "mm": 1})
     (odd,) = fitted.implausible
     assert (odd.name, odd.column, odd.observations) == ("soil", "KF", 1)
     assert (odd.low, odd.high, odd.largest) == (0, 1, 11.36)
@@ -195,10 +195,9 @@ def test_a_test_of_one_kind_has_no_scores():
     [
         (
             {"columns": {"mm": [None] * 20}},
-            "observations.refits[1]: found no complete observation (0 without response, 0 without "
-            "terrain, 0 without fire, 0 without soil, 20 without mm); expected observations with a "
-            "known response, rainfall, and every input. Name other columns, or complete the site "
-            "table.",
+            "observations.refits[1]: found no complete observation (20 without mm); expected "
+            "observations with a known response, rainfall, and every input. Name other "
+            "columns, or complete the site table.",
         ),
         (
             {"training": [False] * 20},

@@ -8,7 +8,7 @@ import pytest
 from small_study import small_study
 
 from snakeshed.learning.classifiers import Compared, Comparison, Split, SplitScores, Spread
-from snakeshed.learning.complete_rows import Part
+from snakeshed.learning.complete_rows import Gaps, Part
 from snakeshed.learning.refit import Coefficient, FitScores, FittedModel, Implausible
 from snakeshed.observations.skill import Estimate
 from snakeshed.report.learning_section import LEFT, ROW, TOP, WIDTH, learning_section
@@ -23,7 +23,7 @@ FITTED = FittedModel(
     training=Part(815, 465, 201),
     test=Part(428, 188, 115),
     in_no_part=0,
-    left_out={},
+    gaps=Gaps(0, 0, {}),
     implausible=(Implausible("soil", "KF", 4, 0.0, 1.0, 0.0, 11.3604),),
     coefficients=(
         Coefficient("intercept", None, -3.63, Estimate(-3.606359, -4.188, -3.178)),
@@ -50,7 +50,7 @@ COMPARED = Comparison(
     split_by="Fire_ID",
     test_share=0.2,
     complete=PART,
-    left_out={},
+    gaps=Gaps(0, 0, {}),
     splits=tuple(Split(seed, PART, PART, seed < 3) for seed in range(5)),
     compared=(
         row("staley2017_m1_15min", "as published", "staley2017_m1"),
@@ -83,7 +83,7 @@ def test_coefficients_stand_beside_the_published_ones():
     assert (refitted.coefficients, refitted.threat_half) == ("fitted again", "–")
 
 
-def test_without_a_test_none_is_told():
+def test_without_a_test_none_is_mentioned():
     fitted = replace(FITTED, test=Part(0, 0, 0))
     (refit,) = learning_section((fitted,), None).refits
     assert "tested" not in refit.observations
@@ -99,9 +99,9 @@ def test_dots_are_where_their_scores_are():
     assert (model.series, forest.series) == (1, 0)
     assert forest.y - model.y == ROW
     assert TOP < model.y < forest.y < shown.bottom
-    for split, (x, told) in zip(SPLITS, forest.dots, strict=True):
+    for split, (x, text) in zip(SPLITS, forest.dots, strict=True):
         assert (x - LEFT) / WIDTH * 0.5 == pytest.approx(split.threat_score_half, abs=1e-3)
-        assert told == (
+        assert text == (
             f"random forest, split {split.seed}: threat score {split.threat_score_half:.3f}"
         )
     assert (forest.median - LEFT) / WIDTH * 0.5 == pytest.approx(0.3, abs=1e-3)
@@ -136,3 +136,6 @@ def test_the_page_has_a_section_only_where_something_was_fitted(tmp_path):
     assert "2 more splits had observations of one kind only on one side" in both
     assert "<circle" not in section(refits=(FITTED,))
     assert 'class="refit' not in section(classifiers=COMPARED)
+    caution = "for another fire, scores may be lower"
+    assert caution in section(classifiers=replace(COMPARED, split_by=None))
+    assert caution not in both

@@ -216,10 +216,11 @@ def test_every_numeric_key_with_every_nasty_value_gives_a_message_or_a_run_that_
                 {
                     "model": "staley2017_m1",
                     "duration_min": 60,
-                    "inputs": {"terrain": "mm", "fire": "rain_mean", "soil": "mm"},
+                    "inputs": {"terrain": "mm", "fire": "area", "soil": "mm"},
+                    "training": {"column": "mm", "values": [7]},
                 }
             ],
-            "classifiers": {"columns": ["mm", "rain_mean"]},
+            "classifiers": {"columns": ["area"]},
         },
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
