@@ -408,7 +408,7 @@ def logs_of_jobs():
     """Those logs that this study's jobs write."""
     absent = set() if STUDY["layers"] else {"index_layers"}
     if not HAS_TERRAIN:
-        absent = logs_of_run().keys() - {"prepare_sites"}
+        absent = logs_of_run().keys() - {"prepare_sites", "refit", "compare_classifiers"}
     return [name for rule, names in logs_of_run().items() if rule not in absent for name in names]
 
 

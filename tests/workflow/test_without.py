@@ -45,6 +45,7 @@ def test_a_layer_that_is_not_there_is_left_out_with_what_needs_it(study: TinyStu
         "joint_features": [],
         "models": ["staley2017_m3"],
         "comparisons": [],
+        "fits": [],
         "words": words,
     }
     assert words in (study.results / "report.html").read_text()

@@ -83,9 +83,16 @@ def refit_settings(study: Mapping) -> dict:
     return settings | {"observations": settings["observations"] | {"classifiers": None}}
 
 
+def columns_of_refits(study: Mapping) -> list[list[str]]:
+    """Return the columns that each refit takes, of features or the site table, in their order."""
+    return [
+        [each.column for each in inputs if each.column is not None] for inputs in _inputs(study)
+    ]
+
+
 def refit_columns(study: Mapping) -> list[str]:
-    """Return the columns that refits take as the models do, of features or the site table."""
-    return [each.column for inputs in _inputs(study) for each in inputs if each.column is not None]
+    """Return the columns that all refits take."""
+    return [column for columns in columns_of_refits(study) for column in columns]
 
 
 def named_by_learning(settings: Mapping) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from snakeshed.errors import ConfigurationError
 from snakeshed.features.layers import declared_columns
+from snakeshed.learning.declared import columns_of_refits
 from snakeshed.models.declared import declared_models, severity_layers
 
 DEM = "dem"
@@ -21,8 +22,8 @@ _KINDS = {
     "joint_features": "joint features",
     "models": "models",
     "comparisons": "comparisons of",
+    "fits": "fits of",
 }
-_WITH_TERRAIN = ("layers", "models", "compare")
 
 
 def check_without(study: Mapping) -> Iterator[tuple[str, str, str, str]]:
@@ -55,8 +56,9 @@ def as_run(study: Mapping) -> dict:
     Returns
     -------
     dict
-        Without the DEM, it has no layers, models, and comparisons. Else layers are left out, with
-        joint features, models, and comparisons that need their columns.
+        Layers are left out, and with them the joint features, models, comparisons, refits, and
+        classifiers that need their columns. Without the DEM, it has none of these but refits and
+        classifiers that take columns of the site table alone.
 
     Raises
     ------
@@ -66,14 +68,15 @@ def as_run(study: Mapping) -> dict:
     run = dict(study)
     if not study["without"]:
         return run
-    if not has_terrain(study):
-        run |= {key: [] for key in _WITH_TERRAIN}
-        run["features"] = {**study["features"], "joint": []}
-        return run
-    run["layers"] = [layer for layer in study["layers"] if layer["name"] not in study["without"]]
+    run["layers"] = [
+        layer
+        for layer in study["layers"]
+        if has_terrain(study) and layer["name"] not in study["without"]
+    ]
     joint = [each for each in study["features"]["joint"] if _has_layer(each, run)]
     run["features"] = {**study["features"], "joint": joint}
     is_lost = _lost_columns(study, run)
+    run["observations"] = _observations(study, is_lost)
     run["models"] = [
         entry
         for entry, needs in zip(study["models"], _needs(study), strict=True)
@@ -98,12 +101,11 @@ def left_out(study: Mapping) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        None for a study with all that it describes. Else lists of names as
-        ``inputs``, ``tables``, ``joint_features``, ``models``, and ``comparisons``, and in
-        ``words`` all of it as a sentence.
+        None for a study with all that it describes. Else lists of names as ``inputs``, ``tables``,
+        ``joint_features``, ``models``, ``comparisons``, and ``fits``, and in ``words`` all of it as
+        a sentence.
     """
     run = as_run(study)
-
     parts = {
         "inputs": [*[DEM] * (not has_terrain(study)), *_gone("layers", _name, study, run)],
         "tables": [] if has_terrain(study) else list(_TABLES_OF_TERRAIN),
@@ -112,6 +114,7 @@ def left_out(study: Mapping) -> dict[str, Any] | None:
         "comparisons": _gone(
             "compare", lambda each: f"{each['column']} with {each['feature']}", study, run
         ),
+        "fits": _gone("fits", str, *({"fits": _fits(each)} for each in (study, run))),
     }
     return {**parts, "words": _words(parts)} if parts["inputs"] else None
 
@@ -120,6 +123,27 @@ def _words(parts: Mapping[str, list[str]]) -> str:
     text = f"Left out, as `without` says: {', '.join(parts['inputs'])}"
     named = [f"{words} {', '.join(parts[key])}" for key, words in _KINDS.items() if parts[key]]
     return f"{text}; with them: {'; '.join(named)}." if named else f"{text}."
+
+
+def _observations(study: Mapping, is_lost: Callable[[str | None], bool]) -> dict:
+    """Return ``observations`` without what is fitted to columns that are not there."""
+    observations = study["observations"]
+    classifiers = observations["classifiers"]
+    if classifiers is not None and any(map(is_lost, classifiers["columns"])):
+        classifiers = None
+    refits = [
+        entry
+        for entry, columns in zip(observations["refits"], columns_of_refits(study), strict=True)
+        if not any(map(is_lost, columns))
+    ]
+    return observations | {"refits": refits, "classifiers": classifiers}
+
+
+def _fits(study: Mapping) -> list[str]:
+    """Name what is fitted to observations."""
+    observations = study["observations"]
+    refits = [f"{each['model']} for {each['duration_min']} min" for each in observations["refits"]]
+    return [*refits, *["classifiers"] * (observations["classifiers"] is not None)]
 
 
 def _gone(key: str, name: Callable[[Any], str], whole: Mapping, run: Mapping) -> list[str]:
@@ -159,7 +183,8 @@ def _lost_columns(study: Mapping, run: Mapping) -> Callable[[str | None], bool]:
 
     Files of layers that are left out, such as tables of fuel models, need not be there.
     """
-    there = declared_columns(run["features"], run["layers"])
+    own = declared_columns(run["features"], run["layers"])
+    there = own if has_terrain(study) else {}
     joint = _gone("joint", _name, study["features"], run["features"])
     layers = tuple(f"{name}_" for name in _gone("layers", _name, study, run))
 
@@ -167,7 +192,7 @@ def _lost_columns(study: Mapping, run: Mapping) -> Callable[[str | None], bool]:
         return (
             column is not None
             and column not in there
-            and (column in joint or column.startswith(layers))
+            and (column in joint or column in own or column.startswith(layers))
         )
 
     return is_lost

@@ -96,6 +96,7 @@ def test_a_layer_goes_with_all_that_needs_it():
         "joint_features": ["steep_kf"],
         "models": ["staley2017_m1"],
         "comparisons": ["KF with kf_mean", "KF with kf_min"],
+        "fits": [],
         "words": "Left out, as `without` says: kf; with them: joint features steep_kf; models "
         "staley2017_m1; comparisons of KF with kf_mean, KF with kf_min.",
     }
@@ -117,6 +118,7 @@ def test_a_combined_model_goes_with_either_of_its_parts():
             "cannon2010",
         ],
         "comparisons": ["PropHM23 with steep_burn"],
+        "fits": [],
     }
 
 
@@ -177,3 +179,42 @@ def test_an_unknown_name_is_refused():
 def test_the_table_of_a_fuel_layer_that_is_left_out_need_not_be_there():
     fuel = {"name": "fuel", "path": "fuel.tif", "type": "fbfm40", "table": "nowhere.csv"}
     assert as_run(study("fuel", layers=[fuel], models=[], features={}, compare=[]))
+
+
+def fitted(*without: str, columns: list[str]) -> dict:
+    """Return what is left of refits and classifiers, with these columns to learn from."""
+    whole = study(
+        *without,
+        observations={
+            "rainfall": [{"duration_min": 15, "column": "Acc015_mm", "unit": "mm"}],
+            "response": {"column": "Response"},
+            "refits": [
+                {"model": "staley2017_m1", "duration_min": 15},
+                {
+                    "model": "staley2017_m3",
+                    "duration_min": 15,
+                    "inputs": {"terrain": "Ruggedness", "fire": "PropHM", "soil": "Thickness"},
+                },
+            ],
+            "classifiers": {"columns": columns},
+        },
+    )
+    return as_run(whole)["observations"] | {"left_out": (left_out(whole) or {}).get("fits")}
+
+
+def test_what_is_fitted_to_columns_of_the_site_table_needs_neither_layers_nor_the_dem():
+    for without in (["dem"], ["kf"]):
+        run = fitted(*without, columns=["KF", "PropHM23"])
+        assert [each["model"] for each in run["refits"]] == ["staley2017_m3"]
+        assert run["classifiers"]["columns"] == ["KF", "PropHM23"]
+        assert run["left_out"] == ["staley2017_m1 for 15 min"]
+
+
+@pytest.mark.parametrize(
+    ("without", "column"), [("kf", "kf_mean"), ("burn", "steep_burn"), ("dem", "relief_m")]
+)
+def test_classifiers_go_with_any_of_their_columns(without, column):
+    run = fitted(without, columns=["KF", column])
+    assert run["classifiers"] is None
+    assert run["left_out"][-1] == "classifiers"
+    assert fitted(columns=["KF", column])["classifiers"] is not None
