@@ -670,11 +670,15 @@ def bring_results():
 
 def last_words():
     """What a person wants to know first, and how long the run took."""
-    from snakeshed.report.summary import summary_text
+    from snakeshed.report.summary import files_text, summary_text
 
-    path = Path(RESULTS, "summary.json")
+    names = [Path(file).name for file in RESULT_FILES if file.endswith(".json") or not HAS_TERRAIN]
+    path, text = Path(RESULTS, "summary.json"), ""
     try:
-        text = f"{summary_text(json.loads(read_result(path)), RESULTS)}\n" if path.is_file() else ""
+        if not HAS_TERRAIN:
+            text = "\n".join(["Open:", *files_text(RESULTS, names), ""])
+        elif path.is_file():
+            text = f"{summary_text(json.loads(read_result(path)), RESULTS, names)}\n"
     except SnakeshedError as error:
         text = f"{error}\n"
     return f"{text}{time.monotonic() - STARTED:.0f} s in all."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from snakeshed.jobs.log import job_log
-from snakeshed.learning.classifiers import compare, write_comparison
+from snakeshed.learning.classifiers import Compared, compare, write_comparison
 from snakeshed.learning.declared import declared_refits
 from snakeshed.learning.tables import classifier_rows
 from snakeshed.observations.response import Response
@@ -35,14 +35,19 @@ def main(
         )
         scored = sum(split.scored for split in found.splits)
         logger.info(
-            "%d complete observations, %d of %d splits scored",
+            "%d complete observations, %d of %d splits scored; median threat score: %s",
             found.complete.observations,
             scored,
             len(found.splits),
+            ", ".join(
+                f"{_named(each)} {each.threat_score_half.median:.3f}" for each in found.compared
+            ),
         )
-        for each in found.compared:
-            logger.info("%s: median threat score %.3f", each.name, each.threat_score_half.median)
         write_comparison(found, output)
+
+
+def _named(compared: Compared) -> str:
+    return compared.name if compared.model is None else f"{compared.name} {compared.settings}"
 
 
 if __name__ == "__main__":

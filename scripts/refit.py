@@ -23,10 +23,14 @@ def main(
         for declared in declared_refits(settings, features):
             fitted = refit(declared, refit_rows(table, declared, response, features))
             logger.info(
-                "%s: fitted to %d of %d complete observations",
+                "%s: fitted to %d of %d complete observations: %s",
                 declared.name,
                 fitted.training.observations,
                 fitted.complete.observations,
+                ", ".join(
+                    f"{each.name} {each.refitted.value:.3f} (published {each.published:g})"
+                    for each in fitted.coefficients
+                ),
             )
             for each in fitted.implausible:
                 logger.warning(

@@ -287,7 +287,8 @@ def _summary(chosen: argparse.Namespace) -> int:
         return 1
     from snakeshed.report.summary import summary_text
 
-    print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results))
+    names = [path.name for path in chosen.results.iterdir() if path.suffix == ".json"]
+    print(summary_text(json.loads(path.read_text(encoding="utf-8")), chosen.results, names))
     return 0
 
 

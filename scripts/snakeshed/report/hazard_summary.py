@@ -89,14 +89,6 @@ def hazard_line(hazards: Mapping) -> str:
     return f"Hazards: {'; '.join(parts)}."
 
 
-def hazard_files(folder: object) -> list[str]:
-    """Return the lines that say which files have the hazards."""
-    return [
-        f"  {folder}/hazard.parquet      likelihood, volume, and class for each storm",
-        f"  {folder}/thresholds.parquet  rainfall at which a likelihood is reached",
-    ]
-
-
 def _texts(values: Sequence[str]) -> pa.Array:
     import pyarrow as pa
 

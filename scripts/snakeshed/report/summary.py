@@ -17,7 +17,7 @@ from snakeshed.delineation.catchment import STATUSES
 from snakeshed.errors import printable
 from snakeshed.features.layer import Layer
 from snakeshed.features.layers import unknown_codes
-from snakeshed.report.hazard_summary import hazard_files, hazard_line, summarise_hazards
+from snakeshed.report.hazard_summary import hazard_line, summarise_hazards
 from snakeshed.report.published import compare, comparison_lines, comparison_warnings
 
 if TYPE_CHECKING:
@@ -31,6 +31,27 @@ _EXPLAINED = 4.0
 _ENOUGH_AREAS = 5
 # So many sites that were not delineated are named at the end of a run.
 _FEW = 3
+# What a person finds in result files.
+_FILES = {
+    "report.html": "map, table and figures, in a browser",
+    "catchments.parquet": "outlines, outlets and how sure they are",
+    "features.parquet": "one row of features per site",
+    "dataset.parquet": "one row per observation, with the features of its site",
+    "hazard.parquet": "likelihood, volume, and class for each storm",
+    "thresholds.parquet": "rainfall at which a likelihood is reached",
+    "skill.json": "how good the likelihoods of models are",
+    "refit.json": "coefficients of published models, fitted again",
+    "classifiers.json": "scores of classifiers with sites they were not fitted to",
+    "observations.parquet": "one row per observation, as in the site table",
+    "summary.json": "this summary",
+}
+_ALWAYS = (
+    "report.html",
+    "catchments.parquet",
+    "features.parquet",
+    "dataset.parquet",
+    "summary.json",
+)
 # A coverage that is less than one by rounding alone.
 _WHOLE = 1 - 1e-6
 
@@ -212,8 +233,33 @@ def write_summary(summary: Mapping, path: str | Path) -> None:
         part.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def summary_text(summary: Mapping, folder: str | Path) -> str:
-    """The summary as a person reads it at the end of a run."""
+def files_text(folder: str | Path, names: Sequence[str]) -> list[str]:
+    """Return a line for each of some result files, with what a person finds there.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the results.
+    names : sequence of str
+        Files of the study; those that are for no person are left out.
+    """
+    there = [name for name in _FILES if name in names]
+    # In a column of their own, but for a name that is longer.
+    return [f"  {folder}/{name:<18}  {_FILES[name]}" for name in there]
+
+
+def summary_text(summary: Mapping, folder: str | Path, names: Sequence[str] = ()) -> str:
+    """Return the summary as a person reads it at the end of a run.
+
+    Parameters
+    ----------
+    summary : mapping
+        From `summarise`.
+    folder : str or Path
+        Of the results.
+    names : sequence of str
+        Result files beside those that every study has.
+    """
     failed = [
         # A few are named: one wrong row among many is then seen.
         f"{len(ids)} {status}" + (f" ({', '.join(ids)})" if len(ids) <= _FEW else "")
@@ -266,15 +312,8 @@ def summary_text(summary: Mapping, folder: str | Path) -> str:
         lines.append(left_out["words"])
     lines += [f"Assumed: {assumption}" for assumption in summary["assumptions"]]
     lines += [f"Warning: {warning}" for warning in summary["warnings"]]
-    lines += [
-        "Open:",
-        f"  {folder}/report.html         map, table and figures, in a browser",
-        f"  {folder}/catchments.parquet  outlines, outlets and how sure they are",
-        f"  {folder}/features.parquet    one row of features per site",
-        f"  {folder}/dataset.parquet     one row per observation, with the features of its site",
-        *(hazard_files(folder) if summary.get("hazards") else ()),
-        f"  {folder}/summary.json        this summary",
-    ]
+    hazards = ("hazard.parquet", "thresholds.parquet") if summary.get("hazards") else ()
+    lines += ["Open:", *files_text(folder, [*_ALWAYS, *hazards, *names])]
     return "\n".join(map(printable, lines))
 
 

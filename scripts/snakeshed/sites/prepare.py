@@ -205,7 +205,7 @@ def prepare_sites(
 
 def _check_sha256(file: Path, settings: Mapping) -> None:
     """Refuse another file than the one that the configuration states."""
-    stated = settings["sha256"]
+    stated = settings.get("sha256")
     if stated is None or not file.is_file():
         return
     found = sha256_of(file)
