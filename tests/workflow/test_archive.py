@@ -197,7 +197,7 @@ def test_a_re_run_elsewhere_gives_every_value_again(otherwise, tiles, tmp_path, 
     assert main(arguments) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert f"environment: the one in use, {sys.executable}, which satisfies its lock file." in out
-    assert "The re-run reproduced all values of 5 tables exactly." in out
+    assert "The re-run reproduced all values of 5 files exactly." in out
 
 
 def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
@@ -294,7 +294,7 @@ def test_the_demo_is_verified_elsewhere_without_an_index(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "environment: a new one of the archive's wheels." in done.stdout
-    assert "The re-run reproduced all values of 7 tables exactly." in done.stdout
+    assert "The re-run reproduced all values of 8 files exactly." in done.stdout
 
     bag = open_bag(archive)
     bag.unpack(tmp_path)

@@ -199,7 +199,7 @@ def test_an_archive_holds_the_hazards_and_a_re_run_reproduces_them(modeled, caps
     targets = [f"results/tiny/{name}.parquet" for name in ("hazard", "thresholds")]
     asked = ["verify", str(archive), "--rerun", "--yes", "--cores", "2", "--targets", *targets]
     assert main(asked) == 0, capsys.readouterr().err
-    assert "The re-run reproduced all values of 2 tables exactly." in capsys.readouterr().out
+    assert "The re-run reproduced all values of 2 files exactly." in capsys.readouterr().out
 
 
 def test_what_models_lack_is_found_before_anything_runs(fresh):

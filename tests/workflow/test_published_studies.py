@@ -73,7 +73,8 @@ def test_the_corrected_study_is_archived_and_run_again_elsewhere(with_dem, tmp_p
     run = snakemake(
         with_dem,
         *("archive", "--configfile", "config/staley2016.yaml"),
-        *("--config", f"without=[{LAYERS}]"),
+        # Fewer splits than the twenty of the study, which take half a minute.
+        *("--config", f"without=[{LAYERS}]", "observations={classifiers: {seeds: 3}}"),
     )
     assert run.returncode == 0, run.stderr
     results = with_dem / "results/staley2016"
@@ -81,6 +82,12 @@ def test_the_corrected_study_is_archived_and_run_again_elsewhere(with_dem, tmp_p
     assert summary["status"] == {"ok": 230, "outside_dem": 486}
     assert summary["left_out"]["inputs"] == LAYERS.split(", ")
     assert summary["area_within_10_percent"] > 0.7
+    refits = json.loads((results / "refit.json").read_text())["refits"]
+    coefficients = [each["refitted"]["value"] for each in refits[0]["coefficients"]]
+    assert coefficients == pytest.approx([-3.606, 0.416, 0.659, 0.680], abs=5e-4)
+    classifiers = json.loads((results / "classifiers.json").read_text())
+    assert len(classifiers["splits"]) == 3
+    assert classifiers["complete"]["observations"] == 1243
     dataset = pd.read_parquet(results / "dataset.parquet")
     assert len(dataset) == 1550
     assert dataset["debris_flow"].sum() == 334
@@ -88,4 +95,17 @@ def test_the_corrected_study_is_archived_and_run_again_elsewhere(with_dem, tmp_p
     archive = shutil.move(results / "archive/staley2016.zip", tmp_path)
     shutil.rmtree(with_dem)
     assert main(["verify", archive, "--rerun", "--yes", "--cores", "2"]) == 0
-    assert "The re-run reproduced all values of 5 tables exactly." in capsys.readouterr().out
+    assert "The re-run reproduced all values of 7 files exactly." in capsys.readouterr().out
+
+
+def test_the_original_runs_as_far_as_the_table_allows(checkout):
+    """Its catchments are those of `test_recipe_study.py`."""
+    run = snakemake(
+        checkout, *("--configfile", "config/roten2022.yaml"), *("--config", "without=[dem]")
+    )
+    assert run.returncode == 0, run.stderr
+    assert "; with them: the tables catchments, features; " in run.stderr
+    assert run.stderr.endswith(" s in all.\n")
+    assert "refit.json" in run.stderr.split("Open:")[1]
+    assert (checkout / "results/roten2022/refit.json").exists()
+    assert not (checkout / "results/roten2022/classifiers.json").exists()

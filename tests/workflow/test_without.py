@@ -79,7 +79,7 @@ def test_without_the_dem_a_run_makes_what_follows_from_the_site_table(fresh: Tin
     assert asked.code == 1
     assert "without: found dem, and a target that needs catchments; expected a target" in asked.text
     assert main(["verify", str(fresh.folder / ARCHIVE), "--rerun", "--yes"]) == 0
-    assert "The re-run reproduced all values of 2 tables" in capsys.readouterr().out
+    assert "The re-run reproduced all values of 2 files" in capsys.readouterr().out
 
 
 def test_the_dem_comes_later_and_the_rest_is_made(fresh: TinyStudy):

@@ -25,7 +25,7 @@ from snakeshed.archive.sandbox import Surroundings
 from snakeshed.errors import ArchiveError, SnakeshedError, printable
 from snakeshed.tables.geoparquet import read_table
 
-# Their rows are of sites, or of what was refused; the rest is made from them.
+# Rows of sites, or of what was refused, and what is fitted or scored; the rest is made from them.
 TABLES = (
     "catchments.parquet",
     "features.parquet",
@@ -34,6 +34,9 @@ TABLES = (
     "rejected.csv",
     "hazard.parquet",
     "thresholds.parquet",
+    "skill.json",
+    "refit.json",
+    "classifiers.json",
 )
 _MOST_SHOWN = 100
 _LEAST_MEMORY = 4 << 30
@@ -243,8 +246,32 @@ def _other(there: bool) -> str:
 def _table(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         return pd.read_csv(path, dtype=str)
+    if path.suffix == ".json":
+        return _values(path)
     # An archive has no records: its manifest has the checksums.
     return pd.DataFrame(read_table(path, recorded=False))
+
+
+def _values(path: Path) -> pd.DataFrame:
+    """Read JSON as one row, with a column for each value, by its place."""
+    try:
+        waiting = [("", json.loads(path.read_text(encoding="utf-8")))]
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(
+            path.name, f"no JSON ({error})", "a file as snakeshed writes it", "Do not trust it."
+        ) from None
+    values = {}
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{place}.{key}".lstrip("."), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{place}[{k}]", each) for k, each in enumerate(value)]
+            # An empty list is a value, too.
+            values[f"{place}[]"] = len(value)
+        else:
+            values[place] = value
+    return pd.DataFrame([values], dtype=object)[sorted(values)]
 
 
 def _equal(one: object, two: object, tolerance: float) -> bool:

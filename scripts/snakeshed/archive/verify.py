@@ -179,7 +179,7 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
         for line in found.lines():
             complain(f"- {line}")
         return DIFFERENT
-    say(f"The re-run reproduced all values of {len(targets)} tables{exact}{within}.")
+    say(f"The re-run reproduced all values of {len(targets)} files{exact}{within}.")
     return WHOLE
 
 

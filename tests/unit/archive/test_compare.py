@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_archive
 
-from snakeshed.archive.compare import compare_apart, compare_tables, summarize
+from snakeshed.archive.compare import compare_apart, compare_tables, differences, summarize
 from snakeshed.archive.sandbox import Sandbox, Surroundings
 from snakeshed.errors import ArchiveError
 
@@ -189,3 +189,31 @@ def test_a_table_that_expands_beyond_the_memory_is_told(apart, monkeypatch):
     assert len(bomb) < 1 << 20
     with pytest.raises(ArchiveError, match=r"cannot be read and compared .*at most 3,072 MB of"):
         apart(bomb, TABLE)
+
+
+def test_files_of_scores_are_compared_value_by_value(tmp_path):
+    folders = tmp_path / "archived", tmp_path / "made/results/mine"
+    scores = {"models": [{"name": "m1", "score": 0.25, "roc": []}, {"name": "m2", "score": None}]}
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "refit.json").write_text(json.dumps(scores))
+
+    def compared() -> list[str]:
+        targets = ["results/mine/refit.json"]
+        found = differences(tmp_path / "made", folders[0], "mine", targets, 0.0)
+        return summarize(found).lines()
+
+    assert compared() == []
+    scores["models"][0] |= {"score": 0.26, "roc": [1]}
+    scores["models"][1]["score"] = 0.0
+    (folders[1] / "refit.json").write_text(json.dumps(scores))
+    file = "results/mine/refit.json"
+    assert compared() == [
+        f"{file}, column models[0].roc[0]: archived none, now there",
+        f"{file}, column models[0].roc[], site in row 1: archived 0, now 1",
+        f"{file}, column models[0].score, site in row 1: archived 0.25, now 0.26",
+        f"{file}, column models[1].score, site in row 1: archived None, now 0.0",
+    ]
+    (folders[1] / "refit.json").write_text("[" * 100_000)
+    with pytest.raises(ArchiveError, match="refit.json: found no JSON"):
+        compared()

@@ -160,7 +160,7 @@ def test_numbers_that_differ_by_more_than_the_tolerance_are_counted(
     tolerance = ["--tolerance", "1e-9"]
     assert main(["verify", str(archive), "--rerun", "--yes", *tolerance]) == 0
     assert capsys.readouterr().out.endswith(
-        "The re-run reproduced all values of 1 tables (relative tolerance 1e-09).\n"
+        "The re-run reproduced all values of 1 files (relative tolerance 1e-09).\n"
     )
     monkeypatch.setattr("snakeshed.archive.compare.compare_apart", lambda *_: Comparison(1, ["x"]))
     assert main(["verify", str(archive), "--rerun", "--yes", *tolerance]) == 5
