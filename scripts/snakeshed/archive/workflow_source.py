@@ -46,6 +46,7 @@ _FILES = (
     "docs/confidence.md",
     "docs/confidence.png",
     "docs/faults.md",
+    "docs/studies.md",
     *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE"),
     *("pyproject.toml", "Makefile", ".dockerignore", ".gitignore"),
 )

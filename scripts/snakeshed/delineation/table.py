@@ -78,7 +78,7 @@ CATCHMENTS = STATUS | {
     ),
     "pit_depth_m": (
         REAL,
-        "From the outlet down to the lowest cell of the catchment, m; null with a recipe.",
+        "From the outlet down to the lowest cell of the catchment, m. Null with a recipe.",
     ),
     "deep_pit": (TRUTH, "pit_depth_m is more than dem.max_pit_m; null with a recipe."),
     "open_water": (

@@ -305,6 +305,7 @@ def test_the_log_and_the_summary_tell_it(tmp_path, ground):
         observations="",
         models=[],
         storms=[],
+        left_out=None,
         hazard=None,
         catchments=str(tmp_path / "catchments.parquet"),
         features=str(tmp_path / "features.parquet"),
