@@ -77,14 +77,18 @@ def cover_of(outline: shapely.Geometry, polygons: PreparedPolygons, crs: str) ->
     ground = GroundArea.around(outline, crs)
     (whole,) = ground.of(np.array([outline]))
     areas, overlap = ground.of(pieces), 0.0
-    excess = math.fsum(shapely.area(pieces)) - shapely.union_all(pieces).area
-    if excess > _NO_OVERLAP * outline.area:
+    if polygons.may_overlap(rows) and _excess(pieces) > _NO_OVERLAP * outline.area:
         before = math.fsum(areas)
         pieces = _without_earlier(pieces)
         counts = shapely.area(pieces) >= least
         rows, areas = rows[counts], ground.of(pieces[counts])
         overlap = before - math.fsum(areas)
     return Cover(tuple(rows.tolist()), tuple(areas.tolist()), overlap, float(whole))
+
+
+def _excess(pieces: np.ndarray) -> float:
+    """Return the area that is in more than one piece, as often as it is so."""
+    return math.fsum(shapely.area(pieces)) - shapely.union_all(pieces).area
 
 
 def _without_earlier(pieces: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ _DESCRIPTIONS = {
     "text": "The attribute of the polygon.",
     "number": "The attribute of the polygon.",
     **{side: f"The {side}ern side of the polygon's box, in the CRS of the DEM." for side in _SIDES},
+    "may_overlap": "The polygon overlaps another one, or its sides do not match those of one.",
     GEOMETRY: "The polygon, valid, in the CRS of the DEM, rounded to a millionth of a cell.",
 }
 _POLYGON, _MULTIPOLYGON = shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON
@@ -139,6 +140,9 @@ def write_polygons(polygons: Polygons, path: str, crs: str, *, texts: bool) -> N
     """
     bounds = shapely.bounds(polygons.shapes)
     columns = {side: array_of(bounds[:, k].tolist(), pa.float64()) for k, side in enumerate(_SIDES)}
+    # In each pair that overlaps, at least one polygon has such sides.
+    unmatched = ~shapely.is_empty(shapely.coverage_invalid_edges(polygons.shapes))
+    columns["may_overlap"] = array_of(unmatched.tolist(), pa.bool_())
     if polygons.values is not None:
         name, kind = ("text", pa.string()) if texts else ("number", pa.float64())
         columns[name] = array_of(polygons.values, kind)
@@ -175,6 +179,7 @@ class PreparedPolygons:
                 "Run the workflow again, without changing its results.",
             )
         self._boxes = [numbers_of(table[side]) for side in _SIDES]
+        self._may_overlap = np.array(table["may_overlap"].to_pylist(), np.bool_)
         self._encoded = table[GEOMETRY]
         self._shapes: dict[int, shapely.Geometry] = {}
         value = next((name for name in ("text", "number") if name in table.column_names), None)
@@ -197,6 +202,15 @@ class PreparedPolygons:
         some = np.empty(len(rows), object)
         some[:] = [self.shape(row) for row in rows]
         return some
+
+    def may_overlap(self, rows: np.ndarray) -> bool:
+        """Tell whether some polygons may overlap each other.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (n,)
+        """
+        return len(rows) > 1 and bool(self._may_overlap[rows].any())
 
     def value(self, row: int) -> str | float | None:
         """Return the attribute of a polygon; None if there is none."""

@@ -28,7 +28,12 @@ from snakeshed.features.joint_cells import joint_features
 from snakeshed.features.label_rule import LabelRule
 from snakeshed.features.layer import Catchments, columns_of
 from snakeshed.features.layers import type_of
-from snakeshed.features.prepared_polygons import polygons_of
+from snakeshed.features.prepared_polygons import (
+    Polygons,
+    PreparedPolygons,
+    polygons_of,
+    write_polygons,
+)
 from snakeshed.features.zonal import summarise
 from snakeshed.terrain.dem import index_terrain
 from snakeshed.terrain.elevations import Terrain
@@ -208,6 +213,36 @@ def test_a_plain_loop_over_all_polygons_finds_the_same(tmp_path_factory, terrain
     assert alone[::-1] == values(layer, outlines)
 
 
+# Beside each other, in each other, and on each other.
+NESTED = [box(0, 4, 4, 0), box(1, 3, 2, 2), box(4, 4, 8, 0), box(9, 4, 12, 0), box(9, 4, 12, 0)]
+
+
+@examples(200)
+@example(shapes=NESTED)
+@given(shapes=st.lists(polygons(), min_size=2, max_size=8))
+def test_of_two_polygons_that_overlap_at_least_one_says_so(tmp_path_factory, shapes):
+    shapes = shapely.make_valid(np.array(shapes), method="structure", keep_collapsed=False)
+    shapes = shapes[shapely.area(shapes) > 0]
+    path = tmp_path_factory.mktemp("pairs") / "a.parquet"
+    write_polygons(Polygons(shapes, None), str(path), CRS, texts=False)
+    written = PreparedPolygons(str(path), CRS, "a")
+    for k, one in enumerate(shapes):
+        for m, other in enumerate(shapes[:k]):
+            if shapely.area(shapely.intersection(one, other)) > 1e-6:
+                assert written.may_overlap(np.array([m, k]))
+            elif len(shapes) == 2 and one.disjoint(other):
+                assert not written.may_overlap(np.array([m, k]))
+
+
+def test_a_map_whose_polygons_share_their_sides_is_not_searched_for_overlaps(tmp_path, terrain):
+    tiles = [box(x, y + 1, x + 1, y) for x in range(4) for y in range(4)]
+    path = write_vector(tmp_path / "a.gpkg", tiles, kind=[str(k) for k in range(16)])
+    layer, _ = prepared(declared(path, attribute="kind"), terrain, tmp_path)
+    written = PreparedPolygons(layer.prepared, CRS, "rock")
+    assert not written.may_overlap(np.arange(16))
+    assert written.may_overlap(np.arange(0)) is False
+
+
 def brute_force(outline: shapely.Geometry, path: str, crs: str) -> dict[str, float]:
     frame = geopandas.read_file(path)
     there = Transformer.from_crs(crs, CRS, always_xy=True)
@@ -239,7 +274,6 @@ def brute_force(outline: shapely.Geometry, path: str, crs: str) -> dict[str, flo
 
 def test_the_area_of_a_catchment_is_that_of_its_cells(tmp_path, terrain):
     from snakeshed.features.polygon_cover import cover_of
-    from snakeshed.features.prepared_polygons import PreparedPolygons
 
     layer, _ = prepared(declared(rock_file(tmp_path), attribute="kind"), terrain, tmp_path)
     polygons_of_file = PreparedPolygons(layer.prepared, CRS, "rock")
@@ -432,7 +466,7 @@ def test_what_is_prepared_has_the_same_bytes_and_the_attribute_alone(tmp_path, t
     with open(first, "rb") as one, open(second, "rb") as two:
         assert one.read() == two.read()
     names = pq.read_schema(first).names
-    assert names == ["west", "south", "east", "north", "text", "geometry"]
+    assert names == ["west", "south", "east", "north", "may_overlap", "text", "geometry"]
 
 
 ON_ANOTHER_CPU = """
