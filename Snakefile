@@ -35,6 +35,8 @@ if workflow.is_main_process:
     logger.info(f"Study {STUDY['study']}: results go to {RESULTS}/.")
     if LEFT_OUT:
         logger.info(LEFT_OUT["words"])
+    if not HAS_TERRAIN and Path(RESULTS, "catchments.parquet").is_file():
+        logger.warning(f"Results in {RESULTS} that need the DEM are of an earlier run, and stay.")
     warn_of_read_only_results()
     user_error(look_at_inputs)
     user_error(look_at_results)

@@ -64,6 +64,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     add.set_defaults(run=_compile)
     add = commands.add_parser("check", help="what is wrong with a study, or what a run would do")
     add.add_argument("config", type=Path, help="its configuration, such as config/mine.yaml")
+    add.add_argument(
+        "--without",
+        nargs="*",
+        metavar="NAME",
+        help="layers, or dem, that a run is to go without: in place of `without` in the file",
+    )
     add.set_defaults(run=_check)
     add = commands.add_parser("summary", help="what a person wants to know first of a study")
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
@@ -264,7 +270,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
     try:
         with progress_lines():
-            preview = check_study(chosen.config)
+            preview = check_study(chosen.config, without=chosen.without)
         print(preview_text(preview))
     except SeveralProblems as several:
         for problem in several.problems:

@@ -72,9 +72,11 @@ def hazard_line(hazards: Mapping) -> str:
     models, highest = hazards["models"], hazards["highest_likelihood"]
     parts = [f"{len(models)} model" + ("s" if len(models) != 1 else "")]
     if highest is not None:
+        # Only where it may not be that of the site's catchment.
+        low = ", whose outlet has low confidence" if highest.get("confidence") == "low" else ""
         parts.append(
-            f"highest likelihood {likelihood_text(highest['value'])} (site {highest['site_id']}, "
-            f"{highest['model']}) for {highest['storm']}"
+            f"highest likelihood {likelihood_text(highest['value'])} (site {highest['site_id']}"
+            f"{low}, {highest['model']}) for {highest['storm']}"
         )
     if missing := hazards["sites_without_value"]:
         reasons = list(hazards["reasons"])

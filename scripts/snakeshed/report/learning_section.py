@@ -100,6 +100,7 @@ class ComparedRow:
     threat_half: str
     roc_area: str
     brier: str
+    highest: str
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _classifiers(found: Comparison) -> ClassifierPart:
     scored = sum(split.scored for split in found.splits)
     highest = max(each.threat_score_half.high for each in found.compared)
     # To the next tenth, so that a small difference can be seen.
-    axis = Axis.of("threat score at 0.5, of observations not fitted to", 0.0, _tenth(highest))
+    axis = Axis.of("threat score at 0.5, held-out observations", 0.0, _tenth(highest))
     strips = tuple(_strip(k, each, axis) for k, each in enumerate(found.compared))
     whole = found.complete
     kept = "sites" if found.split_by is None else f"values of {found.split_by}"
@@ -238,7 +239,9 @@ def _classifiers(found: Comparison) -> ClassifierPart:
         left_out=len(found.splits) - scored,
         splits=f"{percent(found.test_share)} of the {kept}, drawn {scored:,} times",
         by_site=found.split_by is None,
-        rows=tuple(map(_row, found.compared)),
+        rows=tuple(
+            _row(each, first) for each, first in zip(found.compared, _firsts(found), strict=True)
+        ),
         strips=strips,
         axis=axis,
         bottom=TOP + ROW * len(strips),
@@ -281,10 +284,19 @@ def _x(axis: Axis, value: float) -> float:
     return round(LEFT + WIDTH * axis.at(value), 1)
 
 
-def _row(found: Compared) -> ComparedRow:
+def _firsts(found: Comparison) -> list[str]:
+    """Return in how many splits each row has the highest threat score; ties count for each."""
+    scores = [[split.threat_score_half for split in each.splits] for each in found.compared]
+    best = [max(row) for row in zip(*scores, strict=True)]
+    counts = [sum(score == most for score, most in zip(own, best, strict=True)) for own in scores]
+    return [f"{count} of {len(best)}" for count in counts]
+
+
+def _row(found: Compared, highest: str) -> ComparedRow:
     spreads = found.threat_score_half, found.roc_area, found.brier_score
     return ComparedRow(
         found.name,
         found.settings,
         *(f"{fixed(s.median, 3)} ({fixed(s.low, 3)} to {fixed(s.high, 3)})" for s in spreads),
+        highest=highest,
     )

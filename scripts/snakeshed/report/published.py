@@ -151,7 +151,11 @@ def comparison_lines(compared: Sequence[Mapping]) -> list[str]:
     for each in compared:
         if each["sites"]:
             ratio = ""
-            if each["ratio_median"] is not None:
+            # Of a bound, only what contradicts it means anything.
+            if each["relation"] != "same":
+                count = len(each["contradicting"])
+                ratio = f": {count} contradiction{'s' if count != 1 else ''}"
+            elif each["ratio_median"] is not None:
                 ratio = (
                     f": median ratio {each['ratio_median']:.3f}, "
                     f"{each['within_10_percent']:.0%} within 10 %"

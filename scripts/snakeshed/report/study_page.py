@@ -382,7 +382,8 @@ def _compared(comparison: Mapping) -> dict[str, Any]:
     return {
         **comparison,
         "should_be": words(comparison["relation"]) if bound else "the same as",
-        "within": "–" if within is None else percent(within),
+        "ratio": "–" if bound else fixed(comparison["ratio_median"], 3),
+        "within": "–" if bound or within is None else percent(within),
         "contradictions": f"{len(comparison['contradicting']):,}" if bound else "–",
     }
 

@@ -171,7 +171,7 @@ def summarise(
             name: {str(code): count for code, count in codes.items()}
             for name, codes in unknown_codes(finished.features, layers).items()
         },
-        **_of_models(finished.hazard, models, storms),
+        **_of_models(finished, models, storms),
         **({"left_out": left_out} if left_out else {}),
     }
 
@@ -181,11 +181,16 @@ def _where(catchments: pd.DataFrame, column: str) -> list[str]:
     return sorted(catchments.loc[catchments[column].eq(True).fillna(False), "site_id"])
 
 
-def _of_models(
-    hazard: pa.Table | None, models: Sequence[str], storms: Sequence[str]
-) -> dict[str, dict]:
+def _of_models(finished: Finished, models: Sequence[str], storms: Sequence[str]) -> dict[str, dict]:
     """Return nothing for a study without models."""
-    return {} if hazard is None else {"hazards": summarise_hazards(hazard, models, storms)}
+    if finished.hazard is None:
+        return {}
+    hazards = summarise_hazards(finished.hazard, models, storms)
+    if highest := hazards["highest_likelihood"]:
+        # A hazard of the wrong catchment is none.
+        sites = finished.catchments.set_index("site_id")["confidence"]
+        highest["confidence"] = sites[highest["site_id"]]
+    return {"hazards": hazards}
 
 
 def _cover(features: pd.DataFrame, layer: Layer) -> dict[str, int]:
@@ -244,8 +249,8 @@ def files_text(folder: str | Path, names: Sequence[str]) -> list[str]:
         Files of the study; those that are for no person are left out.
     """
     there = [name for name in _FILES if name in names]
-    # In a column of their own, but for a name that is longer.
-    return [f"  {folder}/{name:<18}  {_FILES[name]}" for name in there]
+    width = max(map(len, there), default=0)
+    return [f"  {folder}/{name:<{width}}  {_FILES[name]}" for name in there]
 
 
 def summary_text(summary: Mapping, folder: str | Path, names: Sequence[str] = ()) -> str:

@@ -7,7 +7,7 @@ middle of a tile, is found by the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ from snakeshed.delineation.shards import check_reach, shards_with_sites
 from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
-from snakeshed.features.layers import declared_columns, rasters_of, tables_of
+from snakeshed.features.layers import declared_columns, rasters_of, tables_for_shards, tables_of
 from snakeshed.learning.declared import check_learning, learning_settings
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns
@@ -103,7 +103,9 @@ class _Problems:
             raise SeveralProblems(list(self._by_text.values()))
 
 
-def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
+def check_study(
+    path: str | Path, schema: str | Path = SCHEMA, without: Sequence[str] | None = None
+) -> Preview:
     """Look at everything that a study names.
 
     Parameters
@@ -112,6 +114,8 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         The configuration. Paths in it are relative to the working directory, as in a run.
     schema : str or Path
         The schema of configurations.
+    without : sequence of str, optional
+        In place of the configuration's own.
 
     Returns
     -------
@@ -124,14 +128,18 @@ def check_study(path: str | Path, schema: str | Path = SCHEMA) -> Preview:
         Whatever would stop a run: all problems of the configuration, or else all those of the
         files that it names.
     """
-    whole = complete(read_study(path), schema, str(path))
+    raw = read_study(path)
+    if without is not None and isinstance(raw, Mapping):
+        raw = {**raw, "without": list(without)}
+    whole = complete(raw, schema, str(path))
     study = as_run(whole)
     radius_m = study["snap"]["radius_m"]
     problems = _Problems()
     problems.of(check_inputs, study)
     columns = None
-    # A file that is missing has been named by now, with more advice than its reader has.
-    if all(_is_there(path) for layer in study["layers"] for path in tables_of(layer).values()):
+    # A table that is missing has been named by now, with more advice than its reader has.
+    tables = [path for layer in study["layers"] for path in tables_for_shards(layer).values()]
+    if all(map(_is_there, tables)):
         columns = problems.of(declared_columns, study["features"], study["layers"])
         if columns is not None:
             problems.of(check_compared, study["compare"], columns)

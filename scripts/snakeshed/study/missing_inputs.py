@@ -48,9 +48,9 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
         try:
             dem_files(study["dem"]["path"])
         except TerrainError as problem:
-            yield _with_url(problem, study["dem"])
+            yield _of_dem(problem, study)
         except SeveralProblems as several:
-            yield from (_with_url(problem, study["dem"]) for problem in several.problems)
+            yield from (_of_dem(problem, study) for problem in several.problems)
     for layer in study["layers"]:
         expected = {**type_of(layer).RASTERS, **type_of(layer).TABLES}
         for key, path in {**rasters_of(layer), **tables_of(layer)}.items():
@@ -70,10 +70,14 @@ def _advice(section: Mapping, name: str | None = None) -> str:
     return text
 
 
-def _with_url(problem: SnakeshedError, dem: Mapping) -> SnakeshedError:
-    """Return a problem of the DEM with the place where it can be had."""
-    known = dem.get("url")
-    advice = f"Get it from {known}. {problem.next_step}" if known else problem.next_step
+def _of_dem(problem: SnakeshedError, study: Mapping) -> SnakeshedError:
+    """Return a problem of the DEM with where to get it, and what a run can do without it."""
+    known, advice = study["dem"].get("url"), problem.next_step
+    if known:
+        advice = f"Get it from {known}. {advice}"
+    observations = study.get("observations", {})
+    if observations.get("refits") or observations.get("classifiers"):
+        advice += " Or add dem to `without`: only what follows from the site table is made."
     return type(problem)(problem.where, problem.found, problem.expected, advice)
 
 

@@ -73,6 +73,10 @@ def test_the_line_by_hand():
     assert hazard_line(found) == (
         f"Hazards: 3 models; highest likelihood {value:.2f} (site a, staley2017_m1) for i15_40."
     )
+    found["highest_likelihood"]["confidence"] = "low"
+    assert "(site a, whose outlet has low confidence, staley2017_m1)" in hazard_line(found)
+    found["highest_likelihood"]["confidence"] = "medium"
+    assert "confidence" not in hazard_line(found)
     _, found = summary_of({"site_id": "a"}, models=("gartner2014_emergency",))
     assert hazard_line(found) == "Hazards: 1 model."
 

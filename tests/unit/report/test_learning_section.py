@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from small_study import small_study
 
+from snakeshed.archive import write as archive
 from snakeshed.learning.classifiers import Compared, Comparison, Split, SplitScores, Spread
 from snakeshed.learning.complete_rows import Gaps, Part
 from snakeshed.learning.refit import Coefficient, FitScores, FittedModel, Implausible
@@ -112,6 +113,15 @@ def test_dots_are_where_their_scores_are():
     assert shown.rows[1].threat_half == "0.300 (0.200 to 0.450)"
 
 
+def test_in_how_many_splits_each_row_comes_first():
+    """All rows are scored on the same splits; those that are equal come first together."""
+    model, forest = COMPARED.compared
+    lower = [replace(split, threat_score_half=split.threat_score_half / 2) for split in SPLITS[1:]]
+    behind = replace(COMPARED, compared=(model, replace(forest, splits=(SPLITS[0], *lower))))
+    rows = learning_section((), behind).classifiers.rows
+    assert [row.highest for row in rows] == ["3 of 3", "1 of 3"]
+
+
 @pytest.mark.parametrize(("highest", "end"), [(0.0, 0.2), (0.34, 0.4), (0.95, 1.0), (1.0, 1.0)])
 def test_the_axis_ends_at_the_next_tenth(highest, end):
     each = COMPARED.compared[0]
@@ -123,9 +133,12 @@ def test_the_axis_ends_at_the_next_tenth(highest, end):
 def test_the_page_has_a_section_only_where_something_was_fitted(tmp_path):
     study = small_study(tmp_path, ["a", "b"])
 
-    def section(**results) -> str:
+    def page(**results) -> str:
         with study.terrain() as terrain:
-            text = report(replace(study.results, **results), terrain, [("snakeshed", "1")])
+            return report(replace(study.results, **results), terrain, [("snakeshed", "1")])
+
+    def section(**results) -> str:
+        text = page(**results)
         return text.partition('id="learning-title"')[2].partition("</section>")[0]
 
     assert section() == ""
@@ -139,3 +152,8 @@ def test_the_page_has_a_section_only_where_something_was_fitted(tmp_path):
     caution = "for another fire, scores may be lower"
     assert caution in section(classifiers=replace(COMPARED, split_by=None))
     assert caution not in both
+    # It has values of the site table: an archive that may not pass these on goes without it.
+    whole = page(refits=(FITTED,), classifiers=COMPARED)
+    without = archive._ROWS.sub(b"", whole.encode()).decode()
+    assert "learning-title" not in without
+    assert len(without) > len(page()) / 2

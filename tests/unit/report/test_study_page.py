@@ -292,7 +292,7 @@ def test_comparisons_with_published_values_are_a_table(study, text):
     rows = [re.sub("<[^>]+>", "|", row) for row in table.split("<tr>")[2:]]
     cells = [[cell for cell in row.strip("|\n ").split("|") if cell.strip()] for row in rows]
     assert cells == [
-        ["PropHM23", "at most ", "share_steeper_23deg", "1230", "0.876", "25 %", "1,148"],
+        ["PropHM23", "at most ", "share_steeper_23deg", "1230", "–", "–", "1,148"],
         ["&lt;relief&gt;", "the same as ", "relief_m", "0", "–", "–", "–"],
     ]
 

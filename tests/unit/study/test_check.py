@@ -349,3 +349,40 @@ def test_a_missing_dem_is_named_once_with_its_place(study, tmp_path):
     (problem,) = problems(study)
     assert problem.startswith("dem.path: dem/*.tif: found no ")
     assert "Get it from https://dem.example. " in problem
+
+
+def test_what_a_run_goes_without_can_be_said_here_as_for_the_run(study, tmp_path, capsys):
+    (tmp_path / "rain.tif").unlink()
+    path = write(study)
+    assert main(["check", path]) == 1
+    assert "Or add rain to `without`" in capsys.readouterr().err
+    assert main(["check", path, "--without", "rain"]) == 0
+    assert "Left out, as `without` says: rain." in capsys.readouterr().out
+    assert main(["check", path, "--without", "rian"]) == 1
+    assert "without[0]: found no layer rian" in capsys.readouterr().err
+
+
+def test_without_the_dem_the_site_table_still_gives_what_is_fitted_to_it(study, tmp_path):
+    for tile in (tmp_path / "dem").iterdir():
+        tile.unlink()
+    study["observations"] = {
+        "response": {"column": "area"},
+        "classifiers": {"columns": ["x"]},
+    }
+    (problem,) = problems(study)
+    assert problem.endswith(
+        " Or add dem to `without`: only what follows from the site table is made."
+    )
+
+
+def test_a_feature_of_a_layer_whose_file_is_missing_is_no_wrong_column(study, tmp_path):
+    study["layers"] = [
+        {"name": "rock", "path": "rock.gpkg", "type": "polygons", "attribute": "kind"}
+        | {"classes": {"Igneous": "igneous"}}
+    ]
+    study["observations"] = {
+        "response": {"column": "area"},
+        "classifiers": {"columns": ["rock_share_igneous"]},
+    }
+    (problem,) = problems(study)
+    assert problem.startswith("layers[rock].path: found no file rock.gpkg")
