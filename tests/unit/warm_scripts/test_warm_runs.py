@@ -440,7 +440,7 @@ def test_all_end_with_a_snakemake_that_is_killed_while_the_server_imports(
 
 
 TWO_SCRIPTS = """
-import os, pickle, threading, time
+import os, pickle, signal, threading
 from snakemake_warm_scripts.runs import Script, WarmScripts
 needs = "import slow_to_import\\nopen('ran', 'w')"
 script = Script(needs, "later.py", pickle.dumps(None), os.getcwd(), (os.getcwd(),))
@@ -448,14 +448,12 @@ warm = WarmScripts()
 codes = []
 run = lambda: codes.append(warm.run(script, dict(os.environ)))
 threads = [threading.Thread(target=run) for _ in range(2)]
+# As Snakemake does, which goes on to wait for its jobs; Ctrl-C may come while threads start.
+signal.signal(signal.SIGINT, lambda *_: None)
 for thread in threads:
     thread.start()
-try:
-    for thread in threads:
-        thread.join()
-except KeyboardInterrupt:
-    while len(codes) < 2:
-        time.sleep(0.01)
+for thread in threads:
+    thread.join()
 print(codes)
 """
 
