@@ -8,13 +8,17 @@ a job with a message and never gives wrong numbers.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from snakeshed.atomic import atomic
 from snakeshed.errors import ResultError
+
+Made = TypeVar("Made")
 
 _AGAIN = "run the same command again: only what is missing is made."
 
@@ -41,6 +45,42 @@ def result_file(path: str | Path) -> Iterator[Path]:
         digest = sha256_of(part)
         with atomic(record_of(path)) as record:
             record.write_text(f"{digest}  {Path(path).name}\n", encoding="utf-8")
+
+
+def write_json(value: object, path: str | Path) -> None:
+    """Write plain values as JSON that a person can read.
+
+    Parameters
+    ----------
+    value : object
+        Of dicts, lists, and plain values.
+    path : str or Path
+        The file; it appears atomically, with a record of its bytes.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    with result_file(path) as part:
+        part.write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_json(path: str | Path, made_of: Callable[[Any], Made]) -> Made:
+    """Read what `write_json` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    made_of : callable
+        Makes of the values what is returned.
+
+    Raises
+    ------
+    ResultError
+        The file, or the record of its bytes, is missing, or it is damaged, or of another form.
+    """
+    text = read_result(path)
+    try:
+        return made_of(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged(path, f"a file of another form ({error})") from error
 
 
 def check_result(path: str | Path) -> None:

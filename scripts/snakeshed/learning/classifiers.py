@@ -18,7 +18,6 @@ bytes are promised for one kind of machine.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from snakeshed.learning.declared import Refit
 from snakeshed.learning.refit import fitted_link, likelihoods
 from snakeshed.observations.scores import Ranked
 from snakeshed.progress import counted
-from snakeshed.result_files import damaged, read_result, result_file
+from snakeshed.result_files import read_json, write_json
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -391,9 +390,7 @@ def write_comparison(found: Comparison, path: str | Path) -> None:
     path : str or Path
         The file; it appears atomically, with a record of its bytes.
     """
-    with result_file(path) as part:
-        text = json.dumps(asdict(found), indent=1, ensure_ascii=False)
-        part.write_text(f"{text}\n", encoding="utf-8")
+    write_json(asdict(found), path)
 
 
 def read_comparison(path: str | Path) -> Comparison:
@@ -409,20 +406,20 @@ def read_comparison(path: str | Path) -> Comparison:
     ResultError
         The file, or the record of its bytes, is missing, or it is damaged.
     """
-    try:
-        said = json.loads(read_result(path))
-        return Comparison(
-            **said
-            | {
-                "columns": tuple(said["columns"]),
-                "complete": Part(**said["complete"]),
-                "gaps": Gaps(**said["gaps"]),
-                "splits": tuple(map(_split, said["splits"])),
-                "compared": tuple(map(_read, said["compared"])),
-            }
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(path, f"a file of another form ({error})") from error
+    return read_json(path, _comparison)
+
+
+def _comparison(said: Mapping) -> Comparison:
+    return Comparison(
+        **said
+        | {
+            "columns": tuple(said["columns"]),
+            "complete": Part(**said["complete"]),
+            "gaps": Gaps(**said["gaps"]),
+            "splits": tuple(map(_split, said["splits"])),
+            "compared": tuple(map(_read, said["compared"])),
+        }
+    )
 
 
 def _split(said: Mapping) -> Split:

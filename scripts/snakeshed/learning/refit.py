@@ -11,7 +11,6 @@ The bootstrap draws whole sites of the training, and fits anew each time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from snakeshed.models.logistic import Link, LogisticModel
 from snakeshed.observations.resampling import LEVEL, interval, resamples
 from snakeshed.observations.scores import Ranked
 from snakeshed.observations.skill import Estimate
-from snakeshed.result_files import damaged, read_result, result_file
+from snakeshed.result_files import read_json, write_json
 
 PENALTY = "L2, C = 1, without the intercept"
 
@@ -338,8 +337,7 @@ def write_refits(found: Sequence[FittedModel], response: str, path: str | Path) 
         The file; it appears atomically, with a record of its bytes.
     """
     said = {"response": response, "refits": [asdict(each) for each in found]}
-    with result_file(path) as part:
-        part.write_text(f"{json.dumps(said, indent=1, ensure_ascii=False)}\n", encoding="utf-8")
+    write_json(said, path)
 
 
 def read_refits(path: str | Path) -> tuple[FittedModel, ...]:
@@ -355,10 +353,7 @@ def read_refits(path: str | Path) -> tuple[FittedModel, ...]:
     ResultError
         The file, or the record of its bytes, is missing, or it is damaged.
     """
-    try:
-        return tuple(map(_fitted, json.loads(read_result(path))["refits"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(path, f"a file of another form ({error})") from error
+    return read_json(path, lambda said: tuple(map(_fitted, said["refits"])))
 
 
 def _fitted(said: Mapping) -> FittedModel:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snakeshed.observations.resampling import LEVEL, RESAMPLES, interval, resamples
 from snakeshed.observations.scores import CalibrationBin, Ranked, RocPoint
-from snakeshed.result_files import damaged, read_result, result_file
+from snakeshed.result_files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -212,9 +211,7 @@ def write_skill(found: Skill, path: str | Path) -> None:
     path : str or Path
         The file; it appears atomically, with a record of its bytes.
     """
-    with result_file(path) as part:
-        text = json.dumps(asdict(found), indent=1, ensure_ascii=False)
-        part.write_text(f"{text}\n", encoding="utf-8")
+    write_json(asdict(found), path)
 
 
 def read_skill(path: str | Path) -> Skill:
@@ -235,12 +232,12 @@ def read_skill(path: str | Path) -> Skill:
     ResultError
         The file, or the record of its bytes, is missing, or it is damaged.
     """
-    try:
-        said = json.loads(read_result(path))
-        models = tuple(_model_skill(each) for each in said.pop("models"))
-        return Skill(**said, models=models)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(path, f"a file of another form ({error})") from error
+    return read_json(path, _skill)
+
+
+def _skill(said: dict) -> Skill:
+    models = tuple(_model_skill(each) for each in said.pop("models"))
+    return Skill(**said, models=models)
 
 
 def _model_skill(said: Mapping) -> ModelSkill:

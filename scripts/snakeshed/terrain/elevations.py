@@ -204,12 +204,7 @@ class Terrain:
         except MemoryError:
             raise  # nothing is wrong with the tile
         except gdal_faults() as error:
-            raise TerrainError(
-                tile.path,
-                f"cells that cannot be read ({error.__cause__ or error})",
-                "a complete raster",
-                "The file is damaged or truncated: fetch it again.",
-            ) from error
+            raise unreadable(tile, error) from error
         for number in tile.also_nodata:
             with np.errstate(over="ignore"):  # too large for the file: no cell has it
                 values[values == values.dtype.type(number)] = np.nan
@@ -417,6 +412,16 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     if not np.isnan(low):
         return float(low), float(high)
     return float(np.fmin.reduce(values, axis=None)), float(np.fmax.reduce(values, axis=None))
+
+
+def unreadable(tile: DemTile, error: Exception) -> TerrainError:
+    """Return how GDAL's error is reported for a tile whose cells cannot be read."""
+    return TerrainError(
+        tile.path,
+        f"cells that cannot be read ({error.__cause__ or error})",
+        "a complete raster",
+        "The file is damaged or truncated: fetch it again.",
+    )
 
 
 def _elevations(tile: DemTile, stored: np.ndarray) -> np.ndarray:

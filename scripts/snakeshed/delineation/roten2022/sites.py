@@ -24,7 +24,6 @@ from snakeshed.delineation.roten2022.watershed import Watershed, find_watershed
 from snakeshed.delineation.roten2022.window import NoWindowError, Window, cut_out, tile_under
 from snakeshed.delineation.routed_window import lon_lat
 from snakeshed.delineation.site import Site
-from snakeshed.errors import TerrainError
 from snakeshed.grid.dirmap import DIRMAP, from_dirmap
 from snakeshed.grid.snap_rule import agreement
 from snakeshed.kernels.accumulation import count_upslope
@@ -34,7 +33,7 @@ from snakeshed.kernels.cell_sizes import even_rows
 from snakeshed.kernels.d8 import OUTSIDE
 from snakeshed.raster.crs import transformer
 from snakeshed.raster.header import gdal_faults, open_raster
-from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.elevations import Terrain, unreadable
 from snakeshed.terrain.index import DemTile, TerrainIndex
 
 log = logging.getLogger(__name__)
@@ -145,12 +144,7 @@ def _window_of(site: Site, tile: DemTile, index: TerrainIndex) -> Window:
     except MemoryError:
         raise  # nothing is wrong with the tile
     except gdal_faults() as error:
-        raise TerrainError(
-            tile.path,
-            f"cells that cannot be read ({error.__cause__ or error})",
-            "a complete raster",
-            "The file is damaged or truncated: fetch it again.",
-        ) from error
+        raise unreadable(tile, error) from error
 
 
 def _cells_with_data(
