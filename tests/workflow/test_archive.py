@@ -16,7 +16,7 @@ import pytest
 import tiny_archive
 import yaml
 from pyproj import Transformer
-from tiny_study import CHECKOUT, TinyStudy, copy_workflow
+from tiny_study import CHECKOUT, TinyStudy, clone_workflow
 
 from snakeshed.archive.bag import open_bag, write_bag
 from snakeshed.archive.rerun import prepare
@@ -226,15 +226,7 @@ def test_one_site_run_again_alone_shows_a_change_that_the_manifest_hides(
 
 
 def test_a_study_as_the_readme_lays_it_out_is_archived_without_its_data(workflow, tmp_path):
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    copy_workflow(checkout, workflow)
-    for name in (".gitignore", "CITATION.cff"):
-        shutil.copy(CHECKOUT / name, checkout)
-    git = ["git", "-C", checkout, "-c", "user.name=A", "-c", "user.email=a@b.example"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *command], check=True)
-
+    checkout = clone_workflow(tmp_path / "checkout", workflow)
     data = TinyStudy(checkout / "data", workflow)
     (checkout / "data/notes.txt").write_text("of no study")
     (data.folder / "study.yaml").unlink()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from staley import TABLE
-from tiny_study import CHECKOUT, copy_workflow
+from tiny_study import clone_workflow
 
 from snakeshed.cli import main
 
@@ -23,14 +23,7 @@ LAYERS = "severity, dnbr, kf, thickness, fuel, rock"
 def checkout(workflow, tmp_path, shared_data) -> Path:
     """A clone with the site table of Staley et al. (2016), as a user has it."""
     table = shared_data("staley2016") / TABLE
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    copy_workflow(folder, workflow)
-    for name in (".gitignore", "CITATION.cff"):
-        shutil.copy(CHECKOUT / name, folder)
-    git = ["git", "-C", folder, "-c", "user.name=A", "-c", "user.email=a@b.example"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *command], check=True)
+    folder = clone_workflow(tmp_path / "checkout", workflow)
     (folder / "data/staley2016/dem").mkdir(parents=True)
     shutil.copy(table, folder / "data/staley2016")
     return folder

@@ -54,6 +54,18 @@ def copy_workflow(folder: Path, origin: Path = CHECKOUT) -> Path:
     return folder
 
 
+def clone_workflow(folder: Path, origin: Path) -> Path:
+    """Copy the workflow into a new folder under git, with all of it committed."""
+    folder.mkdir()
+    copy_workflow(folder, origin)
+    for name in (".gitignore", "CITATION.cff"):
+        shutil.copy(CHECKOUT / name, folder)
+    git = ["git", "-C", folder, "-c", "user.name=A", "-c", "user.email=a@b.example"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    return folder
+
+
 @dataclass
 class Run:
     """What one call of Snakemake showed, what it wrote into its own log, and so which jobs ran.

@@ -28,7 +28,7 @@ _KINDS = {
 
 def check_without(study: Mapping) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is wrong in ``without``: key, found, expected, next step."""
-    known = [DEM, *(layer["name"] for layer in study["layers"])]
+    known = [DEM, *_layers(study)]
     for place, name in enumerate(study["without"]):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -105,18 +105,18 @@ def left_out(study: Mapping) -> dict[str, Any] | None:
         ``joint_features``, ``models``, ``comparisons``, and ``fits``, and in ``words`` all of it as
         a sentence.
     """
+    if not study["without"]:
+        return None
     run = as_run(study)
     parts = {
-        "inputs": [*[DEM] * (not has_terrain(study)), *_gone("layers", _name, study, run)],
+        "inputs": [*[DEM] * (not has_terrain(study)), *_gone(_layers, study, run)],
         "tables": [] if has_terrain(study) else list(_TABLES_OF_TERRAIN),
-        "joint_features": _gone("joint", _name, study["features"], run["features"]),
-        "models": _gone("models", _name, study, run),
-        "comparisons": _gone(
-            "compare", lambda each: f"{each['column']} with {each['feature']}", study, run
-        ),
-        "fits": _gone("fits", str, *({"fits": _fits(each)} for each in (study, run))),
+        "joint_features": _gone(_joint_features, study, run),
+        "models": _gone(lambda each: [entry["name"] for entry in each["models"]], study, run),
+        "comparisons": _gone(_comparisons, study, run),
+        "fits": _gone(_fits, study, run),
     }
-    return {**parts, "words": _words(parts)} if parts["inputs"] else None
+    return {**parts, "words": _words(parts)}
 
 
 def _words(parts: Mapping[str, list[str]]) -> str:
@@ -146,14 +146,23 @@ def _fits(study: Mapping) -> list[str]:
     return [*refits, *["classifiers"] * (observations["classifiers"] is not None)]
 
 
-def _gone(key: str, name: Callable[[Any], str], whole: Mapping, run: Mapping) -> list[str]:
-    """Return the names of the entries of a list that are not in a run, in their order."""
-    there = list(map(name, run[key]))
-    return [each for each in map(name, whole[key]) if each not in there]
+def _layers(study: Mapping) -> list[str]:
+    return [layer["name"] for layer in study["layers"]]
 
 
-def _name(entry: str | Mapping[str, Any]) -> str:
-    return entry if isinstance(entry, str) else entry["name"]
+def _joint_features(study: Mapping) -> list[str]:
+    joint = study["features"]["joint"]
+    return [each if isinstance(each, str) else each["name"] for each in joint]
+
+
+def _comparisons(study: Mapping) -> list[str]:
+    return [f"{each['column']} with {each['feature']}" for each in study["compare"]]
+
+
+def _gone(names: Callable[[Mapping], list[str]], whole: Mapping, run: Mapping) -> list[str]:
+    """Return the names in a study that are not in its run, in their order."""
+    there = names(run)
+    return [name for name in names(whole) if name not in there]
 
 
 def refuse_terrain(results: Sequence[str]) -> None:
@@ -175,7 +184,7 @@ def refuse_terrain(results: Sequence[str]) -> None:
 def _has_layer(joint: str | Mapping[str, Any], run: Mapping) -> bool:
     if isinstance(joint, str):
         return bool(severity_layers(run))
-    return joint["layer"] in [layer["name"] for layer in run["layers"]]
+    return joint["layer"] in _layers(run)
 
 
 def _lost_columns(study: Mapping, run: Mapping) -> Callable[[str | None], bool]:
@@ -185,8 +194,8 @@ def _lost_columns(study: Mapping, run: Mapping) -> Callable[[str | None], bool]:
     """
     own = declared_columns(run["features"], run["layers"])
     there = own if has_terrain(study) else {}
-    joint = _gone("joint", _name, study["features"], run["features"])
-    layers = tuple(f"{name}_" for name in _gone("layers", _name, study, run))
+    joint = _gone(_joint_features, study, run)
+    layers = tuple(f"{name}_" for name in _gone(_layers, study, run))
 
     def is_lost(column: str | None) -> bool:
         return (
