@@ -16,10 +16,10 @@ positives, false positives, false negatives, and true negatives. The measures ar
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 import numpy as np
 
@@ -194,6 +194,7 @@ class Ranked:
             doi:10.2307/2346866).
         """
         bounds = [number / BINS for number in range(BINS + 1)]
+        # statistics.mean is exact and rounded once, so no mean lies outside its own bin.
         likelihoods, events = self._likelihoods.tolist(), self._events.tolist()
         bins: list[list[int]] = [[] for _ in range(BINS)]
         for place, likelihood in enumerate(likelihoods):
@@ -203,7 +204,7 @@ class Ranked:
                 low=low,
                 high=high,
                 observations=len(own),
-                mean_predicted=math.fsum(likelihoods[k] for k in own) / len(own) if own else None,
+                mean_predicted=mean(likelihoods[k] for k in own) if own else None,
                 observed_share=sum(events[k] for k in own) / len(own) if own else None,
             )
             for low, high, own in zip(bounds[:-1], bounds[1:], bins, strict=True)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakeshed.observations.scores import MOST_CORNERS, Ranked
@@ -150,6 +150,7 @@ def test_the_area_is_that_below_the_curve_and_turned_likelihoods_give_the_rest(p
 
 
 @given(PAIRS)
+@example([(0.7, False)] * 3)
 def test_calibration_counts_each_observation_once(pairs):
     bins = Ranked(*zip(*pairs, strict=True)).calibration()
     assert sum(each.observations for each in bins) == len(pairs)
