@@ -257,7 +257,7 @@ class _Process(ScriptProcess):
 def _is_alive(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone, or it ends while it is read
         return False
 
 

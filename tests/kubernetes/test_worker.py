@@ -63,6 +63,14 @@ def does(task: Task, statements: str) -> Task:
     return replace(task, source=task.source + "".join(f"    {s}\n" for s in statements.split("\n")))
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended. Nobody may be there to wait for it: then it is a zombie."""
+    try:
+        return "(zombie)" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def test_a_script_runs_in_a_process_of_its_own(run, task, tmp_path):
     end = run(task)
     made = tmp_path / "deep/out.txt"
@@ -138,8 +146,8 @@ def test_processes_that_a_task_leaves_end_with_it(run, task, tmp_path):
         "os._exit(3)"
     )
     assert run(does(task, leaves)).reason == "exit code 3"
-    status = Path(f"/proc/{(tmp_path / 'left').read_text()}/status")
-    until(lambda: not status.exists() or "(zombie)" in status.read_text(), 10)
+    left = int((tmp_path / "left").read_text())
+    until(lambda: has_ended(left), 10)
 
 
 @pytest.mark.parametrize("per_process", [1, 3])
@@ -319,9 +327,7 @@ def test_a_worker_that_is_asked_to_end_takes_its_task_with_it(spool, task, tmp_p
     worker.communicate(timeout=30)
     assert worker.returncode == 143
     child = int((tmp_path / "pid").read_text())
-    # Nobody may be there to wait for it: then it is a zombie.
-    status = Path(f"/proc/{child}/status")
-    until(lambda: not status.exists() or "(zombie)" in status.read_text(), 10)
+    until(lambda: has_ended(child), 10)
     # The driver sees a claim without an end.
     stand = spool.look()
     assert (stand.claims, stand.ends) == ({"p1": "w1"}, {})

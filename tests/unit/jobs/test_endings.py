@@ -47,7 +47,7 @@ def ends(pid: int) -> bool:
             # One that nobody has waited for is a zombie.
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.05)
     os.kill(pid, signal.SIGKILL)

@@ -59,7 +59,7 @@ def until(reached: Callable[[], bool]) -> None:
 def is_alive(pid: int) -> bool:
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -333,6 +333,27 @@ def test_an_idle_process_that_was_killed_is_known_while_the_server_imports(
     assert len(set(pids_in(tmp_path))) == 2
 
 
+@pytest.mark.parametrize("gone", [FileNotFoundError, ProcessLookupError])
+def test_a_process_that_ends_while_it_is_looked_at_has_ended(
+    warm, script, tmp_path, monkeypatch, gone
+):
+    class Ended(type(Path())):
+        """A path in /proc: the process is not there, or it ends while its file is read."""
+
+        def read_text(self, *arguments, **more):
+            raise gone
+
+    assert run(warm, script(f"{WRITE_PID}open('out.txt', 'a').write(str(os.getppid()))")) == 0
+    # Its server is killed, and it ends with nobody to say so.
+    process, server = pids_in(tmp_path)
+    for pid in server, process:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not is_alive(process))
+    monkeypatch.setattr(runs, "Path", Ended)
+    assert run(warm, script(WRITE_PID)) == 0
+    assert len(set(pids_in(tmp_path)) - {process, server}) == 1
+
+
 def test_a_step_that_ends_the_server_harms_no_script(script, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
     (tmp_path / "crashes.py").write_text("import os\nos._exit(9)\n")
@@ -500,9 +521,17 @@ def test_ctrl_c_while_the_server_starts_leaves_no_traceback(tmp_path, after_s):
 def children_of(pid: int) -> str:
     """Command lines of the children of a process."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    found += [each for task in threads for each in (task / "children").read_text().split()]
-    return " ".join(Path(f"/proc/{each}/cmdline").read_text() for each in found)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += read_if_there(task / "children").split()
+    return " ".join(read_if_there(Path(f"/proc/{each}/cmdline")) for each in found)
+
+
+def read_if_there(path: Path) -> str:
+    """Text of a file of a process or thread that may end at any moment."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_ctrl_c_reaches_the_script_and_not_the_server(driver, tmp_path):
