@@ -106,6 +106,10 @@ class TerrainError(SnakeshedError):
     """A DEM, or a tile of it, cannot be used."""
 
 
+class TransferError(SnakeshedError):
+    """A file cannot be fetched, or is not the one that was expected."""
+
+
 class LayerError(SnakeshedError):
     """A layer cannot be summarised over catchments."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
@@ -51,3 +51,14 @@ def counted(
             log.debug("%s: %s%s %s", doing, f"{number:,}", of_all, what)
         yield item
     log.debug("%s: done", doing)
+
+
+def listed_text(names: Sequence[str], most: int = 10) -> str:
+    """Return names in words, of long lists only the first ones and how many more there are."""
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text}, and {len(names) - most:,} more"
+
+
+def counted_text(number: int, what: str) -> str:
+    """Return a number of things in words, such as ``1 file`` and ``1,200 files``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

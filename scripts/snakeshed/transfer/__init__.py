@@ -1,0 +1,1 @@
+"""Large files over HTTP, fetched into a cache that studies share."""

@@ -1,0 +1,428 @@
+"""One file over HTTP: resumed after an interruption, and never a mixture of two versions."""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import hashlib
+import json
+import os
+import random
+import re
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from snakeshed.errors import TransferError
+from snakeshed.transfer.addresses import host, shown
+from snakeshed.transfer.limits import Limits
+from snakeshed.transfer.progress import Progress
+
+if TYPE_CHECKING:
+    import requests
+
+_CHUNK_BYTES = 1 << 20
+# Busy or overloaded, for a while.
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_NO_NETWORK = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+# What is quoted of a server's answer.
+_QUOTED = 200
+
+KEPT = "What has been fetched is kept."
+
+
+class Stopped(Exception):
+    """Another transfer has failed, so this one ends; what it has is kept."""
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What a server says of the version of a file.
+
+    Attributes
+    ----------
+    etag, last_modified : str or None
+        As in its headers.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, answer: requests.Response) -> Validators:
+        """Read them from an answer."""
+        return cls(answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
+
+    @property
+    def for_range(self) -> str | None:
+        """What a request for the rest of this version names; None if it cannot be named."""
+        if self.etag and not self.etag.startswith("W/"):
+            return self.etag
+        return self.last_modified
+
+
+@dataclass(frozen=True)
+class Received:
+    """A file that was received as a whole.
+
+    Attributes
+    ----------
+    length : int
+        In bytes.
+    sha256 : str
+    validators : Validators
+    """
+
+    length: int
+    sha256: str
+    validators: Validators
+
+
+class _Again(Exception):
+    """A failure that may pass; `wait_s` is what the server asks for."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait_s = wait_s
+
+
+class _Part:
+    """A file that is partly there, with the version that it is of, beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._note = path.with_name(f"{path.name}.json")
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.validators = Validators()
+
+    def __enter__(self) -> _Part:
+        self._file = open(self.path, "a+b")
+        known = self._read_note()
+        if known is None or known.for_range is None:
+            self.restart(Validators())
+            return self
+        self.validators = known
+        self._file.seek(0)
+        while block := self._file.read(_CHUNK_BYTES):
+            self._hash.update(block)
+            self.size += len(block)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def restart(self, validators: Validators) -> None:
+        """Drop what is there; what follows is of another version."""
+        self._note.unlink(missing_ok=True)
+        self._file.truncate(0)
+        self._hash, self.size, self.validators = hashlib.sha256(), 0, validators
+        content = {"etag": validators.etag, "last_modified": validators.last_modified}
+        self._note.write_text(json.dumps(content), encoding="utf-8")
+
+    def append(self, block: bytes) -> None:
+        try:
+            self._file.write(block)
+            # What is counted is in the file, and not in memory only.
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        self._hash.update(block)
+        self.size += len(block)
+
+    def received(self) -> Received:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        self._note.unlink(missing_ok=True)
+        return Received(self.size, self._hash.hexdigest(), self.validators)
+
+    def remove(self) -> None:
+        for path in (self.path, self._note):
+            path.unlink(missing_ok=True)
+
+    def _read_note(self) -> Validators | None:
+        try:
+            return Validators(**json.loads(self._note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def download(
+    address: str,
+    path: Path,
+    session: requests.Session,
+    limits: Limits,
+    stop: threading.Event,
+    progress: Progress,
+) -> Received | None:
+    """Fetch a file, or the rest of it.
+
+    Parameters
+    ----------
+    address : str
+    path : Path
+        Where it goes. If an earlier call was interrupted, its beginning is there, and is used if
+        the server still has the same version. Nobody else writes there.
+    session : requests.Session
+    limits : Limits
+    stop : threading.Event
+        Once it is set, the transfer ends soon.
+    progress : Progress
+
+    Returns
+    -------
+    Received or None
+        None if the server has no such file (404, 410).
+
+    Raises
+    ------
+    TransferError
+        It cannot be fetched.
+    Stopped
+        `stop` was set.
+    OSError
+        It cannot be written.
+    """
+    with _Part(path) as part:
+        progress.kept(part.size)
+        failed, reached = 0, part.size
+        while True:
+            try:
+                return _attempt(address, part, session, limits, stop, progress)
+            except _Again as again:
+                reason, wait_s = again.reason, again.wait_s
+            failed = 1 if part.size >= reached + limits.progress_bytes else failed + 1
+            reached = max(reached, part.size)
+            if failed >= limits.tries:
+                raise _given_up(address, part, failed, reason)
+            if wait_s is not None and wait_s > limits.longest_wait_s:
+                raise TransferError(
+                    shown(address),
+                    f"{reason}, which asks to wait {wait_s:,.0f} s",
+                    f"a server that answers within {limits.longest_wait_s:,.0f} s",
+                    f"{KEPT} Run the same command again after that time.",
+                )
+            # Not all transfers of a run try again at the same moment.
+            delay_s = max(limits.delay_s(failed) * (1 + random.random() / 4), wait_s or 0.0)
+            if stop.wait(delay_s):
+                raise Stopped
+
+
+def _attempt(
+    address: str,
+    part: _Part,
+    session: requests.Session,
+    limits: Limits,
+    stop: threading.Event,
+    progress: Progress,
+) -> Received | None:
+    """Do one request, and take what it brings."""
+    headers = {"Accept-Encoding": "identity"}
+    if part.size and (version := part.validators.for_range):
+        headers |= {"Range": f"bytes={part.size}-", "If-Range": version}
+    with _answer(address, headers, session, limits) as answer:
+        if answer.status_code in {404, 410}:
+            part.remove()
+            return None
+        if answer.status_code == 206 and part.size:
+            whole = _whole_length(answer, part)
+            if whole is None:
+                _drop(part, Validators(), progress)
+                raise _Again("another part of the file than was asked for")
+        elif answer.status_code == 200:
+            _drop(part, Validators.of(answer), progress)
+            length = answer.headers.get("Content-Length", "")
+            whole = int(length) if length.isdecimal() else None
+        else:
+            # 416, or 206 to a request for the whole file: what is here is of another version.
+            _drop(part, Validators(), progress)
+            raise _Again(f"status {answer.status_code} {answer.reason}")
+        coding = answer.headers.get("Content-Encoding", "identity")
+        if coding.lower() not in {"", "identity"}:
+            raise TransferError(
+                shown(address),
+                f"a file in the encoding {coding}",
+                "the file as it is, as was asked for",
+                "The server, or a proxy before it, changes files: fetch it from another network.",
+            )
+        _take(answer, part, limits, stop, progress)
+        if whole is not None and part.size != whole:
+            raise _Again(f"{part.size:,} bytes of {whole:,}")
+        return part.received()
+
+
+def _answer(
+    address: str, headers: dict[str, str], session: requests.Session, limits: Limits
+) -> requests.Response:
+    """Ask, and return an answer that has the file, or says that there is none."""
+    import requests
+
+    try:
+        answer = session.get(
+            address, headers=headers, stream=True, timeout=(limits.connect_s, limits.read_s)
+        )
+    except requests.exceptions.SSLError as error:
+        raise certificate_error(address, error) from error
+    except requests.exceptions.TooManyRedirects as error:
+        raise TransferError(
+            shown(address),
+            f"more than {limits.redirects} redirects",
+            "a file",
+            "Open the address in a browser: the source may have moved.",
+        ) from error
+    except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
+        raise _Again(reason_of(error)) from error
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise TransferError(
+            shown(address), f"an address that cannot be used ({error})", "a file", "Correct it."
+        ) from error
+    status = answer.status_code
+    if status in {200, 206, 404, 410, 416}:
+        return answer
+    with answer:
+        named = f"status {status} {answer.reason}"
+        if status in _TEMPORARY:
+            raise _Again(named, _retry_after_s(answer))
+        text = _beginning(answer)
+        raise TransferError(
+            shown(address),
+            f"{named}{f' ({text})' if text else ''}",
+            "a file that everybody can read",
+            "Open the address in a browser. If it asks for a login, fetch the file yourself and "
+            "name it by its path.",
+        )
+
+
+def _take(
+    answer: requests.Response,
+    part: _Part,
+    limits: Limits,
+    stop: threading.Event,
+    progress: Progress,
+) -> None:
+    """Append the body of an answer to a part."""
+    import urllib3
+
+    since, there = time.monotonic(), part.size
+    while True:
+        if stop.is_set():
+            raise Stopped
+        try:
+            # One read of the socket at a time: a server that trickles is seen as such.
+            block = answer.raw.read1(_CHUNK_BYTES, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _Again(reason_of(error)) from error
+        if not block:
+            return
+        part.append(block)
+        progress.arrived(len(block))
+        now = time.monotonic()
+        if now - since >= limits.slow_s:
+            if part.size - there < limits.slow_bytes_per_s * (now - since):
+                raise _Again(f"{part.size - there:,} bytes in {now - since:.0f} s")
+            since, there = now, part.size
+
+
+def _drop(part: _Part, validators: Validators, progress: Progress) -> None:
+    progress.arrived(-part.size)
+    part.restart(validators)
+
+
+def _whole_length(answer: requests.Response, part: _Part) -> int | None:
+    """Return the length of the whole file if an answer has the rest of a part, else None."""
+    match = _RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
+    if match is None:
+        return None
+    first, last, whole = map(int, match.groups())
+    return whole if first == part.size and last == whole - 1 else None
+
+
+def _retry_after_s(answer: requests.Response) -> float | None:
+    """Return how long the server asks to wait, which it does in seconds or by a date."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    with suppress(ValueError, TypeError):
+        until = email.utils.parsedate_to_datetime(value)
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=UTC)
+        return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _beginning(answer: requests.Response) -> str:
+    """Return the beginning of the text of an answer, without tags."""
+    import urllib3
+
+    try:
+        text = answer.raw.read(2000, decode_content=True).decode("utf-8", "replace")
+    except (urllib3.exceptions.HTTPError, OSError):
+        return ""
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:_QUOTED]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a connection failed."""
+    import requests
+    import urllib3
+
+    causes: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting and len(causes) < 20:
+        each = waiting.pop(0)
+        if isinstance(each, BaseException) and each not in causes:
+            causes.append(each)
+            waiting += [each.__cause__, getattr(each, "reason", None), *each.args]
+    if any(getattr(each, "errno", None) in _NO_NETWORK for each in causes):
+        return "no network"
+    # In this order: urllib3 counts a refused connection among those that time out.
+    kinds = (
+        ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "no way past the proxy"),
+        (urllib3.exceptions.NameResolutionError, "no address for this host"),
+        (ConnectionRefusedError, "connection refused"),
+        ((ConnectionResetError, BrokenPipeError), "connection reset"),
+        (urllib3.exceptions.IncompleteRead, "connection closed before the end of the file"),
+        (
+            (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ReadTimeout),
+            "no byte for too long",
+        ),
+        ((TimeoutError, requests.exceptions.Timeout), "no answer in time"),
+    )
+    for kind, words in kinds:
+        if any(isinstance(each, kind) for each in causes):
+            return words
+    return "connection broken"
+
+
+def certificate_error(address: str, error: Exception) -> TransferError:
+    """Return the error of a host whose certificate is not trusted."""
+    reason = re.search(r"\[SSL: \w+\] ([^(]*)", str(error))
+    words = f" ({reason[1].strip()})" if reason else ""
+    return TransferError(
+        shown(address),
+        f"no secure connection to {host(address)}{words}",
+        "a certificate that this machine trusts",
+        "If your network has a certificate of its own, set REQUESTS_CA_BUNDLE to the file with it.",
+    )
+
+
+def _given_up(address: str, part: _Part, tries: int, reason: str) -> TransferError:
+    there = f", with {part.size:,} bytes of the file here" if part.size else ""
+    return TransferError(
+        shown(address),
+        f"{reason} in {tries} tries{there}",
+        f"a file from {host(address)}",
+        f"{KEPT} Check the network (https_proxy, if it has a proxy), and run the same command "
+        "again. A machine without network needs `snakeshed fetch` on one that has it.",
+    )
