@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,6 +102,28 @@ def split(
         table = table_of([row._asdict() for row in own], described)
         result.append(Shard(name, table, index.subset(tiles)))
     return result
+
+
+def windows_of(
+    sites: pa.Table | pd.DataFrame, index: TerrainIndex, pyramid: PatchPyramid
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the windows of the terrain that sites may need.
+
+    Parameters
+    ----------
+    sites : pyarrow.Table or pandas.DataFrame
+        As for `split`.
+    index : TerrainIndex
+        Its tiles make no difference: they need not be known yet.
+    pyramid : PatchPyramid
+
+    Yields
+    ------
+    tuple of int
+        Row, column, height, and width in absolute cells: the patches of all sites at every level
+        that they may reach, each once.
+    """
+    yield from _windows(_place(sites, index, pyramid), pyramid)
 
 
 def shards_with_sites(
@@ -310,13 +332,21 @@ def _shard_numbers(placed: Sequence[_Placed], shards: int) -> list[int]:
 
 def _tiles(sites: Sequence[_Placed], index: TerrainIndex, pyramid: PatchPyramid) -> set[str]:
     """Tiles under the sites' patches at every level that they may reach."""
+    windows = _windows(sites, pyramid)
+    return {tile for window in windows for tile in tiles_under(index, *window)}
+
+
+def _windows(
+    sites: Sequence[_Placed], pyramid: PatchPyramid
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the windows of the sites' patches at every level that they may reach, each once."""
     patches: set[Patch] = set()
-    for name in {row.patch for row in sites} - {None}:
+    for name in sorted({row.patch for row in sites} - {None}):
         patch = Patch.from_id(name)
         # What is above a patch that is there already is there too.
         while patch not in patches:
             patches.add(patch)
+            yield pyramid.window(patch)
             if patch.level + 1 == pyramid.levels:
                 break
             patch = pyramid.parent(patch)
-    return {tile for patch in patches for tile in tiles_under(index, *pyramid.window(patch))}

@@ -6,7 +6,7 @@ import glob
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from snakeshed.errors import ConfigurationError, SeveralProblems, SnakeshedError, TerrainError
@@ -16,6 +16,7 @@ from snakeshed.raster.lattice import Lattice
 from snakeshed.raster.nodata import nodata_numbers
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.terrain.index import DemTile, TerrainIndex
+from snakeshed.terrain.sources import TerrainSource
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".img", ".hgt", ".bil", ".flt", ".asc", ".dem")
 
@@ -38,6 +39,11 @@ MAX_STEP_M = 5.0
 
 # By how much cells may be finer than those of the DEM that they are resampled from.
 _FINER = 20
+
+# Tiles of a source are counted from 180 degrees west to 180 degrees east, and within this many
+# degrees of that also on the other side. No patch is as large.
+_MERIDIAN = 0.0
+_NEAR_ANTIMERIDIAN = 20.0
 
 # A tile may lie this far (in cells) off the lattice: rounding in its header, not a shift.
 _ALIGNMENT_TOLERANCE = 1e-3
@@ -97,6 +103,7 @@ def index_terrain(
     resolution: float | None = None,
     nodata: float | Sequence[float] | None = None,
     max_step_m: float = MAX_STEP_M,
+    source: TerrainSource | None = None,
 ) -> TerrainIndex:
     """Read the headers of a DEM's files and place them on one lattice.
 
@@ -115,6 +122,9 @@ def index_terrain(
         Stored numbers that mark cells without data, beside those that the files declare.
     max_step_m : float
         Two tiles that differ by more than this in a cell are refused when it is read.
+    source : TerrainSource, optional
+        What the files are tiles of. Then nothing in the index but its tiles depends on which of
+        them are there.
 
     Raises
     ------
@@ -149,16 +159,20 @@ def index_terrain(
         problems.extend(_misfits(header, lattice, by_path[0].path))
     _raise_all(problems)
 
-    tiles = _side_by_side(
-        [_tile(header, lattice, unit_m, also_nodata) for header in headers], lattice
-    )
+    tiles = [_tile(header, lattice, unit_m, also_nodata) for header in headers]
+    if source is not None:
+        _raise_all(list(_not_of_source(tiles, lattice, source)))
+        tiles, meridian = _on_both_sides(tiles, lattice), _MERIDIAN
+    else:
+        tiles = _side_by_side(tiles, lattice)
+        meridian = _middle(tiles, lattice)
     assumed = [header.path for header in headers if _unit_of(header, unit_m) is None]
     index = TerrainIndex(
         lattice=target or lattice,
         source=lattice,
         tiles=tuple(tiles),
         max_step_m=float(max_step_m),
-        meridian=_middle(tiles, lattice) if lattice.geographic else None,
+        meridian=meridian if lattice.geographic else None,
         assumptions=_assumptions(assumed, len(headers)),
     )
     if target is not None:
@@ -283,6 +297,95 @@ def _tile(
         vertical_unit_m=_unit_of(header, unit_m) or 1.0,
         also_nodata=also_nodata,
     )
+
+
+def source_index(
+    source: TerrainSource,
+    latitudes: Iterable[float],
+    *,
+    target_crs: str | None = None,
+    resolution: float | None = None,
+) -> TerrainIndex:
+    """Return the index of a source without its tiles, to see which of them are needed.
+
+    Parameters
+    ----------
+    source : TerrainSource
+    latitudes : iterable of float
+        Of the sites, in degrees.
+    target_crs, resolution
+        As for `index_terrain`.
+
+    Raises
+    ------
+    ConfigurationError
+        `target_crs` or `resolution` cannot be used.
+    TerrainError
+        The source has cells of several widths at these latitudes.
+    """
+    widths = {}
+    for latitude in latitudes:
+        widths.setdefault(source.widening(latitude), latitude)
+    if len(widths) > 1:
+        (one, here), (other, there) = sorted(widths.items())[:2]
+        raise TerrainError(
+            f"dem.source: {source.name}",
+            f"sites at latitude {here:.4f} and {there:.4f}, where its cells are {one:g} and "
+            f"{other:g} times as wide, in degrees, as high",
+            "sites where all cells are of one width",
+            "Make a study of each part of the sites. Or bring the tiles to one grid with gdalwarp "
+            "and name them in dem.path.",
+        )
+    lattice = source.lattice(*widths)
+    return TerrainIndex(
+        lattice=_target_lattice(target_crs, resolution) or lattice,
+        source=lattice,
+        tiles=(),
+        meridian=_MERIDIAN if lattice.geographic else None,
+    )
+
+
+def _not_of_source(
+    tiles: Iterable[DemTile], lattice: Lattice, source: TerrainSource
+) -> Iterator[TerrainError]:
+    """Yield an error for each file that is none of a source, as far as its place says."""
+    for tile in tiles:
+        own = source.tile_of(lattice, tile.row, tile.column)
+        place = (tile.row, tile.column, tile.height, tile.width)
+        if own is None or own.place != place:
+            x, y = lattice.corner(tile.row, tile.column)
+            yield TerrainError(
+                tile.path,
+                f"{tile.height:,} rows and {tile.width:,} columns from {x:.10g}, {y:.10g} on",
+                f"a tile of {source.name}, "
+                + (
+                    f"with {own.height:,} rows and {own.width:,} columns"
+                    if own
+                    else "which begins at another place"
+                ),
+                "Remove it if it is of another DEM. If the source has other tiles by now, fetch "
+                "them yourself and name them in dem.path, without dem.source.",
+            )
+
+
+def _on_both_sides(tiles: list[DemTile], lattice: Lattice) -> list[DemTile]:
+    """Return tiles with copies of those near the antimeridian, beyond it.
+
+    Sites on either side have the terrain on both, whatever other tiles there are.
+    """
+    around = _columns_around(lattice)
+    if around is None:
+        return tiles
+    first = round((-180.0 - lattice.x0) / lattice.dx)
+    reach = round(_NEAR_ANTIMERIDIAN / lattice.dx)
+    placed = []
+    for tile in tiles:
+        placed.append(tile)
+        if tile.column < first + reach:
+            placed.append(replace(tile, column=tile.column + around))
+        elif tile.column + tile.width > first + around - reach:
+            placed.append(replace(tile, column=tile.column - around))
+    return placed
 
 
 def _side_by_side(tiles: list[DemTile], lattice: Lattice) -> list[DemTile]:

@@ -111,7 +111,8 @@ class TerrainIndex:
     def turned_near(self, x: float) -> float:
         """Return a longitude as the terrain counts it if that is near its tiles; else as it is."""
         turned = self.turned(x)
-        if turned == x or not self.source.geographic:
+        # Without tiles it is not known yet which there are.
+        if turned == x or not self.source.geographic or not self.tiles:
             return turned
         _, _, first_column, end_column = self._bounds
         west, _ = self.source.corner(0, int(first_column.min()))
@@ -244,12 +245,34 @@ def tiles_under(index: TerrainIndex, row: int, column: int, height: int, width: 
         Paths in the order of the index: exactly those touched on the DEM's own lattice; with
         resampling perhaps some more, never fewer.
     """
-    window = (row - 1, column - 1, height + 2, width + 2)
-    if not index.is_native:
-        window = _image(window, index.lattice, index.source, index.turned_at_source)
-        if window is None:
-            return [tile.path for tile in index.tiles]
+    window = source_window(index, row, column, height, width)
+    if window is None:
+        return [tile.path for tile in index.tiles]
     return [index.tiles[k].path for k in index.touching(*window)]
+
+
+def source_window(
+    index: TerrainIndex, row: int, column: int, height: int, width: int
+) -> tuple[int, int, int, int] | None:
+    """Return the window of the source lattice that reading a window may need.
+
+    Parameters
+    ----------
+    index : TerrainIndex
+        Its tiles make no difference.
+    row, column, height, width : int
+        A window of ``index.lattice``, in absolute cells.
+
+    Returns
+    -------
+    tuple of int or None
+        Row, column, height, and width, with the ring of cells around it; None where the window
+        reaches beyond what the two CRSs can express: then any cell may be needed.
+    """
+    window = (row - 1, column - 1, height + 2, width + 2)
+    if index.is_native:
+        return window
+    return _image(window, index.lattice, index.source, index.turned_at_source)
 
 
 def overlap(
