@@ -30,6 +30,8 @@ from snakeshed.delineation.memory_request import (
 from snakeshed.delineation.pyramid import shard_name
 from snakeshed.delineation.shard_index import FILES, read_shard_index, recorded_files
 from snakeshed.errors import SeveralProblems, SnakeshedError
+from snakeshed.fetching.input_lock import NAME as LOCK_NAME
+from snakeshed.fetching.terrain import LIST, TerrainFiles, files_unlike_lock, require_fetched
 from snakeshed.features.columns import numeric
 from snakeshed.features.layers import (
     declared_columns,
@@ -74,6 +76,7 @@ from snakeshed.study.missing_inputs import check_inputs
 from snakeshed.study.named_columns import named_columns
 from snakeshed.study.yaml_file import typed
 from snakeshed.terrain.dem import dem_files
+from snakeshed.terrain.sources import is_fetched
 
 STARTED = time.monotonic()
 
@@ -123,6 +126,11 @@ RESULTS = f"results/{STUDY['study']}"
 # that are read while planning have to be brought here first.
 BUCKET = user_error(bucket_of, workflow, STUDY["study"])
 IN_POD = BUCKET is not None and not BUCKET.driver
+# The tiles of a source are fetched as far as the sites need them: a checkpoint lists them. Into a
+# bucket, only files get that are there before a run.
+FETCHES_TERRAIN = HAS_TERRAIN and is_fetched(STUDY) and not BUCKET
+if BUCKET and BUCKET.driver and HAS_TERRAIN:
+    user_error(require_fetched, STUDY)
 if BUCKET:
     atexit.register(forget_secret, workflow)
     os.environ.update(PYTHONPATH=BUCKET.for_jobs(os.environ.get("PYTHONPATH", "")))
@@ -171,6 +179,11 @@ def lost_files():
 LOST_FILES = lost_files()
 # What says that the sites are split as the study has it.
 SPLIT = [*LOST_FILES, SHARD_INDEX] if HAS_TERRAIN else []
+# The DEM's files where they are fetched, and what they were when they were fetched first.
+TERRAIN_LIST = f"{RESULTS}/{LIST}"
+INPUT_LOCK = f"{RESULTS}/{LOCK_NAME}"
+# That list, if files that it names are gone.
+FETCH_AGAIN = []
 # The index, if it is of another split than this study's.
 SPLIT_AGAIN = []
 
@@ -244,10 +257,41 @@ def terrain_files(wildcards):
     """The DEM's files with what VRTs are made of, and with their sidecar files."""
     if not HAS_TERRAIN:
         return []
+    if FETCHES_TERRAIN:
+        return fetched_terrain()
     path = STUDY["dem"]["path"]
     if path in made_files():
         return [path]  # perhaps made in this run
     return files_of(files_of_dem(path))
+
+
+def fetched_terrain():
+    """The tiles that the checkpoint has fetched."""
+    if workflow.is_main_process:
+        checkpoints.fetch_terrain.get()
+    return list(user_error(TerrainFiles.read, TERRAIN_LIST).sha256)
+
+
+def terrain_list(wildcards):
+    """What says which tiles have been fetched, and what they were."""
+    return [TERRAIN_LIST] if FETCHES_TERRAIN else []
+
+
+def known_terrain_files():
+    """The DEM's files that are there before a run."""
+    if not FETCHES_TERRAIN:
+        return terrain_files(None)
+    if not os.path.isfile(TERRAIN_LIST):
+        return []
+    return [file for file in TerrainFiles.read(TERRAIN_LIST).sha256 if os.path.isfile(file)]
+
+
+def sites_to_fetch_for(wildcards):
+    """The site table; the checkpoint runs again if files that it has listed are gone."""
+    if FETCH_AGAIN:
+        # As --forcerun would have it, whose settings are not there yet when this file is read.
+        workflow.dag.forcefiles.update(FETCH_AGAIN)
+    return f"{RESULTS}/sites.parquet"
 
 
 def terrain_to_index(wildcards):
@@ -374,6 +418,7 @@ def logs_of_run(shards=SHARDS):
     """The logs of all jobs that the results come from, by rule."""
     logs = {
         "prepare_sites": ["prepare_sites"],
+        "fetch_terrain": ["fetch_terrain"],
         "index_terrain": ["index_terrain"],
         "index_layers": ["index_layers"],
         "split_shards": ["split_shards"],
@@ -407,6 +452,8 @@ def logs_for_report(wildcards):
 def logs_of_jobs():
     """Those logs that this study's jobs write."""
     absent = set() if STUDY["layers"] else {"index_layers"}
+    if not FETCHES_TERRAIN:
+        absent.add("fetch_terrain")
     if not HAS_TERRAIN:
         absent = logs_of_run().keys() - {"prepare_sites", "refit", "compare_classifiers"}
     return [name for rule, names in logs_of_run().items() if rule not in absent for name in names]
@@ -426,7 +473,7 @@ def token_of(*functions):
 
 def study_inputs():
     """All files that the study is made from, but for what jobs make."""
-    files = {*site_files(None), *terrain_files(None), *layer_files(None)}
+    files = {*site_files(None), *known_terrain_files(), *layer_files(None)}
     return sorted(files.difference(made_files()))
 
 
@@ -463,6 +510,7 @@ def look_at_results():
         raise SeveralProblems(problems)
     if not HAS_TERRAIN:
         return
+    look_at_fetched_terrain()
     if reason := other_split():
         # Nothing else might: the history of results that were copied stayed where they were made.
         logger.info(f"{reason}: the sites are split again.")
@@ -473,6 +521,27 @@ def look_at_results():
             f"{missing[0]} is missing, so tables in {RESULTS} may be older than the configuration. "
             "A run without targets brings all of them up to date."
         )
+
+
+def look_at_fetched_terrain():
+    """Find fetched files that are gone, which Snakemake takes for inputs that nobody makes.
+
+    And their list: what was made of it may be there.
+    """
+    if not FETCHES_TERRAIN or not os.path.isfile(f"{RESULTS}/terrain.json"):
+        return
+    listed = {}
+    if os.path.isfile(TERRAIN_LIST):
+        listed = TerrainFiles.read(TERRAIN_LIST).sha256
+    needed = [TERRAIN_LIST, INPUT_LOCK, *listed]
+    if gone := [file for file in needed if not os.path.isfile(file)]:
+        reason = f"{gone[0]} is missing"
+    elif other := files_unlike_lock(listed, INPUT_LOCK):
+        reason = f"{INPUT_LOCK} has other content for {other[0]}"
+    else:
+        return
+    logger.info(f"{reason}: the terrain is fetched again.")
+    FETCH_AGAIN.append(TERRAIN_LIST)
 
 
 def sites_to_split(wildcards):

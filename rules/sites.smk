@@ -47,6 +47,7 @@ checkpoint split_shards:
         min_areas_km2=min_areas_km2(STUDY),
         shards=STUDY["shards"],
         recipe=STUDY["recipe"],
+        dem={key: STUDY["dem"][key] for key in ("source", "target_crs", "resolution")},
         library=library_of("split_shards"),
     script:
         "../scripts/split_shards.py"

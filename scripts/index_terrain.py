@@ -2,26 +2,38 @@
 
 from collections.abc import Sequence
 
+from snakeshed.fetching.terrain import TerrainFiles
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
 from snakeshed.result_files import result_file
 from snakeshed.terrain.dem import dem_files, index_terrain
+from snakeshed.terrain.sources import terrain_source
 from snakeshed.terrain.spot_check import check_cells
 
 
 def main(
-    *, settings: dict, inputs: Sequence[str], inputs_of_run: str, terrain: str, log: str
+    *,
+    settings: dict,
+    inputs: Sequence[str],
+    inputs_of_run: str,
+    terrain: str,
+    log: str,
+    fetched: str | None = None,
 ) -> None:
     """Write the index of the DEM that the ``dem`` section of a configuration names."""
     with job_log(log, "indexing the DEM") as logger:
         unchanged = UnchangedInputs(inputs, inputs_of_run)
+        if fetched:
+            TerrainFiles.read(fetched).check()
+        source = settings["source"]
         index = index_terrain(
-            dem_files(settings["path"]),
+            list(TerrainFiles.read(fetched).sha256) if fetched else dem_files(settings["path"]),
             settings["vertical_unit"],
             target_crs=settings["target_crs"],
             resolution=settings["resolution"],
             nodata=settings["nodata"],
             max_step_m=settings["max_step_m"],
+            source=terrain_source(source) if source else None,
         )
         logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
         index = check_cells(index)
@@ -41,4 +53,5 @@ if __name__ == "__main__":
         inputs_of_run=snakemake.params.inputs_of_run,
         terrain=snakemake.output.terrain,
         log=snakemake.log[0],
+        fetched=next(iter(snakemake.input.fetched), None),
     )

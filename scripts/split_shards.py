@@ -8,7 +8,9 @@ from snakeshed.delineation.roten2022.window import window_cells
 from snakeshed.delineation.shard_index import ShardFacts, recorded_files, shard_index_text
 from snakeshed.delineation.shards import COLUMNS, check_reach, split
 from snakeshed.delineation.site import sites_of
+from snakeshed.fetching.terrain_tiles import missing_tiles
 from snakeshed.jobs.log import job_log
+from snakeshed.progress import listed_text
 from snakeshed.result_files import read_result, result_file
 from snakeshed.tables.geoparquet import read_arrow, write_table
 from snakeshed.terrain.index import TerrainIndex
@@ -25,6 +27,7 @@ def main(
     output: str,
     log: str,
     recipe: str | None = None,
+    dem: dict | None = None,
 ) -> None:
     """Write the sites and the terrain index of each shard, then the index of all shards."""
     with job_log(log, f"splitting the sites into {shards} shards") as logger:
@@ -34,6 +37,10 @@ def main(
         check_shards(shards, len(table))
         pyramid = PatchPyramid(index.lattice, **patches)
         check_reach(table, index, radius_m)
+        if absent := missing_tiles(dem, patches, table, index):
+            logger.warning(
+                "the DEM ends where tiles of its source are missing: %s", listed_text(absent)
+            )
         parts = split(table, index, pyramid, shards)
         filled = sum(len(shard.sites) > 0 for shard in parts)
         logger.info("%d sites in %d of %d shards", len(table), filled, len(parts))
@@ -73,4 +80,5 @@ if __name__ == "__main__":
         output=snakemake.output.index,
         log=snakemake.log[0],
         recipe=snakemake.params.recipe,
+        dem=snakemake.params.dem,
     )

@@ -71,6 +71,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         help="layers, or dem, that a run is to go without: in place of `without` in the file",
     )
     add.set_defaults(run=_check)
+    add = commands.add_parser("fetch", help="fetch the terrain that a run would fetch")
+    add.add_argument("config", type=Path, help="the study's configuration")
+    add.add_argument(
+        "--refresh",
+        action="store_true",
+        help="take the files as they are now on their servers, in place of those that the results "
+        "were made with",
+    )
+    add.set_defaults(run=_fetch)
     add = commands.add_parser("summary", help="what a person wants to know first of a study")
     add.add_argument("results", type=Path, help="its folder, such as results/demo")
     add.set_defaults(run=_summary)
@@ -276,6 +285,32 @@ def _check(chosen: argparse.Namespace) -> int:
         for problem in several.problems:
             print(problem, file=sys.stderr)
         return 1
+    return 0
+
+
+def _fetch(chosen: argparse.Namespace) -> int:
+    from snakeshed.errors import SnakeshedError
+    from snakeshed.fetching.on_screen import on_screen
+    from snakeshed.jobs.machine import machine_error
+    from snakeshed.study.check import SCHEMA
+    from snakeshed.study.fetch import fetch_study
+
+    try:
+        with on_screen():
+            files = fetch_study(chosen.config, SCHEMA, chosen.refresh)
+    except SeveralProblems as several:
+        for problem in several.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    except SnakeshedError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if (problem := machine_error(error, "fetching files")) is None:
+            raise
+        print(problem, file=sys.stderr)
+        return 1
+    print("\n".join(files.lines()))
     return 0
 
 

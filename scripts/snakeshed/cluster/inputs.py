@@ -13,6 +13,7 @@ from snakeshed.study.configuration import complete
 from snakeshed.study.left_out import as_run, has_terrain
 from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files
+from snakeshed.terrain.sources import is_fetched
 
 DEMO = "config/config.yaml"
 SCHEMA = "config/schema/study.schema.yaml"
@@ -49,7 +50,8 @@ def study_inputs(study: dict) -> list[str]:
     study = as_run(study)
     dem = study["dem"]["path"]
     files = {*table_files(study["sites"]["path"])}
-    if has_terrain(study) and dem not in MADE:
+    # The driver on the cluster fetches what a source names.
+    if has_terrain(study) and dem not in MADE and not is_fetched(study):
         files.update(input_files(dem_files(dem)))
     rasters = [path for layer in study["layers"] for path in rasters_of(layer).values()]
     files.update(input_files(raster for raster in rasters if raster not in MADE))

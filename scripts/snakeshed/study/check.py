@@ -22,6 +22,7 @@ from snakeshed.errors import SeveralProblems, SnakeshedError, printable
 from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns, rasters_of, tables_for_shards, tables_of
+from snakeshed.fetching.look import TerrainLook, look_at_terrain
 from snakeshed.learning.declared import check_learning, learning_settings
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns
@@ -38,6 +39,7 @@ from snakeshed.study.yaml_file import read_study
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.distortion import distortion_note
 from snakeshed.terrain.index import TerrainIndex
+from snakeshed.terrain.sources import is_fetched, terrain_source
 from snakeshed.terrain.spot_check import check_cells
 
 SCHEMA = Path(__file__).parents[3] / "config" / "schema" / "study.schema.yaml"
@@ -65,6 +67,8 @@ class Preview:
         Jobs that have something to do.
     left_out : Mapping or None
         What the study goes without, from `snakeshed.study.left_out.left_out`.
+    to_fetch : TerrainLook or None
+        What of its DEM has to be fetched; None if that is in files that the study names.
     """
 
     study: Mapping
@@ -74,6 +78,7 @@ class Preview:
     layer_warnings: tuple[str, ...] = ()
     shards_with_sites: int = 0
     left_out: Mapping | None = None
+    to_fetch: TerrainLook | None = None
 
 
 class _Problems:
@@ -155,9 +160,13 @@ def check_study(
         )
         if prepared is not None:
             problems.of(check_shards, study["shards"], len(prepared.sites))
-    terrain = reached = None
+    terrain = reached = to_fetch = None
+    if has_terrain(study) and is_fetched(study) and prepared is not None:
+        begin("asking for the tiles of the DEM")
+        to_fetch = problems.of(look_at_terrain, study, prepared.sites)
     # A DEM that is missing has been named by now, with the place where it can be had.
-    if has_terrain(study) and not problems.found("dem.path"):
+    is_there = to_fetch.is_there if to_fetch else not is_fetched(study)
+    if has_terrain(study) and is_there and not problems.found("dem.path"):
         begin("looking at the DEM")
         terrain = problems.of(_terrain, study["dem"])
     if terrain is not None:
@@ -169,7 +178,7 @@ def check_study(
             reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()
     if terrain is None:
-        return Preview(study, prepared, left_out=left_out(whole))
+        return Preview(study, prepared, left_out=left_out(whole), to_fetch=to_fetch)
 
     pyramid = PatchPyramid(terrain.lattice, **study["patches"])
     with_sites = shards_with_sites(prepared.sites, terrain, pyramid, study["shards"])
@@ -182,6 +191,7 @@ def check_study(
         warnings,
         with_sites,
         left_out(whole),
+        to_fetch,
     )
 
 
@@ -211,6 +221,8 @@ def preview_text(preview: Preview) -> str:
     ]
     if preview.left_out:
         lines.append(preview.left_out["words"])
+    if preview.to_fetch:
+        lines += preview.to_fetch.lines()
     if preview.terrain is None:
         lines += [f"Note: {warning}" for warning in prepared.warnings]
         return "\n".join(map(printable, lines))
@@ -241,6 +253,7 @@ def _terrain(settings: Mapping) -> TerrainIndex:
     index = index_terrain(
         dem_files(settings["path"]),
         settings["vertical_unit"],
+        source=terrain_source(settings["source"]) if settings["source"] else None,
         target_crs=settings["target_crs"],
         resolution=settings["resolution"],
         nodata=settings["nodata"],

@@ -28,6 +28,7 @@ from snakeshed.study.contradictions import (
 from snakeshed.study.left_out import check_without
 from snakeshed.study.schema_messages import explain, is_within, kinds_of, too_long, unusable
 from snakeshed.study.yaml_file import load_schema
+from snakeshed.terrain.sources import with_source
 
 if TYPE_CHECKING:
     pass
@@ -110,6 +111,7 @@ def complete(raw: Mapping | None, schema: Mapping | str | Path, source: str) -> 
     if problems:
         raise SeveralProblems(sorted(problems, key=lambda problem: problem.where))
 
+    filled["dem"] = with_source(filled["dem"], filled["study"])
     filled["layers"] = [
         type_of(layer).completed(layer, filled["features"]) for layer in filled["layers"]
     ]

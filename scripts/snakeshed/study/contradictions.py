@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
+from snakeshed.errors import ConfigurationError
 from snakeshed.features.layers import type_of
+from snakeshed.terrain.sources import terrain_source
 
 # Formats whose rows have no geometry: they need columns of coordinates.
 _WITHOUT_GEOMETRY = {".csv", ".tsv", ".tab", ".txt", ".rdb", ".xlsx"}
@@ -98,6 +100,18 @@ def check_sites(sites: Mapping) -> Iterator[tuple[str, str, str, str]]:
 
 def check_dem(dem: Mapping) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is contradictory in `dem`: key, found, expected, next step."""
+    if dem["source"] is not None:
+        try:
+            terrain_source(dem["source"])
+        except ConfigurationError as problem:
+            yield problem.where, problem.found, problem.expected, problem.next_step
+    elif dem["path"] is None:
+        yield (
+            "dem",
+            "neither path nor source",
+            "the files of a DEM, or the name of one that can be fetched",
+            "Set dem.path, such as data/dem.tif, or dem.source, such as 3dep-10m.",
+        )
     if dem["target_crs"] is not None and dem["resolution"] is None:
         yield (
             "dem.resolution",

@@ -17,6 +17,7 @@ from snakeshed.features.layers import rasters_of, tables_of, type_of
 from snakeshed.raster.vrt_sources import is_remote
 from snakeshed.study.left_out import has_terrain
 from snakeshed.terrain.dem import dem_files
+from snakeshed.terrain.sources import is_fetched
 
 
 def check_inputs(study: Mapping, made: Collection[str] = ()) -> None:
@@ -44,7 +45,7 @@ def _missing(study: Mapping, made: Collection[str]) -> Iterator[SnakeshedError]:
     if table not in made and not Path(table).is_file():
         advice = _advice(study["sites"])
         yield TableError("sites.path", _instead_of_a_file(table), "a table of sites", advice)
-    if has_terrain(study) and study["dem"]["path"] not in made:
+    if has_terrain(study) and not is_fetched(study) and study["dem"]["path"] not in made:
         try:
             dem_files(study["dem"]["path"])
         except TerrainError as problem:

@@ -1,0 +1,1 @@
+"""What a study names by a source: which files it needs, where they are, and what they were."""
