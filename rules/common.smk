@@ -528,7 +528,8 @@ def look_at_fetched_terrain():
 
     And their list: what was made of it may be there.
     """
-    if not FETCHES_TERRAIN or not os.path.isfile(f"{RESULTS}/terrain.json"):
+    made = [TERRAIN_LIST, f"{RESULTS}/terrain.json"]
+    if not FETCHES_TERRAIN or not any(map(os.path.isfile, made)):
         return
     listed = {}
     if os.path.isfile(TERRAIN_LIST):

@@ -1,10 +1,12 @@
 """Rule index_terrain: where the tiles of the DEM lie, and on which lattice."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from snakeshed.fetching.terrain import TerrainFiles
 from snakeshed.jobs.input_record import UnchangedInputs
 from snakeshed.jobs.log import job_log
+from snakeshed.progress import listed_text
 from snakeshed.result_files import result_file
 from snakeshed.terrain.dem import dem_files, index_terrain
 from snakeshed.terrain.sources import terrain_source
@@ -36,6 +38,10 @@ def main(
             source=terrain_source(source) if source else None,
         )
         logger.info("%d tiles, CRS %s", len(index.tiles), index.lattice.crs)
+        if fetched and (absent := TerrainFiles.read(fetched).absent):
+            assumed = f"no terrain where {terrain_source(source).name} has no file: "
+            assumptions = (*index.assumptions, f"{assumed}{listed_text(absent)}.")
+            index = replace(index, assumptions=assumptions)
         index = check_cells(index)
         for assumption in index.assumptions:
             logger.info("assumed: %s", assumption)

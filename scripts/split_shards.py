@@ -37,13 +37,11 @@ def main(
         check_shards(shards, len(table))
         pyramid = PatchPyramid(index.lattice, **patches)
         check_reach(table, index, radius_m)
-        if absent := missing_tiles(dem, patches, table, index):
-            logger.warning(
-                "the DEM ends where tiles of its source are missing: %s", listed_text(absent)
-            )
         parts = split(table, index, pyramid, shards)
         filled = sum(len(shard.sites) > 0 for shard in parts)
         logger.info("%d sites in %d of %d shards", len(table), filled, len(parts))
+        if absent := missing_tiles(dem, patches, table, index):
+            logger.warning("tiles of the source that are not there: %s", listed_text(absent))
         facts = {}
         for shard in parts:
             folder = Path(output).parent / shard.name

@@ -69,7 +69,7 @@ class TerrainLook:
                 f"{self.source}: a run fetches {counted_text(self.to_fetch, 'tile')} from "
                 f"{self.host}, size {size}{''.join(f'; {each}' for each in there)}."
             ]
-            lines.append("The DEM and the layers are checked when it is there: snakeshed fetch.")
+            lines.append("Run snakeshed fetch to have the DEM and the layers checked, too.")
         if self.absent:
             lines.append(
                 f"{self.source} has no file for {counted_text(len(self.absent), 'tile')} around "
