@@ -257,8 +257,8 @@ def test_a_lock_refuses_other_content_until_it_is_refreshed(fetching, server, tm
     assert (
         f"fetch_terrain failed: {server.address}/{name}: found a file that has changed on the "
         f"server: the SHA-256 {new}, of {server.modified}; expected the SHA-256 "
-        f"{locked[name]['sha256']}, as on {locked[name]['fetched']}. The results were made with the "
-        "file of that date. To work with the new one, run `snakeshed fetch --refresh` with the "
+        f"{locked[name]['sha256']}, as on {locked[name]['fetched']}. The results were made with "
+        "the file of that date. To work with the new one, run `snakeshed fetch --refresh` with the "
         "study's configuration; the results will change."
     ) in done.text
     assert lock_of(fetching) == locked

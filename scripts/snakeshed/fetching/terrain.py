@@ -286,7 +286,7 @@ def _remove_others(folder: Path, names: Iterable[str]) -> None:
 
 
 def _advice(source: TerrainSource) -> str:
-    dated = f" Copies of earlier dates are in {source.dated}." if source.dated else ""
+    dated = f" Older copies are in {source.dated}." if source.dated else ""
     return (
         f"The results were made with the file of that date.{dated} To work with the new one, run "
         "`snakeshed fetch --refresh` with the study's configuration; the results will change."
