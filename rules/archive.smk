@@ -20,6 +20,7 @@ rule archive:
         jobs=lambda wildcards: [name for log in logs_of_jobs() for name in (log, f"{log[:-4]}.tsv")],
         inputs=token_of(site_files, terrain_files, layer_files),
         inputs_of_run=INPUTS.of_run,
+        lock=INPUT_LOCK if FETCHES_TERRAIN else None,
         workflow=workflow.basedir,
         commit=lambda wildcards: commit_of(workflow.basedir),
         library=library_of("archive"),

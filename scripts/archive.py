@@ -21,14 +21,19 @@ def main(
     workflow: str,
     output: str,
     log: str,
+    lock: str | None = None,
 ) -> None:
     """Write the archive of a study."""
     with job_log(log, f"archiving {study['study']}") as logger:
         unchanged = UnchangedInputs(inputs, inputs_of_run)
         for file in files:
             check_result(file)
+        locks = [lock] if lock and os.path.isfile(lock) else []
         run = FinishedRun(
-            results, [*files, *logs], dict(made_with(workflow)), os.environ.get("SNAKESHED_IMAGE")
+            results,
+            [*files, *logs, *locks],
+            dict(made_with(workflow)),
+            os.environ.get("SNAKESHED_IMAGE"),
         )
         archived = write_archive(study, run, workflow, output, unchanged.check)
         absent = [each for each in archived if not each.included]
@@ -46,4 +51,5 @@ if __name__ == "__main__":
         workflow=snakemake.params.workflow,
         output=snakemake.output.archive,
         log=snakemake.log[0],
+        lock=snakemake.params.lock,
     )

@@ -126,6 +126,11 @@ def _add_verify(commands: argparse._SubParsersAction) -> None:
         "--inputs", type=Path, metavar="FOLDER", help="has the inputs that the archive only names"
     )
     add.add_argument(
+        "--fetch",
+        action="store_true",
+        help="fetch inputs that the archive only names, where it says from which address",
+    )
+    add.add_argument(
         "--environment",
         choices=("auto", "this", "wheels", "index"),
         default="auto",
@@ -167,6 +172,7 @@ def _verify(chosen: argparse.Namespace) -> int:
         request = RerunRequest(
             chosen.targets,
             chosen.inputs,
+            chosen.fetch,
             chosen.environment,
             chosen.tolerance,
             chosen.cores,

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +313,53 @@ def test_what_was_fetched_beforehand_needs_no_network(fetching, server):
     assert f"DEM: {count} tiles, EPSG:32611, cells of 30 x 30 m." in looked.stdout
     done = fetching.run()
     assert done.code == 0, done.text
+
+
+def test_an_archive_without_the_terrain_is_run_again_from_where_that_was_fetched(
+    fetching, server, tmp_path, monkeypatch
+):
+    fetching.config["sites"] |= {"redistribute": True}
+    fetching.config["layers"][0] |= {"redistribute": True}
+    fetching.write()
+    done = fetching.run("archive")
+    assert done.code == 0, done.text
+    archive = fetching.results / "archive/tiny.zip"
+    names = fetched(server)
+    with zipfile.ZipFile(archive) as file:
+        content = {name.removeprefix("tiny/data/"): name for name in file.namelist()}
+        lock = json.loads(file.read(content["results/tiny/inputs.lock.json"]))
+        inputs = json.loads(file.read(content["inputs.json"]))
+        readme = file.read(content["README.md"]).decode()
+    assert lock == json.loads((fetching.results / "inputs.lock.json").read_text())
+    of_dem = {each["path"]: each for each in inputs if each["key"] == "dem"}
+    assert sorted(of_dem) == [f"inputs/dem/{name}" for name in names]
+    assert {each["address"] for each in of_dem.values()} == {
+        f"{server.address}/{name}" for name in names
+    }
+    assert not set(of_dem) & set(content)
+    assert "## Terrain\n\nown. License: not stated.\n" in readme
+    assert "`--fetch` fetches those whose address is known" in readme
+
+    # Somebody else, with the archive alone.
+    monkeypatch.setenv("SNAKESHED_CACHE", str(tmp_path / "other cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    again = ["verify", str(archive), "--rerun", "--yes", "--environment", "this"]
+    without = snakeshed(fetching, *again)
+    assert without.returncode == 4
+    assert "and name that with --inputs. Or let --fetch fetch it." in without.stderr
+    server.requests.clear()
+    done = snakeshed(fetching, *again, "--fetch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "are fetched from where it says" in done.stdout
+    assert re.search(r"The re-run reproduced all values of \d+ files exactly\.", done.stdout)
+    assert fetched(server) == names
+
+    changed(server, names[0], tmp_path)
+    monkeypatch.setenv("SNAKESHED_CACHE", str(tmp_path / "third cache"))
+    done = snakeshed(fetching, *again, "--fetch")
+    assert done.returncode == 4
+    assert f"{names[0]}: found a file that has changed on the server: " in done.stderr
+    assert "name it with --inputs." in done.stderr
 
 
 def test_there_is_nothing_to_fetch_for_a_study_of_files(finished):

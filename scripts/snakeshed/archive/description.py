@@ -43,6 +43,7 @@ _INPUTS_SCHEMA = {
             "size": {"type": "integer", "minimum": 0, "maximum": 1 << 60},
             "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
             "url": _TEXT | {"type": ["string", "null"]},
+            "address": _TEXT | {"type": ["string", "null"]},
             "included": {"type": "boolean"},
         },
     },
@@ -61,12 +62,15 @@ class NamedInput:
         In bytes.
     sha256 : str
     url : str or None
+    address : str or None
+        From which this very file was fetched.
     """
 
     path: str
     size: int
     sha256: str
     url: str | None
+    address: str | None = None
 
 
 def read_links(bag: Path, archive: str) -> dict[str, str]:
@@ -102,7 +106,7 @@ def read_inputs(bag: Path, archive: str) -> list[NamedInput]:
     """
     read = _read(bag, INPUTS, archive, lambda content: _json(content, "inputs"))
     inputs = [
-        NamedInput(each["path"], each["size"], each["sha256"], each["url"])
+        NamedInput(each["path"], each["size"], each["sha256"], each["url"], each.get("address"))
         for each in read
         if not each["included"]
     ]

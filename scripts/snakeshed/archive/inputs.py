@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snakeshed.errors import ArchiveError
 from snakeshed.features.layers import rasters_of, tables_of
+from snakeshed.fetching.input_lock import LockedFile
 from snakeshed.raster.input_files import input_files, local_archive
 from snakeshed.raster.vrt_sources import files_behind, is_remote, relative_vrt
 from snakeshed.result_files import sha256_of
@@ -19,6 +20,7 @@ from snakeshed.sites.table_files import table_files
 from snakeshed.study.configuration import PUBLICATION
 from snakeshed.study.left_out import as_run, has_terrain
 from snakeshed.terrain.dem import dem_files
+from snakeshed.terrain.sources import is_fetched
 
 FOLDER = "inputs"
 FBFM40 = "b6d281f5dca7e49968156103f1e3fec45d1910330eb078fc299f5741b4e7a76c"
@@ -40,6 +42,8 @@ class ArchivedInput:
     sha256 : str
     url, licence : str or None
         As the configuration has them.
+    address : str or None
+        From which this very file was fetched; None if nobody knows.
     included : bool
         Whether the archive holds it.
     source : str
@@ -52,6 +56,7 @@ class ArchivedInput:
     sha256: str
     url: str | None
     licence: str | None
+    address: str | None
     included: bool
     source: str
 
@@ -60,7 +65,9 @@ class ArchivedInput:
         return {key: value for key, value in asdict(self).items() if key != "source"}
 
 
-def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str, Path | bytes]]:
+def archive_inputs(
+    study: Mapping, locked: Iterable[LockedFile] = ()
+) -> tuple[dict, list[ArchivedInput], dict[str, Path | bytes]]:
     """Find the inputs of a study, and give each a place in its archive.
 
     Files of one input keep their places relative to each other, as VRTs and sidecar files ask for.
@@ -71,6 +78,8 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     ----------
     study : mapping
         The completed configuration.
+    locked : iterable of LockedFile
+        What the lock of the study says of files that were fetched.
 
     Returns
     -------
@@ -90,6 +99,11 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
     moved = copy.deepcopy(dict(study))
     inputs: list[ArchivedInput] = []
     sources: dict[str, Path | bytes] = {}
+    addresses = {
+        os.path.join(study["dem"]["path"], each.file): each.address
+        for each in locked
+        if is_fetched(study) and each.key == "dem" and not each.is_absent
+    }
 
     def move(key: str, section: Mapping, files: Iterable[str], folder: str) -> dict[str, str]:
         local = sorted({file for file in files if not is_remote(file)})
@@ -110,6 +124,7 @@ def archive_inputs(study: Mapping) -> tuple[dict, list[ArchivedInput], dict[str,
                     digest,
                     publication["url"],
                     publication["licence"],
+                    addresses.get(file),
                     included,
                     file,
                 )

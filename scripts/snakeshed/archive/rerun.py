@@ -39,7 +39,9 @@ class Prepared:
     inputs: list[Path]
 
 
-def prepare(bag: Path, archive: str, inputs: Path | None, aside: Path) -> Prepared:
+def prepare(
+    bag: Path, archive: str, inputs: Path | None, aside: Path, fetches: bool = False
+) -> Prepared:
     """Make an unpacked archive ready to be run.
 
     Links of the workflow are made again, inputs that the archive only names are taken from
@@ -55,6 +57,9 @@ def prepare(bag: Path, archive: str, inputs: Path | None, aside: Path) -> Prepar
         A folder with those inputs, at the paths that the archive gives them.
     aside : Path
         Where the archived results go, out of reach of the run. It is not there yet.
+    fetches : bool
+        Whether inputs that are not in `inputs` are fetched from where the archive says that they
+        were fetched; into the cache that `snakeshed.transfer` has, and compared by SHA-256.
 
     Raises
     ------
@@ -71,7 +76,9 @@ def prepare(bag: Path, archive: str, inputs: Path | None, aside: Path) -> Prepar
     files = [name for name in files if (workflow / name).is_file()]
     for fault in link_faults(links, files):
         raise UntrustedArchive(archive, fault)
-    taken = [(bag / each.path, _input_file(each, archive, inputs)) for each in named]
+    given = [each for each in named if _is_given(each, inputs) or not (fetches and each.address)]
+    taken = [(bag / each.path, _input_file(each, archive, inputs)) for each in given]
+    taken += _fetched([each for each in named if each not in given], bag, archive)
     if not (bag / "results" / study).is_dir():
         raise UntrustedArchive(archive, f"no results of the study {study}")
     try:
@@ -89,6 +96,38 @@ def prepare(bag: Path, archive: str, inputs: Path | None, aside: Path) -> Prepar
     return Prepared(study, aside / study, [source for _, source in taken])
 
 
+def _is_given(named: NamedInput, inputs: Path | None) -> bool:
+    return inputs is not None and (inputs / named.path).is_file()
+
+
+def _fetched(named: Sequence[NamedInput], bag: Path, archive: str) -> list[tuple[Path, Path]]:
+    """Fetch inputs; return where each has to be, and where it is."""
+    if not named:
+        return []
+    from snakeshed.errors import SeveralProblems, TransferError
+    from snakeshed.fetching.terrain import mirrored
+    from snakeshed.transfer.batch import Wanted, fetch
+    from snakeshed.transfer.file_cache import FileCache
+
+    wanted = [Wanted(mirrored(each.address), each.sha256, each.size) for each in named]
+    advice = "Look for the old one where its source keeps older files, and name it with --inputs."
+    try:
+        got = fetch(wanted, FileCache.of_environment(), advice=advice)
+    except (TransferError, SeveralProblems) as error:
+        problem = error.problems[0] if isinstance(error, SeveralProblems) else error
+        where = f"{shown(archive)}: {problem.where}"
+        raise ArchiveError(where, problem.found, problem.expected, problem.next_step) from error
+    for each, answer in zip(named, got, strict=True):
+        if answer is None:
+            raise ArchiveError(
+                f"{shown(archive)}: {shown(each.path)}",
+                f"no such file any more at {shown(each.address)}",
+                f"{each.size:,} bytes with SHA-256 {each.sha256}",
+                advice,
+            )
+    return [(bag / each.path, answer.file) for each, answer in zip(named, got, strict=True)]
+
+
 def _input_file(named: NamedInput, archive: str, inputs: Path | None) -> Path:
     """Find an input that an archive only names."""
     source = None if inputs is None else inputs / named.path
@@ -99,7 +138,8 @@ def _input_file(named: NamedInput, archive: str, inputs: Path | None) -> Path:
             where,
             "an input that is only named" if source is None else f"no file {shown(source)}",
             f"{wanted}, from {shown(named.url or 'whoever made the archive')}",
-            "Put it at this path in a folder of your own, and name that with --inputs.",
+            "Put it at this path in a folder of your own, and name that with --inputs."
+            + (" Or let --fetch fetch it." if named.address else ""),
         )
     try:
         same = source.stat().st_size == named.size and sha256_of(source) == named.sha256

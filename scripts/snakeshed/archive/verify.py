@@ -44,6 +44,8 @@ class RerunRequest:
         Tables to make and compare; all if there are none.
     inputs : Path or None
         A folder with inputs that the archive only names.
+    fetches : bool
+        Whether such inputs are fetched, where the archive says from where.
     environment : str
         As for `snakeshed.archive.environment.python_for`.
     tolerance : float
@@ -55,6 +57,7 @@ class RerunRequest:
 
     targets: Sequence[str]
     inputs: Path | None
+    fetches: bool
     environment: str
     tolerance: float
     cores: int
@@ -139,6 +142,8 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
                 "- inputs: files that the archive names stay readable; if they are more than "
                 f"{_MOST_FILES:,}, all of {shown(request.inputs)}"
             )
+        if request.fetches:
+            say("- inputs: files that the archive only names are fetched from where it says")
         if request.environment == "wheels":
             say("- packages: pip installs those of the archive, without network")
         elif request.environment != "this":
@@ -157,7 +162,9 @@ def _run_again(bag: Bag, request: RerunRequest, say: Say, complain: Say) -> int:
         unpacked.mkdir()
         bag.unpack(unpacked)
         data = unpacked / "data"
-        prepared = prepare(data, str(bag.path), request.inputs, folder / "archived")
+        prepared = prepare(
+            data, str(bag.path), request.inputs, folder / "archived", request.fetches
+        )
         targets = list(request.targets) or default_targets(prepared)
         if not targets:
             raise UntrustedArchive(str(bag.path), f"no table of the study {prepared.study}")

@@ -23,9 +23,11 @@ from snakeshed.archive.inputs import ArchivedInput, archive_inputs
 from snakeshed.archive.workflow_source import WorkflowSource, workflow_source
 from snakeshed.atomic import atomic
 from snakeshed.errors import ArchiveError
+from snakeshed.fetching.input_lock import NAME, read_lock
 from snakeshed.jobs.benchmark import read_benchmark
 from snakeshed.models.storms import storms_from_table
-from snakeshed.study.left_out import DEM, left_out
+from snakeshed.study.left_out import DEM, has_terrain, left_out
+from snakeshed.terrain.sources import terrain_source
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,8 @@ def _write_archive(
     scratch: Path,
     before_naming: Callable[[], None],
 ) -> list[ArchivedInput]:
-    moved, inputs, sources = archive_inputs(study)
+    locked = read_lock(Path(run.results, NAME)).values()
+    moved, inputs, sources = archive_inputs(study, locked)
     source = workflow_source(workflow, study["archive"]["changed"], inputs)
     if source.left_out:
         log.info("not part of the workflow, so not in the archive: %s", ", ".join(source.left_out))
@@ -310,6 +313,7 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
     if withheld := [f"`{name}`" for name in _withheld(study)]:
         names = f"{', '.join(withheld[:-1])}, and {withheld[-1]}"
         lines += [f"{names} are not in here: they have rows of the site table.", ""]
+    lines += _credits(study)
     if parts := left_out(study):
         lines += [
             "## Inputs that the study goes without",
@@ -332,17 +336,35 @@ def _readme(study: Mapping, source: WorkflowSource, inputs: Sequence[ArchivedInp
             "",
             "For a re-run, put them in a folder of their own, at these paths, and name it: "
             "`--inputs FOLDER`.",
+            *_fetched_words(missing),
             "",
             "| path | bytes | SHA-256 | origin | licence |",
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| `{each.path}` | {each.size} | `{each.sha256}` | {each.url or 'not stated'} "
+            f"| `{each.path}` | {each.size} | `{each.sha256}` "
+            f"| {each.address or each.url or 'not stated'} "
             f"| {each.licence or 'not stated'} |"
             for each in missing
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _fetched_words(missing: Sequence[ArchivedInput]) -> list[str]:
+    """Return what a reader can do for inputs whose addresses are known."""
+    if not any(each.address for each in missing):
+        return []
+    return ["`--fetch` fetches those whose address is known, and compares their SHA-256."]
+
+
+def _credits(study: Mapping) -> list[str]:
+    """Return whom the terrain is from, if the study names its source."""
+    if not has_terrain(study) or study["dem"].get("source") is None:
+        return []
+    source = terrain_source(study["dem"]["source"])
+    license = f"License: {source.license or 'not stated'}."
+    return ["## Terrain", "", f"{source.credit} {license}", ""]
 
 
 def _wheels_row(study: Mapping) -> list[str]:

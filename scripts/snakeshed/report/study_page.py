@@ -40,6 +40,7 @@ from snakeshed.report.site_values import (
 from snakeshed.report.skill_section import skill_section
 from snakeshed.sites.file_names import site_file
 from snakeshed.terrain.elevations import Terrain
+from snakeshed.terrain.sources import TerrainSource, terrain_source
 from snakeshed.terrain.suspects import coarse_cells
 
 _MOST_REJECTED = 200
@@ -193,6 +194,7 @@ def report(
             "figures": _figures(summary),
             "warnings": summary["warnings"],
             "assumptions": summary["assumptions"],
+            "source": _source(results.configuration["dem"]),
             "confidences": CONFIDENCES,
             "kinds": [(kind, counts[kind]) for kind in KINDS if counts[kind]],
             "columns": _COLUMNS,
@@ -253,6 +255,12 @@ def report(
             *(["report_learning"] if learning else []),
         ],
     )
+
+
+def _source(dem: Mapping) -> TerrainSource | None:
+    """Return whom the terrain is from, if the study names its source."""
+    named = dem.get("source")
+    return None if named is None else terrain_source(named)
 
 
 _COLUMNS = [

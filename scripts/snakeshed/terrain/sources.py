@@ -96,6 +96,11 @@ class TerrainSource:
     url: str | None = None
     dated: str | None = None
 
+    @property
+    def credit(self) -> str:
+        """Whom the terrain is from, in a sentence."""
+        return self.citation or f"{self.title or self.name}."
+
     def lattice(self, widening: float = 1.0) -> Lattice:
         """Return the lattice of the tiles whose cells are so many times as wide as high."""
         # Every start of Snakemake imports this module, and none needs NumPy.

@@ -64,6 +64,7 @@ def test_each_input_is_told_with_size_checksum_and_origin(study, tmp_path):
         "sha256": hashlib.sha256(content).hexdigest(),
         "url": "https://d.example",
         "licence": None,
+        "address": None,
         "included": False,
     }
 

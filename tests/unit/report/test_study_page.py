@@ -213,6 +213,20 @@ def test_what_was_run_is_told(study, text):
     assert ">delineate</td>" not in text
 
 
+def test_whom_the_terrain_is_from_is_told(study, text):
+    assert "Terrain: " not in text
+    configuration = study.results.configuration
+    dem = configuration["dem"] | {"source": "glo-30"}
+    results = replace(study.results, configuration=configuration | {"dem": dem})
+    with study.terrain() as terrain:
+        page = report(results, terrain, MADE_WITH)
+    assert (
+        "<p>Terrain: © DLR e.V. 2010-2014 and © Airbus Defence and Space GmbH 2014-2018, provided "
+        "under COPERNICUS by the European Union and ESA; all rights reserved. License: Copernicus "
+        "DEM license, free with attribution.</p>"
+    ) in page
+
+
 def test_times_are_those_of_the_jobs_that_ended_well(tmp_path):
     logs = {}
     for name, last in (("a", "done in 1.50 s"), ("b", "done in 2.25 s"), ("c", "failed after 9 s")):
