@@ -17,6 +17,7 @@ from snakeshed.fetching.input_lock import LockedFile, read_lock, write_lock
 from snakeshed.progress import counted_text, listed_text
 from snakeshed.raster.tiff import bytes_needed
 from snakeshed.result_files import read_json, sha256_of, write_json
+from snakeshed.terrain.dem import RASTER_SUFFIXES
 from snakeshed.terrain.sources import SourceTile, TerrainSource, is_fetched, terrain_source
 from snakeshed.transfer.batch import Fetched, Wanted, fetch
 from snakeshed.transfer.file_cache import FileCache
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 KEY = "dem"
 LIST = "terrain_files.json"
+_OF_RASTERS = {*RASTER_SUFFIXES, ".zip", ".xml", ".msk", ".ovr"}
 MIRROR = "SNAKESHED_MIRROR"
 """Environment variable with the address of a mirror: below it, hosts are folders."""
 
@@ -276,11 +278,10 @@ def _of_others(locked: Mapping[str, LockedFile]) -> list[LockedFile]:
 
 
 def _remove_others(folder: Path, names: Iterable[str]) -> None:
-    """Remove tiles that no site needs any more: the folder is the DEM."""
-    keep = set(names)
+    """Remove rasters that no site needs any more: the folder is the DEM."""
+    keep = tuple(names)
     for path in folder.iterdir() if folder.is_dir() else ():
-        stem = path.name.removesuffix(".aux.xml")
-        if stem not in keep and path.suffix.lower() in {".tif", ".tiff", ".xml"}:
+        if path.suffix.lower() in _OF_RASTERS and not path.name.startswith(keep):
             log.info("removed %s, which no site needs any more", path)
             path.unlink()
 

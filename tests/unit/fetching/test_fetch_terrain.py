@@ -176,9 +176,11 @@ def test_on_another_disk_files_are_copied(study, tiles, monkeypatch):
 def test_tiles_that_are_not_needed_any_more_go(study, tiles):
     study.fetch(tiles)
     (study.folder / "n35w119.tif.aux.xml").touch()
+    (study.folder / "n35w118.tif.aux.xml").touch()
+    (study.folder / "other.img").touch()
     (study.folder / "notes.txt").touch()
     files = study.fetch(tiles[:1])
-    assert study.names() == ["n35w118.tif", "notes.txt"]
+    assert study.names() == ["n35w118.tif", "n35w118.tif.aux.xml", "notes.txt"]
     assert list(files.sha256) == [f"{study.folder}/n35w118.tif"]
     assert [each.file for each in read_lock(study.lock).values()] == ["n35w118.tif"]
 
