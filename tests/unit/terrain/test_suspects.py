@@ -278,7 +278,7 @@ def test_the_log_and_the_summary_tell_it(tmp_path, ground):
     path = write_raster(tmp_path / "dem.tif", ground)
     index, log = tmp_path / "terrain.json", tmp_path / "index.log"
     settings = {"path": path, "nodata": -7, "max_step_m": 5, "vertical_unit": None}
-    settings |= {"target_crs": None, "resolution": None}
+    settings |= {"target_crs": None, "resolution": None, "source": None}
     index_terrain_script.main(
         settings=settings,
         inputs=[path],
