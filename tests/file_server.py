@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -38,6 +39,8 @@ class Reply:
         Nothing follows so many; the connection stays.
     trickle_s : float, optional
         Between two bytes.
+    trickles_head : bool
+        Also the headers are sent like that, and have no end.
     ignores_range : bool
         The whole file whatever is asked for.
     then : callable, optional
@@ -51,6 +54,7 @@ class Reply:
     close_after: int | None = None
     stall_after: int | None = None
     trickle_s: float | None = None
+    trickles_head: bool = False
     ignores_range: bool = False
     then: Callable[[FileServer], None] | None = None
 
@@ -177,6 +181,9 @@ class FileServer:
         if method == "HEAD":
             body = b""
         headers |= reply.headers
+        if reply.trickles_head:
+            self._trickle(handler, b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000, reply.trickle_s)
+            return
         handler.send_response(reply.status or status)
         for name, value in headers.items():
             if value is not None:
@@ -214,20 +221,26 @@ class FileServer:
         headers["Content-Length"] = str(len(rest))
         return 206, headers, rest
 
+    def _trickle(self, handler: BaseHTTPRequestHandler, content: bytes, pause_s: float) -> None:
+        """Send content byte by byte until the client has gone, or the server ends."""
+        handler.close_connection = True
+        with suppress(OSError):
+            for place in range(len(content)):
+                handler.wfile.write(content[place : place + 1])
+                handler.wfile.flush()
+                if self.ended.wait(pause_s):
+                    return
+
     def _send(self, handler: BaseHTTPRequestHandler, body: bytes, reply: Reply) -> None:
         out = handler.wfile
+        if reply.trickle_s is not None:
+            self._trickle(handler, body, reply.trickle_s)
+            return
         if reply.headers.get("Transfer-Encoding") == "chunked":
             for start in range(0, len(body), 1000):
                 block = body[start : start + 1000]
                 out.write(b"%x\r\n%b\r\n" % (len(block), block))
             out.write(b"0\r\n\r\n")
-            return
-        if reply.trickle_s is not None:
-            for place in range(len(body)):
-                out.write(body[place : place + 1])
-                out.flush()
-                if self.ended.wait(reply.trickle_s):
-                    return
             return
         ends = [
             n for n in (reply.drop_after, reply.close_after, reply.stall_after) if n is not None

@@ -110,6 +110,10 @@ class TransferError(SnakeshedError):
     """A file cannot be fetched, or is not the one that was expected."""
 
 
+class UnreachableError(TransferError):
+    """A server does not answer, or breaks off again and again."""
+
+
 class LayerError(SnakeshedError):
     """A layer cannot be summarised over catchments."""
 

@@ -226,7 +226,7 @@ def check_raster(path: Path, address: str) -> None:
 
 def place(file: Path, path: Path) -> None:
     """Have a file of the cache at a path, without a second copy where the disk allows it."""
-    with atomic(path, lasting=False) as part:
+    with atomic(path) as part:
         try:
             os.link(file, part)
         except OSError:

@@ -9,7 +9,10 @@ from snakeshed.errors import TransferError
 
 def shown(address: str) -> str:
     """Return an address without user, password, and query."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address.partition("?")[0].rpartition("@")[2]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -33,5 +36,8 @@ def check_address(address: str) -> None:
         usable = False
     if not usable:
         raise TransferError(
-            repr(address), "no address", "http:// or https:// and a host", "Correct it."
+            shown(address) if "//" in address else address,
+            "no address of a file on the web",
+            "http:// or https:// and a host",
+            "Correct it.",
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,16 +17,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from snakeshed import __version__
-from snakeshed.errors import SeveralProblems, SnakeshedError, TransferError
+from snakeshed.errors import (
+    SeveralProblems,
+    SnakeshedError,
+    TransferError,
+    UnreachableError,
+)
 from snakeshed.progress import counted_text
 from snakeshed.transfer.addresses import check_address, host, shown
 from snakeshed.transfer.download import (
+    OtherLengthError,
     Received,
     Stopped,
     Validators,
+    Watch,
     certificate_error,
     download,
     reason_of,
+    unreachable,
 )
 from snakeshed.transfer.file_cache import AddressRecord, FileCache
 from snakeshed.transfer.limits import Limits
@@ -42,6 +52,8 @@ CONNECTIONS = 4
 
 # Before the first byte, a server is asked this often, in vain, whether a file has changed.
 _LOOKS = 3
+# Between two looks at threads that have not ended.
+_LOOK_S = 0.5
 # Room that is left on a disk.
 _SPARE_BYTES = 50_000_000
 
@@ -140,19 +152,19 @@ def look(
     for each in wanted:
         check_address(each.address)
 
-    def one(each: Wanted, session: requests.Session, stop: threading.Event) -> Look:
+    def one(each: Wanted, session: requests.Session, stop: threading.Event, watch: Watch) -> Look:
         if each.sha256 is not None:
             cached = _by_content(each, cache)
-            return Look(cached=cached) if cached else _ask(each, None, session, limits, stop)
+            return Look(cached=cached) if cached else _ask(each, None, session, limits, stop, watch)
         record = cache.record_of(each.address)
         file = cache.find(record.sha256) if record else None
         known = Fetched(file, record) if file else None
-        answer = _ask(each, known, session, limits, stop)
+        answer = _ask(each, known, session, limits, stop, watch)
         if answer.cached and refresh and answer.length is None:
             return replace(answer, cached=None)
         return answer
 
-    return _in_threads(one, wanted, connections, limits)
+    return _in_threads(one, wanted, [each.address for each in wanted], connections, limits)
 
 
 def fetch(
@@ -172,7 +184,7 @@ def fetch(
     wanted : sequence of Wanted
     cache : FileCache
     refresh : bool
-        Ask the servers whether files have changed, even if all are in the cache.
+        Take no file from the cache without asking its server, but for those of known content.
     verify : callable, optional
         Takes a file and its address, and raises a `SnakeshedError` if it cannot be the one that is
         meant. Such a file is fetched once more, then refused.
@@ -212,16 +224,17 @@ def fetch(
     size = "of unknown size" if total is None else f"({size_text(total)})"
     hosts = ", ".join(sorted({host(wanted[k].address) for k in missing}))
     log.info("%s %s to fetch from %s", counted_text(len(missing), "file"), size, hosts)
-    _check_room(cache.folder, total or 0)
+    begun = sum(cache.begun(wanted[k].address) for k in missing)
+    _check_room(cache.folder, max(0, (total or 0) - begun))
     progress = Progress(total, limits.report_s)
 
-    def one(k: int, session: requests.Session, stop: threading.Event) -> Fetched | None:
-        each = wanted[k]
-        if each.length is not None and looks[k].length not in {None, each.length}:
-            raise _changed(each, f"{looks[k].length:,} bytes", f"{each.length:,} bytes", advice)
-        return _fetch_one(each, cache, session, limits, stop, progress, verify, advice)
+    def one(
+        k: int, session: requests.Session, stop: threading.Event, watch: Watch
+    ) -> Fetched | None:
+        return _fetch_one(wanted[k], cache, session, limits, stop, progress, verify, advice, watch)
 
-    answers = _in_threads(one, missing, connections, limits)
+    addresses = [wanted[k].address for k in missing]
+    answers = _in_threads(one, missing, addresses, connections, limits)
     for k, answer in zip(missing, answers, strict=True):
         result[k] = answer
     log.info("fetched %s", progress.end())
@@ -237,6 +250,7 @@ def _fetch_one(
     progress: Progress,
     verify: Callable[[Path, str], None] | None,
     advice: str,
+    watch: Watch,
 ) -> Fetched | None:
     """Fetch a file into the cache, once more if it turns out to be unusable."""
     before = cache.record_of(wanted.address)
@@ -253,7 +267,13 @@ def _fetch_one(
             return Fetched(file, after)
         is_retry = False
         while True:
-            received = download(wanted.address, part, session, limits, stop, progress)
+            try:
+                received = download(
+                    wanted.address, part, session, limits, stop, progress, watch, wanted.length
+                )
+            except OtherLengthError as error:
+                sizes = (f"{size:,} bytes" for size in (error.found, wanted.length))
+                raise _changed(wanted, *sizes, advice) from None
             if received is None:
                 return None
             try:
@@ -286,7 +306,7 @@ def _keep(wanted: Wanted, part: Path, received: Received, cache: FileCache) -> F
         # Fetched again, it has the same date: nothing that was made of it is older.
         utime(part, (changed, changed))
     record = AddressRecord(
-        wanted.address,
+        shown(wanted.address),
         received.sha256,
         received.length,
         of.etag,
@@ -294,7 +314,7 @@ def _keep(wanted: Wanted, part: Path, received: Received, cache: FileCache) -> F
         datetime.now(UTC).isoformat(timespec="seconds"),
     )
     file = cache.add(part, received.sha256)
-    cache.keep_record(record)
+    cache.keep_record(wanted.address, record)
     return Fetched(file, record)
 
 
@@ -306,7 +326,7 @@ def _by_content(wanted: Wanted, cache: FileCache) -> Fetched | None:
     if record is None or record.sha256 != wanted.sha256:
         length = file.stat().st_size
         record = AddressRecord(
-            wanted.address, wanted.sha256, length, None, None, wanted.fetched or ""
+            shown(wanted.address), wanted.sha256, length, None, None, wanted.fetched or ""
         )
     return Fetched(file, record)
 
@@ -317,12 +337,14 @@ def _ask(
     session: requests.Session,
     limits: Limits,
     stop: threading.Event,
+    watch: Watch,
 ) -> Look:
     """Ask a server what it says of a file; `known` is what it gave before."""
     import requests
 
     tries = _LOOKS if known else 1
     for number in range(1, tries + 1):
+        watch.allow(limits.stuck_s)
         try:
             answer = session.head(
                 wanted.address,
@@ -339,6 +361,9 @@ def _ask(
                 return Look(is_absent=True)
             if answer.ok:
                 return _as_it_is(answer, known)
+            if answer.status_code < 500 and answer.status_code != 429:
+                # What it says to who wants the file counts.
+                return Look()
             reason = f"status {answer.status_code}"
         if number < tries and stop.wait(limits.delay_s(number)):
             raise Stopped
@@ -389,15 +414,16 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _in_threads(
-    work: Callable[[Item, requests.Session, threading.Event], Made],
+    work: Callable[[Item, requests.Session, threading.Event, Watch], Made],
     items: Iterable[Item],
+    addresses: Sequence[str],
     threads: int,
     limits: Limits,
 ) -> list[Made]:
     """Do some work on items, in a few threads, each with a session of its own.
 
     After the first error the others end soon. They are no reason to wait: a thread that waits for
-    a server does not keep the process.
+    a server does not keep the process. Nor does one whose server sends an answer without end.
     """
     items = list(items)
     waiting: queue.SimpleQueue = queue.SimpleQueue()
@@ -405,22 +431,27 @@ def _in_threads(
         waiting.put(numbered)
     ended: queue.SimpleQueue = queue.SimpleQueue()
     stop = threading.Event()
+    watches = [Watch() for _ in items]
 
     def serve() -> None:
-        with _session(limits) as session:
-            while not stop.is_set():
-                try:
-                    number, item = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                try:
-                    ended.put((number, work(item, session, stop), None))
-                except Stopped:
-                    break
-                except Exception as error:  # noqa: BLE001 - raised in the thread that waits
-                    ended.put((number, None, error))
-                    break
-        ended.put(None)
+        try:
+            with _session(limits) as session:
+                while not stop.is_set():
+                    try:
+                        number, item = waiting.get_nowait()
+                    except queue.Empty:
+                        return
+                    try:
+                        ended.put((number, work(item, session, stop, watches[number]), None))
+                    except Stopped:
+                        return
+                    except Exception as error:  # noqa: BLE001 - raised in the thread that waits
+                        ended.put((number, None, error))
+                        return
+                    finally:
+                        watches[number].deadline = math.inf
+        finally:
+            ended.put(None)
 
     running = [threading.Thread(target=serve, daemon=True) for _ in range(min(threads, len(items)))]
     for thread in running:
@@ -432,8 +463,13 @@ def _in_threads(
         while left:
             try:
                 # A wait without end could not be interrupted.
-                end = ended.get(timeout=0.5)
+                end = ended.get(timeout=_LOOK_S)
             except queue.Empty:
+                now = time.monotonic()
+                late = [k for k, watch in enumerate(watches) if watch.deadline < now]
+                if late:
+                    found = f"no end of an answer in {limits.stuck_s:,.0f} s"
+                    errors.append(unreachable(addresses[late[0]], found))
                 if errors:
                     break
                 continue
@@ -455,8 +491,10 @@ def _raise(errors: Sequence[Exception]) -> None:
     for error in errors:
         if not isinstance(error, SnakeshedError):
             raise error
-    # One host that cannot be reached is one problem, however many files it has.
-    problems = {(type(each), each.found, each.expected): each for each in errors}
+    # A host that cannot be reached is one problem, however many files it has.
+    problems = {
+        each.expected if isinstance(each, UnreachableError) else str(each): each for each in errors
+    }
     if len(problems) == 1:
         raise next(iter(problems.values()))
     if problems:

@@ -6,7 +6,7 @@ import email.utils
 import errno
 import hashlib
 import json
-import os
+import math
 import random
 import re
 import threading
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from snakeshed.errors import TransferError
+from snakeshed.errors import TransferError, UnreachableError
 from snakeshed.transfer.addresses import host, shown
 from snakeshed.transfer.limits import Limits
 from snakeshed.transfer.progress import Progress
@@ -38,6 +38,25 @@ KEPT = "What has been fetched is kept."
 
 class Stopped(Exception):
     """Another transfer has failed, so this one ends; what it has is kept."""
+
+
+class OtherLengthError(Exception):
+    """The file is of another length, `found`, than the one that is wanted."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(found)
+        self.found = found
+
+
+class Watch:
+    """Until when something must have happened, or nobody waits for it any longer."""
+
+    def __init__(self) -> None:
+        self.deadline = math.inf
+
+    def allow(self, seconds: float) -> None:
+        """Allow some time from now on."""
+        self.deadline = time.monotonic() + seconds
 
 
 @dataclass(frozen=True)
@@ -104,7 +123,8 @@ class _Part:
         self.validators = Validators()
 
     def __enter__(self) -> _Part:
-        self._file = open(self.path, "a+b")
+        # Unbuffered: what is counted is in the file, and not in memory only.
+        self._file = open(self.path, "a+b", buffering=0)
         known = self._read_note()
         if known is None or known.for_range is None:
             self.restart(Validators())
@@ -129,9 +149,10 @@ class _Part:
 
     def append(self, block: bytes) -> None:
         try:
-            self._file.write(block)
-            # What is counted is in the file, and not in memory only.
-            self._file.flush()
+            # A raw file may take a part of it.
+            left = memoryview(block)
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             error.filename = str(self.path)
             raise
@@ -139,11 +160,6 @@ class _Part:
         self.size += len(block)
 
     def received(self) -> Received:
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
         self._note.unlink(missing_ok=True)
         return Received(self.size, self._hash.hexdigest(), self.validators)
 
@@ -165,8 +181,12 @@ def download(
     limits: Limits,
     stop: threading.Event,
     progress: Progress,
+    watch: Watch | None = None,
+    length: int | None = None,
 ) -> Received | None:
     """Fetch a file, or the rest of it.
+
+    It is not on the disk yet, as a loss of power would show: who relies on that sees to it.
 
     Parameters
     ----------
@@ -179,6 +199,10 @@ def download(
     stop : threading.Event
         Once it is set, the transfer ends soon.
     progress : Progress
+    watch : Watch, optional
+        Says how long a step may take, for another thread to see.
+    length : int, optional
+        Of the file that is wanted: another one is not fetched.
 
     Returns
     -------
@@ -191,15 +215,19 @@ def download(
         It cannot be fetched.
     Stopped
         `stop` was set.
+    OtherLengthError
+        The server has a file of another length.
     OSError
         It cannot be written.
     """
+    watch = watch or Watch()
     with _Part(path) as part:
         progress.kept(part.size)
         failed, reached = 0, part.size
         while True:
             try:
-                return _attempt(address, part, session, limits, stop, progress)
+                watch.allow(limits.stuck_s)
+                return _attempt(address, part, session, limits, stop, progress, watch, length)
             except _Again as again:
                 reason, wait_s = again.reason, again.wait_s
             failed = 1 if part.size >= reached + limits.progress_bytes else failed + 1
@@ -215,6 +243,7 @@ def download(
                 )
             # Not all transfers of a run try again at the same moment.
             delay_s = max(limits.delay_s(failed) * (1 + random.random() / 4), wait_s or 0.0)
+            watch.allow(delay_s + limits.stuck_s)
             if stop.wait(delay_s):
                 raise Stopped
 
@@ -226,6 +255,8 @@ def _attempt(
     limits: Limits,
     stop: threading.Event,
     progress: Progress,
+    watch: Watch,
+    wanted: int | None,
 ) -> Received | None:
     """Do one request, and take what it brings."""
     headers = {"Accept-Encoding": "identity"}
@@ -244,6 +275,8 @@ def _attempt(
             _drop(part, Validators.of(answer), progress)
             length = answer.headers.get("Content-Length", "")
             whole = int(length) if length.isdecimal() else None
+            if None not in {whole, wanted} and whole != wanted:
+                raise OtherLengthError(whole)
         else:
             # 416, or 206 to a request for the whole file: what is here is of another version.
             _drop(part, Validators(), progress)
@@ -256,7 +289,7 @@ def _attempt(
                 "the file as it is, as was asked for",
                 "The server, or a proxy before it, changes files: fetch it from another network.",
             )
-        _take(answer, part, limits, stop, progress)
+        _take(answer, part, limits, stop, progress, watch)
         if whole is not None and part.size != whole:
             raise _Again(f"{part.size:,} bytes of {whole:,}")
         return part.received()
@@ -284,8 +317,12 @@ def _answer(
     except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
         raise _Again(reason_of(error)) from error
     except (requests.exceptions.RequestException, ValueError) as error:
+        # The error itself would show where a redirect leads, with passwords in it.
         raise TransferError(
-            shown(address), f"an address that cannot be used ({error})", "a file", "Correct it."
+            shown(address),
+            "an address that cannot be used, or a redirect to one",
+            "a file",
+            "Open the address in a browser: the source may have moved.",
         ) from error
     status = answer.status_code
     if status in {200, 206, 404, 410, 416}:
@@ -310,6 +347,7 @@ def _take(
     limits: Limits,
     stop: threading.Event,
     progress: Progress,
+    watch: Watch,
 ) -> None:
     """Append the body of an answer to a part."""
     import urllib3
@@ -332,6 +370,7 @@ def _take(
             if part.size - there < limits.slow_bytes_per_s * (now - since):
                 raise _Again(f"{part.size - there:,} bytes in {now - since:.0f} s")
             since, there = now, part.size
+            watch.allow(limits.stuck_s)
 
 
 def _drop(part: _Part, validators: Validators, progress: Progress) -> None:
@@ -417,11 +456,16 @@ def certificate_error(address: str, error: Exception) -> TransferError:
     )
 
 
-def _given_up(address: str, part: _Part, tries: int, reason: str) -> TransferError:
+def _given_up(address: str, part: _Part, tries: int, reason: str) -> UnreachableError:
     there = f", with {part.size:,} bytes of the file here" if part.size else ""
-    return TransferError(
+    return unreachable(address, f"{reason} in {tries} tries{there}")
+
+
+def unreachable(address: str, found: str) -> UnreachableError:
+    """Return the error of a server that does not give a file."""
+    return UnreachableError(
         shown(address),
-        f"{reason} in {tries} tries{there}",
+        found,
         f"a file from {host(address)}",
         f"{KEPT} Check the network (https_proxy, if it has a proxy), and run the same command "
         "again. A machine without network needs `snakeshed fetch` on one that has it.",

@@ -39,7 +39,9 @@ class AddressRecord:
 
     Attributes
     ----------
-    address, sha256 : str
+    address : str
+        Without passwords and signatures.
+    sha256 : str
     length : int
         In bytes.
     etag, last_modified : str or None
@@ -126,14 +128,20 @@ class FileCache:
         """Return what an address gave last; None if that is not known."""
         with suppress(OSError, ValueError, TypeError):
             text = self._record_path(address).read_text(encoding="utf-8")
-            record = AddressRecord(**json.loads(text))
-            return record if record.address == address else None
+            return AddressRecord(**json.loads(text))
         return None
 
-    def keep_record(self, record: AddressRecord) -> None:
+    def keep_record(self, address: str, record: AddressRecord) -> None:
         """Keep what an address has given."""
-        with atomic(self._record_path(record.address), lasting=False) as part:
+        with atomic(self._record_path(address), lasting=False) as part:
             part.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+
+    def begun(self, address: str) -> int:
+        """Return how many bytes of a file are there after an interruption."""
+        try:
+            return (self.folder / "parts" / _digest(address)).stat().st_size
+        except OSError:
+            return 0
 
     @contextmanager
     def part_of(self, address: str, stop: threading.Event) -> Iterator[Path]:

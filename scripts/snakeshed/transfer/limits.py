@@ -24,6 +24,8 @@ class Limits:
     longest_wait_s : float
         That a server may ask for (Retry-After).
     redirects : int
+    stuck_s : float
+        For an answer to begin, or to go on: also a server that sends its headers byte by byte.
     report_s : float
         Between two lines on progress.
     """
@@ -38,6 +40,7 @@ class Limits:
     longest_delay_s: float = 60.0
     longest_wait_s: float = 300.0
     redirects: int = 5
+    stuck_s: float = 300.0
     report_s: float = 10.0
 
     def delay_s(self, failed: int) -> float:

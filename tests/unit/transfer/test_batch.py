@@ -145,16 +145,23 @@ def test_other_content_than_is_wanted_is_refused(server, cache):
     assert server.requests == []
 
 
-def test_another_length_is_refused_before_anything_is_fetched(server, cache):
-    server.files["/1.tif"] = b"new"
+def test_another_length_is_refused_before_the_file_is_fetched(server, cache):
+    server.files["/1.tif"] = CONTENTS["/2.tif"]
+    server.next("/1.tif", Reply(stall_after=0))
     old = Wanted(server.address + "/1.tif", SHA256["/1.tif"], 50_001, "2025-01-02T03:04:05+00:00")
     with pytest.raises(TransferError) as error:
         fetch([old], cache, limits=QUICK, advice="Ask for the old one.")
     assert str(error.value) == (
-        f"{server.address}/1.tif: found a file that has changed on the server: 3 bytes; expected "
-        "50,001 bytes, as on 2025-01-02T03:04:05+00:00. Ask for the old one."
+        f"{server.address}/1.tif: found a file that has changed on the server: 50,002 bytes; "
+        "expected 50,001 bytes, as on 2025-01-02T03:04:05+00:00. Ask for the old one."
     )
-    assert server.gets() == []
+    assert len(server.gets()) == 1
+
+
+def test_a_length_that_head_misreports_is_no_change(server, cache):
+    server.heads["/1.tif"] = Reply(headers={"Content-Length": "7"})
+    old = Wanted(server.address + "/1.tif", SHA256["/1.tif"], 50_001)
+    assert fetch([old], cache, limits=QUICK)[0].record.length == 50_001
 
 
 def test_a_file_that_is_not_there_is_none(server, cache):
@@ -250,12 +257,77 @@ def test_a_host_that_cannot_be_reached_is_one_problem(server, cache):
 
 
 def test_an_address_of_another_kind_is_refused(cache):
-    for address in ("ftp://a.example/b.tif", "/etc/passwd", "file:///etc/passwd", "http:///a"):
+    addresses = {
+        "ftp://user:secret@a.example/b.tif?s=secret": "ftp://a.example/b.tif",
+        "http://user:secret@[a/b.tif?s=secret": "[a/b.tif",
+        **{same: same for same in ("/etc/passwd", "file:///etc/passwd", "http:///a", "a.tif", "")},
+    }
+    for address, shown in addresses.items():
         with pytest.raises(TransferError) as error:
             fetch([Wanted(address)], cache)
         assert str(error.value) == (
-            f"{address!r}: found no address; expected http:// or https:// and a host. Correct it."
+            f"{shown}: found no address of a file on the web; expected http:// or https:// and a "
+            "host. Correct it."
         )
+
+
+def test_the_cache_keeps_no_password_and_no_signature(server, cache):
+    address = f"http://user:secret@127.0.0.1:{server.port}/1.tif?signature=secret"
+    (got,) = fetch([Wanted(address)], cache, limits=QUICK)
+    assert got.record.address == f"http://127.0.0.1:{server.port}/1.tif"
+    for path in cache.folder.rglob("*.json"):
+        assert "secret" not in path.read_text()
+    server.requests.clear()
+    fetch([Wanted(address)], cache, limits=QUICK)
+    assert server.gets() == []
+
+
+# Each byte comes in time, but there is no end of them.
+ENDLESS = {
+    "headers": Reply(trickle_s=0.05, trickles_head=True),
+    "text of an error": Reply(status=403, body=b"x" * 5000, trickle_s=0.05),
+    "text of a redirect": Reply(
+        status=302, headers={"Location": "/2.tif"}, body=b"x" * 5000, trickle_s=0.05
+    ),
+    "length of a chunk": Reply(
+        headers={"Transfer-Encoding": "chunked", "Content-Length": None},
+        body=b"0" * 5000,
+        trickle_s=0.05,
+    ),
+}
+
+
+@pytest.mark.parametrize("part", ENDLESS)
+def test_nobody_waits_for_the_end_of_an_endless_answer(server, cache, part):
+    server.always["/1.tif"] = ENDLESS[part]
+    limits = Limits(**{**vars(QUICK), "stuck_s": 0.5})
+    began = time.monotonic()
+    with pytest.raises(TransferError) as error:
+        fetch(wanted(server, "/1.tif"), cache, limits=limits)
+    assert time.monotonic() - began < 5
+    assert str(error.value).startswith(
+        f"{server.address}/1.tif: found no end of an answer in 0 s; expected a file from "
+        f"127.0.0.1:{server.port}. What has been fetched is kept."
+    )
+
+
+def test_two_problems_of_one_kind_are_both_named(server, cache):
+    both = threading.Barrier(2, timeout=20)
+    for path in ("/1.tif", "/2.tif"):
+        server.always[path] = Reply(status=403, body=b"", then=lambda server: both.wait())
+    with pytest.raises(SeveralProblems) as error:
+        get(server, cache, "/1.tif", "/2.tif")
+    assert [each.where for each in sorted(error.value.problems, key=str)] == [
+        f"{server.address}/1.tif",
+        f"{server.address}/2.tif",
+    ]
+
+
+def test_a_file_that_is_forbidden_by_now_is_not_taken_from_the_cache(server, cache):
+    get(server, cache, "/1.tif")
+    server.heads["/1.tif"] = server.always["/1.tif"] = Reply(status=403, body=b"")
+    with pytest.raises(TransferError, match="status 403"):
+        get(server, cache, "/1.tif")
 
 
 def test_the_disk_must_have_room(server, cache, monkeypatch):
@@ -267,6 +339,16 @@ def test_the_disk_must_have_room(server, cache, monkeypatch):
         "set SNAKESHED_CACHE to a folder on another disk."
     )
     assert server.gets() == []
+
+
+def test_what_is_there_of_a_file_needs_no_more_room(server, cache, monkeypatch):
+    server.always["/1.tif"] = Reply(close_after=45_000, ignores_range=True)
+    with pytest.raises(TransferError):
+        get(server, cache, "/1.tif")
+    server.always.clear()
+    room = 50_000_000 + 10_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, room))
+    assert get(server, cache, "/1.tif")[0].file.read_bytes() == CONTENTS["/1.tif"]
 
 
 def test_a_disk_that_fills_up_is_one_error_and_finished_files_stay(server, cache, monkeypatch):

@@ -243,9 +243,9 @@ LASTING = {
         "have moved.",
     ),
     "redirects nowhere": (
-        Reply(status=302, headers={"Location": "ftp://a.example/b"}, body=b""),
-        "an address that cannot be used (No connection adapters were found for "
-        "'ftp://a.example/b'); expected a file. Correct it.",
+        Reply(status=302, headers={"Location": "ftp://u:secret@a.example/b?s=secret"}, body=b""),
+        "an address that cannot be used, or a redirect to one; expected a file. Open the address "
+        "in a browser: the source may have moved.",
     ),
     "changes files": (
         Reply(headers={"Content-Encoding": "gzip"}),
