@@ -32,11 +32,11 @@ class Reply:
     body : bytes, optional
         In place of the file, or of the rest of it.
     drop_after : int, optional
-        The connection is reset after so many bytes of the body.
+        The connection is reset after this many bytes of the body.
     close_after : int, optional
-        It is closed in good order after so many.
+        It is closed in good order after this many.
     stall_after : int, optional
-        Nothing follows so many; the connection stays.
+        Nothing follows this many; the connection stays.
     trickle_s : float, optional
         Between two bytes.
     trickles_head : bool

@@ -78,17 +78,8 @@ def server(tiles):
 
 
 @pytest.fixture
-def fetching(fresh, server, monkeypatch) -> TinyStudy:
+def fetching(fresh, server, monkeypatch, without_proxy) -> TinyStudy:
     """The small study before its first run, with a source for its DEM."""
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SNAKESHED_CACHE", str(fresh.folder.parent / "cache"))
     address = f"{server.address}/dem_{{x}}_{{y}}.tif"
     fresh.config["dem"] = {"source": {"name": "own", "address": address, **SOURCE}}
@@ -411,17 +402,8 @@ def write_tile_of_3dep(folder: Path, lon: int, lat: int, places: list[tuple[floa
             )
 
 
-def test_a_table_of_sites_is_all_that_a_study_needs(workflow, tmp_path, monkeypatch):
+def test_a_table_of_sites_is_all_that_a_study_needs(workflow, tmp_path, without_proxy):
     """The README's commands, with nothing but sites and the name of a source."""
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
     served, folder = tmp_path / "served", tmp_path / "study"
     sites = {"wash": (-118.40, 34.30), "creek": (-118.25, 34.40)}
     write_tile_of_3dep(served, -119, 34, list(sites.values()))

@@ -102,7 +102,7 @@ class TerrainSource:
         return self.citation or f"{self.title or self.name}."
 
     def lattice(self, widening: float = 1.0) -> Lattice:
-        """Return the lattice of the tiles whose cells are so many times as wide as high."""
+        """Return the lattice of tiles whose cells, in degrees, are wider than high by a factor."""
         # Every start of Snakemake imports this module, and none needs NumPy.
         from snakeshed.raster.lattice import Lattice
 

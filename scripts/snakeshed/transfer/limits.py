@@ -44,5 +44,5 @@ class Limits:
     report_s: float = 10.0
 
     def delay_s(self, failed: int) -> float:
-        """Return the delay after so many failures in a row, in s."""
+        """Return the delay after a number of failures in a row, in s."""
         return min(self.first_delay_s * 2 ** (failed - 1), self.longest_delay_s)

@@ -28,20 +28,9 @@ from snakeshed.fetching.terrain import (
 from snakeshed.terrain.sources import SourceTile, TerrainSource, terrain_source
 from snakeshed.transfer.file_cache import FileCache
 
+pytestmark = pytest.mark.usefixtures("without_proxy")
+
 OTHERS = LockedFile("layers[rain]", "http://a.example/rain.tif", "rain.tif", "2026", 1, "b" * 64)
-
-
-@pytest.fixture(autouse=True)
-def without_proxy(monkeypatch):
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

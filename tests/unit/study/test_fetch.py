@@ -21,17 +21,8 @@ CELLS = 40
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, without_proxy):
     """Two tiles of a degree with a valley in them, and sites on both."""
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNAKESHED_CACHE", str(tmp_path / "cache"))
     rows, columns = np.mgrid[:CELLS, :CELLS]

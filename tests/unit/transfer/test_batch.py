@@ -49,19 +49,6 @@ def cache(tmp_path) -> FileCache:
     return FileCache(tmp_path / "cache")
 
 
-@pytest.fixture(autouse=True)
-def without_proxy(monkeypatch):
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 def wanted(server: FileServer, *paths: str, known: bool = False) -> list[Wanted]:
     return [
         Wanted(server.address + path, SHA256[path] if known else None) for path in paths or CONTENTS
@@ -400,6 +387,8 @@ from snakeshed.transfer.file_cache import FileCache
 (got,) = fetch([Wanted(sys.argv[1])], FileCache(sys.argv[2]))
 print(got.record.sha256)
 """
+
+pytestmark = pytest.mark.usefixtures("without_proxy")
 
 
 def test_two_processes_fetch_a_file_once(server, cache):

@@ -54,19 +54,6 @@ def server():
         yield made
 
 
-@pytest.fixture(autouse=True)
-def without_proxy(monkeypatch):
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-    ):
-        monkeypatch.delenv(name, raising=False)
-
-
 def get(server: FileServer | str, part: Path, limits: Limits = QUICK, stop=None):
     address = server if isinstance(server, str) else server.address + PATH
     with requests.Session() as session:
@@ -345,6 +332,8 @@ from snakeshed.transfer.progress import Progress
 download(sys.argv[1], Path(sys.argv[2]), requests.Session(), Limits(), threading.Event(),
          Progress(None, 1000))
 """
+
+pytestmark = pytest.mark.usefixtures("without_proxy")
 
 
 def test_a_process_that_was_killed_is_gone_on_with(server, tmp_path):
