@@ -36,7 +36,9 @@ class TerrainLook:
         Tiles that are in the cache.
     to_fetch : int
     bytes_to_fetch : int or None
-        None if the server does not say how large they are, or cannot be reached.
+        None if the server does not say how large they are.
+    problem : str or None
+        Why the server has not answered.
     absent : tuple of str
         Tiles that the source does not have.
     """
@@ -47,6 +49,7 @@ class TerrainLook:
     cached: int
     to_fetch: int
     bytes_to_fetch: int | None
+    problem: str | None
     absent: tuple[str, ...]
 
     @property
@@ -59,7 +62,10 @@ class TerrainLook:
         if self.is_there:
             lines = [f"{self.source}: all of it is here ({counted_text(self.there, 'tile')})."]
         else:
-            size = "unknown" if self.bytes_to_fetch is None else size_text(self.bytes_to_fetch)
+            why = f" ({self.problem})" if self.problem else ""
+            size = f"unknown{why}"
+            if self.bytes_to_fetch is not None:
+                size = size_text(self.bytes_to_fetch)
             there = [
                 f"{counted_text(count, 'tile')} {where}"
                 for count, where in ((self.cached, "in the cache"), (self.there, "here"))
@@ -97,9 +103,12 @@ def look_at_terrain(study: Mapping, sites: pd.DataFrame) -> TerrainLook:
     tiles = terrain_tiles(study["dem"], study["patches"], sites)
     locked = read_lock(Path("results", study["study"], NAME))
     folder = Path(study["dem"]["path"])
-    asked = [each for each in tiles if not is_settled(each, locked.get(each.address), folder)]
+    cache = FileCache.of_environment()
+    asked = [
+        tile for tile in tiles if not is_settled(tile, locked.get(tile.address), folder, cache)
+    ]
     wanted = [wanted_of(each, locked.get(each.address)) for each in asked]
-    looks = look(wanted, FileCache.of_environment())
+    looks = look(wanted, cache)
     absent = [tile.name for tile, each in zip(asked, looks, strict=True) if each.is_absent]
     absent += [
         tile.name
@@ -117,5 +126,6 @@ def look_at_terrain(study: Mapping, sites: pd.DataFrame) -> TerrainLook:
         cached,
         len(lengths),
         None if None in lengths else sum(lengths),
+        next((each.problem for each in looks if each.problem), None),
         tuple(sorted(absent)),
     )

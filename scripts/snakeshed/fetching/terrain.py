@@ -130,7 +130,7 @@ def fetch_terrain(
     folder = Path(folder)
     locked = {} if refresh else read_lock(lock)
     known = {tile.address: locked[tile.address] for tile in tiles if tile.address in locked}
-    asked = [tile for tile in tiles if not is_settled(tile, known.get(tile.address), folder)]
+    asked = [tile for tile in tiles if not is_settled(tile, known.get(tile.address), folder, cache)]
     answers = fetch(
         [wanted_of(tile, known.get(tile.address)) for tile in asked],
         cache,
@@ -242,14 +242,21 @@ def wanted_of(tile: SourceTile, locked: LockedFile | None) -> Wanted:
     return Wanted(address, locked.sha256, locked.length, locked.fetched)
 
 
-def is_settled(tile: SourceTile, locked: LockedFile | None, folder: Path) -> bool:
-    """Whether nothing has to be done for a tile: it is in the folder as the lock has it."""
+def is_settled(tile: SourceTile, locked: LockedFile | None, folder: Path, cache: FileCache) -> bool:
+    """Whether nothing has to be done for a tile: it is in the folder as the lock has it.
+
+    A link to the file in the cache, which nobody can write to, is not read.
+    """
     if locked is None:
         return False
     if locked.is_absent:
         return True
-    path = folder / tile.name
-    return path.is_file() and sha256_of(path) == locked.sha256
+    path, cached = folder / tile.name, cache.place_of(locked.sha256)
+    if not path.is_file():
+        return False
+    if cached.is_file() and os.path.samefile(path, cached):
+        return path.stat().st_size == locked.length
+    return sha256_of(path) == locked.sha256
 
 
 def _locked(tile: SourceTile, answer: Fetched | None, before: LockedFile | None) -> LockedFile:

@@ -108,11 +108,14 @@ class Look:
         The server has no such file.
     length : int or None
         In bytes; None if the server does not say it.
+    problem : str or None
+        Why the server has not answered.
     """
 
     cached: Fetched | None = None
     is_absent: bool = False
     length: int | None = None
+    problem: str | None = None
 
 
 def look(
@@ -151,15 +154,18 @@ def look(
     limits = limits or Limits()
     for each in wanted:
         check_address(each.address)
+    unanswered: dict[str, str] = {}
 
     def one(each: Wanted, session: requests.Session, stop: threading.Event, watch: Watch) -> Look:
         if each.sha256 is not None:
             cached = _by_content(each, cache)
-            return Look(cached=cached) if cached else _ask(each, None, session, limits, stop, watch)
+            if cached:
+                return Look(cached=cached)
+            return _ask(each, None, session, limits, stop, watch, unanswered)
         record = cache.record_of(each.address)
         file = cache.find(record.sha256) if record else None
         known = Fetched(file, record) if file else None
-        answer = _ask(each, known, session, limits, stop, watch)
+        answer = _ask(each, known, session, limits, stop, watch, unanswered)
         if answer.cached and refresh and answer.length is None:
             return replace(answer, cached=None)
         return answer
@@ -338,12 +344,18 @@ def _ask(
     limits: Limits,
     stop: threading.Event,
     watch: Watch,
+    unanswered: dict[str, str],
 ) -> Look:
-    """Ask a server what it says of a file; `known` is what it gave before."""
+    """Ask a server what it says of a file; `known` is what it gave before.
+
+    `unanswered` has hosts that could not be reached, and why: they are asked no more.
+    """
     import requests
 
     tries = _LOOKS if known else 1
     for number in range(1, tries + 1):
+        if reason := unanswered.get(host(wanted.address)):
+            break
         watch.allow(limits.stuck_s)
         try:
             answer = session.head(
@@ -354,8 +366,13 @@ def _ask(
             )
         except requests.exceptions.SSLError as error:
             raise certificate_error(wanted.address, error) from error
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
             reason = reason_of(error)
+            if number == tries:
+                unanswered[host(wanted.address)] = reason
+        except requests.exceptions.RequestException:
+            # The transfer itself will say so.
+            return Look()
         else:
             if answer.status_code in {404, 410}:
                 return Look(is_absent=True)
@@ -369,14 +386,14 @@ def _ask(
             raise Stopped
     if known is None:
         # The transfer itself will say what is wrong, after more tries.
-        return Look()
+        return Look(problem=reason)
     log.warning(
         "%s: %s, so it is taken as it was fetched on %s",
         shown(wanted.address),
         reason,
         known.record.fetched,
     )
-    return Look(cached=known)
+    return Look(cached=known, problem=reason)
 
 
 def _as_it_is(answer: requests.Response, known: Fetched | None) -> Look:

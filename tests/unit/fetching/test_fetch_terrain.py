@@ -149,6 +149,12 @@ def test_files_of_the_cache_are_shared_and_not_copied(study, tiles):
     assert os.path.samefile(path, study.cache.place_of(sha256))
 
 
+def test_a_link_to_the_cache_is_not_read_again(study, tiles, monkeypatch):
+    files = study.fetch(tiles)
+    monkeypatch.setattr("snakeshed.fetching.terrain.sha256_of", pytest.fail)
+    assert study.fetch(tiles) == files
+
+
 def test_on_another_disk_files_are_copied(study, tiles, monkeypatch):
     def other_disk(*_):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))

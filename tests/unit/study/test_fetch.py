@@ -104,6 +104,15 @@ def test_a_server_that_does_not_say_how_large_files_are(server, capsys):
     assert of_source(looked)[0] == f"own: a run fetches 2 tiles from {host}, size unknown."
 
 
+def test_a_server_that_cannot_be_reached(server, capsys):
+    server.close()
+    looked = said(capsys, "check", "mine.yaml")
+    assert of_source(looked)[0] == (
+        f"own: a run fetches 2 tiles from 127.0.0.1:{server.port}, size unknown (connection "
+        "refused)."
+    )
+
+
 def test_sites_where_the_source_has_nothing_stop_a_check(server, capsys, tmp_path):
     (tmp_path / "sites.csv").write_text("name,lon,lat\na,10.5,50.5\n")
     shown = said(capsys, "check", "mine.yaml", status=1)
@@ -162,6 +171,6 @@ def test_neither_path_nor_source_is_refused(server, capsys, tmp_path):
 
 
 def test_all_is_there_if_nothing_has_to_be_fetched():
-    look = TerrainLook("own", "a.example", 3, 0, 0, 0, ())
+    look = TerrainLook("own", "a.example", 3, 0, 0, 0, None, ())
     assert look.is_there
-    assert not TerrainLook("own", "a.example", 3, 1, 0, 0, ()).is_there
+    assert not TerrainLook("own", "a.example", 3, 1, 0, 0, None, ()).is_there

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from file_server import MODIFIED, FileServer, Reply
 
 from snakeshed.errors import SeveralProblems, TransferError
@@ -485,6 +486,21 @@ def test_a_look_says_what_is_there_and_fetches_nothing(server, cache):
         (False, True, None),
     ]
     assert server.gets() == []
+
+
+def test_a_host_that_cannot_be_reached_is_asked_once(server, cache, monkeypatch):
+    asked = []
+    head = requests.Session.head
+
+    def counted(self, address, **options):
+        asked.append(address)
+        return head(self, address, **options)
+
+    monkeypatch.setattr(requests.Session, "head", counted)
+    server.close()
+    looks = look(wanted(server), cache, limits=QUICK, connections=1)
+    assert {each.problem for each in looks} == {"connection refused"}
+    assert len(asked) == 1
 
 
 def test_more_files_than_connections_are_fetched_some_at_once(server, cache, monkeypatch):
