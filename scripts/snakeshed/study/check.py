@@ -23,6 +23,7 @@ from snakeshed.features.columns import numeric
 from snakeshed.features.layer_index import index_layers
 from snakeshed.features.layers import declared_columns, rasters_of, tables_for_shards, tables_of
 from snakeshed.fetching.look import TerrainLook, look_at_terrain
+from snakeshed.fetching.terrain_tiles import missing_tiles
 from snakeshed.learning.declared import check_learning, learning_settings
 from snakeshed.models.configured import StudyModels, hazard_settings
 from snakeshed.observations.columns import check_names, own_columns
@@ -174,6 +175,8 @@ def check_study(
         begin("looking at the layers")
         files = problems.of(index_layers, layers, terrain) or []
         problems.of(check_bounds, terrain, study["patches"], radius_m, min_areas_km2(study))
+        if prepared is not None:
+            problems.of(missing_tiles, study["dem"], study["patches"], prepared.sites, terrain)
         if prepared is not None and not problems.found("snap.radius_m"):
             reached = problems.of(check_reach, prepared.sites, terrain, radius_m)
     problems.stop()

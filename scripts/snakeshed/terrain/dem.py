@@ -349,6 +349,18 @@ def _not_of_source(
     tiles: Iterable[DemTile], lattice: Lattice, source: TerrainSource
 ) -> Iterator[TerrainError]:
     """Yield an error for each file that is none of a source, as far as its place says."""
+    if not any(_is_same(lattice, source.lattice(widening)) for widening in source.widenings):
+        expected = source.lattice()
+        yield TerrainError(
+            f"dem.source: {source.name}",
+            f"files with cells of {lattice.dx:.10g} x {lattice.dy:.10g} in {short_crs(lattice.crs)}"
+            f", one of them at {lattice.x0:.10g}, {lattice.y0:.10g}",
+            f"cells of {expected.dx:.10g} x {expected.dy:.10g} in {short_crs(expected.crs)}, one "
+            f"of them at {expected.x0:.10g}, {expected.y0:.10g}",
+            "Correct crs, tile_size, cells, or shift of dem.source; or remove it, and name the "
+            "files in dem.path.",
+        )
+        return
     for tile in tiles:
         own = source.tile_of(lattice, tile.row, tile.column)
         place = (tile.row, tile.column, tile.height, tile.width)
@@ -366,6 +378,17 @@ def _not_of_source(
                 "Remove it if it is of another DEM. If the source has other tiles by now, fetch "
                 "them yourself and name them in dem.path, without dem.source.",
             )
+
+
+def _is_same(one: Lattice, other: Lattice) -> bool:
+    """Tell whether two lattices have the same cells, but for rounding in the headers of files."""
+    if not same_crs(one.crs, other.crs):
+        return False
+    for size, own in ((one.dx, other.dx), (one.dy, other.dy)):
+        if abs(size / own - 1) > 1e-9:
+            return False
+    shifts = ((one.x0 - other.x0) / other.dx, (one.y0 - other.y0) / other.dy)
+    return all(abs(shift - round(shift)) <= _ALIGNMENT_TOLERANCE for shift in shifts)
 
 
 def _on_both_sides(tiles: list[DemTile], lattice: Lattice) -> list[DemTile]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # What the address of a tile is made of: its corner, and the letters of its hemispheres.
 FIELDS = ("lat", "lon", "ns", "ew", "NS", "EW", "x", "y")
 _NUMBERS = ("lat", "lon", "x", "y")
+# More around one patch are a mistake in the description of a source.
+_MOST_TILES = 100_000
 # How a number may be written, such as 03d; letters as they are.
 _NUMBER, _LETTER = re.compile(r"(0?[1-9])?d?"), re.compile("")
 
@@ -115,6 +117,11 @@ class TerrainSource:
         """Return how many times as wide as at the equator cells are at a latitude, in degrees."""
         return max((times for start, times in self.widened if abs(latitude) >= start), default=1.0)
 
+    @property
+    def widenings(self) -> tuple[float, ...]:
+        """How many times as wide as at the equator cells are, somewhere."""
+        return (1.0, *(times for _, times in self.widened))
+
     def touching(
         self, lattice: Lattice, row: int, column: int, height: int, width: int
     ) -> list[SourceTile]:
@@ -130,7 +137,8 @@ class TerrainSource:
         Raises
         ------
         TerrainError
-            A tile has wider cells than the lattice, and so does not lie on it.
+            A tile has wider cells than the lattice, and so does not lie on it; or there are too
+            many tiles.
         """
         down, across = self.cells, round(self.tile_size / lattice.dx)
         top, left = self._first_cell(lattice)
@@ -138,6 +146,14 @@ class TerrainSource:
         south, north = (top - row - height) // down - 1, (top - row) // down + 1
         west, east = (column - left) // across - 1, (column + width - left) // across + 1
         window = (row, column, height, width)
+        count = (north - south + 1) * (east - west + 1)
+        if count > _MOST_TILES:
+            raise TerrainError(
+                f"dem.source: {self.name}",
+                f"{count:,.0f} tiles of {self.tile_size:g} units of {self.crs} around one patch",
+                f"at most {_MOST_TILES:,}",
+                "Check tile_size and cells, or set patches.levels lower.",
+            )
         return [
             self.tile(lattice, i, j)
             for i in range(south, north + 1)
@@ -266,6 +282,15 @@ def terrain_source(value: str | Mapping) -> TerrainSource:
             "a projected CRS, or a geographic one in degrees",
             "Set the CRS that the files of the source have.",
         ) from error
+    smallest = 1e-8 if facts.geographic else 1e-3
+    if source.tile_size / source.cells < smallest:
+        raise ConfigurationError(
+            "dem.source.cells",
+            f"{source.cells:,} in tiles of {source.tile_size:g} units of {source.crs}, which is "
+            f"cells of {source.tile_size / source.cells:g}",
+            f"cells of at least {smallest:g}",
+            "Check tile_size and cells.",
+        )
     if facts.geographic and abs(360 / source.tile_size % 1) > 1e-9:
         raise ConfigurationError(
             "dem.source.tile_size",

@@ -259,6 +259,32 @@ def test_a_file_that_is_no_tile_of_the_source_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"cells": 25}, "cells of 0.04 x 0.04 in EPSG:4269, one of them at 0, 0"),
+        (
+            {"shift": 0.5},
+            "cells of 0.04166666667 x 0.04166666667 in EPSG:4269, one of them at -0.02083333333, "
+            "-0.02083333333",
+        ),
+        (
+            {"crs": "EPSG:4326"},
+            "cells of 0.04166666667 x 0.04166666667 in EPSG:4326, one of them at 0, 0",
+        ),
+    ],
+)
+def test_files_with_other_cells_than_the_source_has_are_refused(tmp_path, changed, expected):
+    file = write_tile(tmp_path, terrain_source(COARSE), -118, 35, 1)
+    with pytest.raises(TerrainError) as error:
+        index_terrain([file], source=terrain_source(COARSE | changed))
+    assert str(error.value) == (
+        "dem.source: coarse: found files with cells of 0.04166666667 x 0.04166666667 in EPSG:4269, "
+        f"one of them at 0, 0; expected {expected}. Correct crs, tile_size, cells, or shift of "
+        "dem.source; or remove it, and name the files in dem.path."
+    )
+
+
+@pytest.mark.parametrize(
     ("value", "message"),
     [
         (
@@ -282,6 +308,11 @@ def test_a_file_that_is_no_tile_of_the_source_is_named(tmp_path):
         (
             COARSE | {"crs": "EPSG:1"},
             "dem.source.crs: found 'EPSG:1' (",
+        ),
+        (
+            COARSE | {"tile_size": 1e-9},
+            "dem.source.cells: found 24 in tiles of 1e-09 units of EPSG:4269, which is cells of "
+            "4.16667e-11; expected cells of at least 1e-08. Check tile_size and cells.",
         ),
         (
             COARSE | {"tile_size": 0.7},
@@ -319,6 +350,18 @@ def test_a_source_in_meters_is_named_by_its_corner():
         ("3800000_400000_dem.tif", "https://a.example/400000/3800000/dem.tif"),
         ("3800000_401000_dem.tif", "https://a.example/401000/3800000/dem.tif"),
     ]
+
+
+def test_tiles_without_number_are_refused():
+    source = terrain_source(COARSE | {"tile_size": 1e-6, "cells": 3})
+    lattice = source.lattice()
+    row, column = lattice.cell_of(-118, 34)
+    with pytest.raises(TerrainError) as error:
+        source.touching(lattice, row, column, 30_000, 30_000)
+    assert str(error.value) == (
+        "dem.source: coarse: found 100,060,009 tiles of 1e-06 units of EPSG:4269 around one patch; "
+        "expected at most 100,000. Check tile_size and cells, or set patches.levels lower."
+    )
 
 
 def test_what_a_source_says_completes_the_section_dem():
