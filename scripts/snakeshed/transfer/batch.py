@@ -233,11 +233,14 @@ def fetch(
     begun = sum(cache.begun(wanted[k].address) for k in missing)
     _check_room(cache.folder, max(0, (total or 0) - begun))
     progress = Progress(total, limits.report_s)
+    before = {k: cache.record_of(wanted[k].address) for k in missing}
 
     def one(
         k: int, session: requests.Session, stop: threading.Event, watch: Watch
     ) -> Fetched | None:
-        return _fetch_one(wanted[k], cache, session, limits, stop, progress, verify, advice, watch)
+        return _fetch_one(
+            wanted[k], before[k], cache, session, limits, stop, progress, verify, advice, watch
+        )
 
     addresses = [wanted[k].address for k in missing]
     answers = _in_threads(one, missing, addresses, connections, limits)
@@ -249,6 +252,7 @@ def fetch(
 
 def _fetch_one(
     wanted: Wanted,
+    before: AddressRecord | None,
     cache: FileCache,
     session: requests.Session,
     limits: Limits,
@@ -258,8 +262,10 @@ def _fetch_one(
     advice: str,
     watch: Watch,
 ) -> Fetched | None:
-    """Fetch a file into the cache, once more if it turns out to be unusable."""
-    before = cache.record_of(wanted.address)
+    """Fetch a file into the cache, once more if it turns out to be unusable.
+
+    `before` is what its address had given when the transfers began.
+    """
     with cache.part_of(wanted.address, stop) as part:
         after = cache.record_of(wanted.address)
         by_other = after is not None and after != before
@@ -268,7 +274,7 @@ def _fetch_one(
             and wanted.sha256 in {None, after.sha256}
             and (file := cache.find(after.sha256))
         ):
-            # Another process has fetched it meanwhile.
+            # Another process has fetched it meanwhile, or the address is wanted twice.
             progress.kept(after.length)
             return Fetched(file, after)
         is_retry = False
@@ -282,6 +288,13 @@ def _fetch_one(
                 raise _changed(wanted, *sizes, advice) from None
             if received is None:
                 return None
+            is_other = wanted.sha256 not in {None, received.sha256}
+            if is_other and received.is_joined and not is_retry:
+                # The beginning may be damaged, or of another version that the server named alike.
+                part.unlink(missing_ok=True)
+                is_retry = True
+                progress.arrived(-received.length)
+                continue
             try:
                 if verify is not None:
                     verify(part, shown(wanted.address))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from snakeshed.atomic import atomic
 from snakeshed.errors import TransferError, UnreachableError
 from snakeshed.transfer.addresses import host, shown
 from snakeshed.transfer.limits import Limits
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import requests
 
 _CHUNK_BYTES = 1 << 20
+# A process that is killed loses this much.
+_NOTED_BYTES = 4 << 20
 # Busy or overloaded, for a while.
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -95,11 +98,14 @@ class Received:
         In bytes.
     sha256 : str
     validators : Validators
+    is_joined : bool
+        It was received in pieces: the rest was added to a beginning.
     """
 
     length: int
     sha256: str
     validators: Validators
+    is_joined: bool = False
 
 
 class _Again(Exception):
@@ -112,40 +118,42 @@ class _Again(Exception):
 
 
 class _Part:
-    """A file that is partly there, with the version that it is of, beside it."""
+    """A file that is partly there; a note beside it says of which version, and how much is sound.
+
+    The note has the SHA-256 of the beginning: after a loss of power, that may not be what it was.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._note = path.with_name(f"{path.name}.json")
         self._file: BinaryIO | None = None
         self._hash = hashlib.sha256()
+        self._noted = 0
+        self._is_done = False
         self.size = 0
         self.validators = Validators()
+        self.is_joined = False
 
     def __enter__(self) -> _Part:
         # Unbuffered: what is counted is in the file, and not in memory only.
         self._file = open(self.path, "a+b", buffering=0)
-        known = self._read_note()
-        if known is None or known.for_range is None:
+        if not self._take_up():
             self.restart(Validators())
-            return self
-        self.validators = known
-        self._file.seek(0)
-        while block := self._file.read(_CHUNK_BYTES):
-            self._hash.update(block)
-            self.size += len(block)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if not self._is_done and self.size > self._noted:
+            with suppress(OSError):
+                self._write_note()
 
     def restart(self, validators: Validators) -> None:
         """Drop what is there; what follows is of another version."""
         self._note.unlink(missing_ok=True)
         self._file.truncate(0)
         self._hash, self.size, self.validators = hashlib.sha256(), 0, validators
-        content = {"etag": validators.etag, "last_modified": validators.last_modified}
-        self._note.write_text(json.dumps(content), encoding="utf-8")
+        self.is_joined = False
+        self._write_note()
 
     def append(self, block: bytes) -> None:
         try:
@@ -158,20 +166,51 @@ class _Part:
             raise
         self._hash.update(block)
         self.size += len(block)
+        if self.size >= self._noted + _NOTED_BYTES:
+            self._write_note()
 
     def received(self) -> Received:
+        self._is_done = True
         self._note.unlink(missing_ok=True)
-        return Received(self.size, self._hash.hexdigest(), self.validators)
+        return Received(self.size, self._hash.hexdigest(), self.validators, self.is_joined)
 
     def remove(self) -> None:
+        self._is_done = True
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 
-    def _read_note(self) -> Validators | None:
+    def _write_note(self) -> None:
+        content = {
+            "etag": self.validators.etag,
+            "last_modified": self.validators.last_modified,
+            "size": self.size,
+            "sha256": self._hash.hexdigest(),
+        }
+        with atomic(self._note, lasting=False) as part:
+            part.write_text(json.dumps(content), encoding="utf-8")
+        self._noted = self.size
+
+    def _take_up(self) -> bool:
+        """Go on with what an earlier transfer has left, as far as its note goes."""
         try:
-            return Validators(**json.loads(self._note.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            validators = Validators(note["etag"], note["last_modified"])
+            size, sha256 = int(note["size"]), str(note["sha256"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
+        if validators.for_range is None:
+            return False
+        self._file.seek(0)
+        left = size
+        while left and (block := self._file.read(min(left, _CHUNK_BYTES))):
+            self._hash.update(block)
+            left -= len(block)
+        if left or self._hash.hexdigest() != sha256:
+            return False
+        self._file.truncate(size)
+        self._noted = self.size = size
+        self.validators = validators
+        return True
 
 
 def download(
@@ -271,6 +310,7 @@ def _attempt(
             if whole is None:
                 _drop(part, Validators(), progress)
                 raise _Again("another part of the file than was asked for")
+            part.is_joined = True
         elif answer.status_code == 200:
             _drop(part, Validators.of(answer), progress)
             length = answer.headers.get("Content-Length", "")
@@ -331,7 +371,9 @@ def _answer(
         named = f"status {status} {answer.reason}"
         if status in _TEMPORARY:
             raise _Again(named, _retry_after_s(answer))
-        text = _beginning(answer)
+        # The text may repeat the address that was asked.
+        is_secret = any(shown(each) != each for each in (address, answer.url))
+        text = "" if is_secret else _beginning(answer)
         raise TransferError(
             shown(address),
             f"{named}{f' ({text})' if text else ''}",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,10 @@ def wanted(server: FileServer, *paths: str, known: bool = False) -> list[Wanted]
     ]
 
 
-def get(server: FileServer, cache: FileCache, *paths: str, known: bool = False, **options):
-    return fetch(wanted(server, *paths, known=known), cache, limits=QUICK, **options)
+def get(
+    server: FileServer, cache: FileCache, *paths: str, known: bool = False, limits=QUICK, **options
+):
+    return fetch(wanted(server, *paths, known=known), cache, limits=limits, **options)
 
 
 def left_over(cache: FileCache) -> list[str]:
@@ -131,6 +134,44 @@ def test_other_content_than_is_wanted_is_refused(server, cache):
     server.requests.clear()
     assert fetch([Wanted(server.address + "/1.tif", new)], cache, limits=QUICK)[0].file.is_file()
     assert server.requests == []
+
+
+def test_a_damaged_beginning_is_no_change_on_the_server(server, cache):
+    server.next("/0.tif", Reply(drop_after=20_000))
+    with pytest.raises(TransferError):
+        get(server, cache, "/0.tif", limits=replace(QUICK, tries=1))
+    (part,) = (cache.folder / "parts" / name for name in left_over(cache) if "." not in name)
+    part.write_bytes(bytes(part.stat().st_size))
+    (got,) = get(server, cache, "/0.tif", known=True)
+    assert got.file.read_bytes() == CONTENTS["/0.tif"]
+    assert ["Range" in each.headers for each in server.gets()] == [False, False]
+    (again,) = get(server, cache, "/0.tif")
+    assert again.file == got.file
+
+
+def test_two_versions_that_a_server_names_alike_are_never_a_mixture(server, cache):
+    etag = {"ETag": server.etag("/0.tif")}
+    server.next("/0.tif", Reply(drop_after=20_000))
+    with pytest.raises(TransferError):
+        get(server, cache, "/0.tif", limits=replace(QUICK, tries=1))
+    server.files["/0.tif"] = CONTENTS["/0.tif"][::-1]
+    server.always["/0.tif"] = Reply(headers=etag)
+    server.modified, server.etags = None, True
+    # The beginning of one and the rest of the other have the length that is wanted.
+    rest = CONTENTS["/0.tif"][::-1][20_000:]
+    ranged = {"Content-Range": "bytes 20000-49999/50000", "Content-Length": "30000"}
+    server.next("/0.tif", Reply(status=206, headers=etag | ranged, body=rest))
+    other = hashlib.sha256(server.files["/0.tif"]).hexdigest()
+    with pytest.raises(TransferError, match=f"the SHA-256 {other}; expected the SHA-256"):
+        get(server, cache, "/0.tif", known=True)
+    assert ["Range" in each.headers for each in server.gets()] == [False, True, False]
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_an_address_that_is_wanted_twice_is_fetched_once(server, cache, connections):
+    first, second = get(server, cache, "/0.tif", "/0.tif", connections=connections)
+    assert first == second
+    assert len(server.gets()) == 1
 
 
 def test_another_length_is_refused_before_the_file_is_fetched(server, cache):
@@ -288,7 +329,7 @@ ENDLESS = {
 @pytest.mark.parametrize("part", ENDLESS)
 def test_nobody_waits_for_the_end_of_an_endless_answer(server, cache, part):
     server.always["/1.tif"] = ENDLESS[part]
-    limits = Limits(**{**vars(QUICK), "stuck_s": 0.5})
+    limits = replace(QUICK, stuck_s=0.5)
     began = time.monotonic()
     with pytest.raises(TransferError) as error:
         fetch(wanted(server, "/1.tif"), cache, limits=limits)
@@ -383,8 +424,10 @@ def test_the_environment_names_the_cache(monkeypatch, tmp_path):
 
 FETCH = """
 import sys
+from snakeshed.transfer import download
 from snakeshed.transfer.batch import Wanted, fetch
 from snakeshed.transfer.file_cache import FileCache
+download._NOTED_BYTES = 1
 (got,) = fetch([Wanted(sys.argv[1])], FileCache(sys.argv[2]))
 print(got.record.sha256)
 """

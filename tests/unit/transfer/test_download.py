@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -262,7 +263,7 @@ def test_a_fault_that_lasts_ends_in_one_clear_error(server, tmp_path, fault):
 
 def test_a_trickle_is_cut_although_bytes_come(server, tmp_path):
     server.always[PATH] = Reply(trickle_s=0.02)
-    limits = Limits(**{**vars(QUICK), "read_s": 30})
+    limits = replace(QUICK, read_s=30)
     assert " bytes in 0 s in 3 tries, with " in fails(server, tmp_path, limits)
 
 
@@ -303,7 +304,7 @@ def test_a_host_without_address(tmp_path):
 
 
 def test_no_password_and_no_signature_is_shown(server, tmp_path):
-    server.always[PATH] = Reply(status=403, body=b"")
+    server.always[PATH] = Reply(status=403, body=b"no right to /a.tif?signature=secret")
     address = f"http://user:secret@127.0.0.1:{server.port}{PATH}?signature=secret"
     with pytest.raises(TransferError) as error:
         get(address, tmp_path / "part")
@@ -314,7 +315,7 @@ def test_no_password_and_no_signature_is_shown(server, tmp_path):
 def test_a_transfer_that_is_stopped_keeps_what_it_has(server, tmp_path):
     stop = threading.Event()
     server.next(PATH, Reply(stall_after=100_000))
-    limits = Limits(**{**vars(QUICK), "read_s": 0.2, "first_delay_s": 30, "longest_delay_s": 30})
+    limits = replace(QUICK, read_s=0.2, first_delay_s=30, longest_delay_s=30)
     threading.Timer(0.4, stop.set).start()
     with pytest.raises(Stopped):
         get(server, tmp_path / "part", limits, stop)
@@ -326,9 +327,11 @@ KILLED = """
 import sys, threading
 from pathlib import Path
 import requests
+from snakeshed.transfer import download as module
 from snakeshed.transfer.download import download
 from snakeshed.transfer.limits import Limits
 from snakeshed.transfer.progress import Progress
+module._NOTED_BYTES = int(sys.argv[3])
 download(sys.argv[1], Path(sys.argv[2]), requests.Session(), Limits(), threading.Event(),
          Progress(None, 1000))
 """
@@ -336,10 +339,11 @@ download(sys.argv[1], Path(sys.argv[2]), requests.Session(), Limits(), threading
 pytestmark = pytest.mark.usefixtures("without_proxy")
 
 
-def test_a_process_that_was_killed_is_gone_on_with(server, tmp_path):
+@pytest.mark.parametrize("noted_bytes", [1, 4_000_000])
+def test_a_process_that_was_killed_is_gone_on_with(server, tmp_path, noted_bytes):
     server.next(PATH, Reply(stall_after=200_000))
     part = tmp_path / "part"
-    command = [sys.executable, "-c", KILLED, server.address + PATH, part]
+    command = [sys.executable, "-c", KILLED, server.address + PATH, part, str(noted_bytes)]
     process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 30
@@ -351,7 +355,40 @@ def test_a_process_that_was_killed_is_gone_on_with(server, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     check(get(server, part), part)
-    assert ranges(server) == [None, "bytes=200000-"]
+    # What is not noted may not be sound.
+    assert ranges(server) == [None, "bytes=200000-" if noted_bytes == 1 else None]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "fewer bytes", "no note", "other note"])
+def test_a_beginning_that_is_damaged_is_dropped(server, tmp_path, damage):
+    part, note = tmp_path / "part", tmp_path / "part.json"
+    server.next(PATH, *[Reply(stall_after=100_000)] * 3)
+    with pytest.raises(TransferError):
+        get(server, part, replace(QUICK, tries=1))
+    there = part.read_bytes()
+    assert len(there) == 100_000
+    if damage == "other bytes":
+        part.write_bytes(there[:50_000] + bytes(50_000))
+    elif damage == "fewer bytes":
+        part.write_bytes(there[:50_000])
+    elif damage == "no note":
+        note.unlink()
+    else:
+        note.write_text('{"etag": "x", "last_modified": null, "size": "x", "sha256": ""}')
+    server.replies.clear()
+    check(get(server, part), part)
+    assert ranges(server) == [None, None]
+
+
+def test_bytes_that_are_not_noted_are_dropped(server, tmp_path):
+    part = tmp_path / "part"
+    server.next(PATH, Reply(stall_after=100_000))
+    with pytest.raises(TransferError):
+        get(server, part, replace(QUICK, tries=1))
+    with part.open("ab") as file:
+        file.write(bytes(1000))
+    check(get(server, part), part)
+    assert ranges(server) == [None, "bytes=100000-"]
 
 
 def test_a_beginning_without_its_version_is_dropped(server, tmp_path):
@@ -367,7 +404,12 @@ def test_a_beginning_without_its_version_is_dropped(server, tmp_path):
 def test_a_beginning_that_is_longer_than_the_file_is_dropped(server, tmp_path):
     part = tmp_path / "part"
     part.write_bytes(CONTENT + b"more")
-    note = {"etag": server.etag(PATH), "last_modified": None}
+    note = {
+        "etag": server.etag(PATH),
+        "last_modified": None,
+        "size": len(CONTENT) + 4,
+        "sha256": hashlib.sha256(CONTENT + b"more").hexdigest(),
+    }
     (tmp_path / "part.json").write_text(json.dumps(note))
     check(get(server, part), part)
 
